@@ -1,0 +1,78 @@
+/* Atomics and fences on memory that several processes map.
+ *
+ * C11 only: MPI's own atomics in shared memory are a lock and plain C, so a word must never see both.
+ * The words are 64 bits wide, lock-free on every platform we serve (checked below), and sequentially
+ * consistent: the protocol was model-checked under that assumption.
+ */
+#ifndef WAGMA_ATOMICS_H
+#define WAGMA_ATOMICS_H
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#if ATOMIC_LLONG_LOCK_FREE != 2
+#error "wagma_rma needs lock-free 64-bit atomics: a lock inside one process does not order another"
+#endif
+
+typedef _Atomic uint64_t wagma_word;
+
+static inline uint64_t wagma_load(void *word) {
+    return atomic_load((wagma_word *)word);
+}
+
+static inline void wagma_store(void *word, uint64_t value) {
+    atomic_store((wagma_word *)word, value);
+}
+
+static inline uint64_t wagma_fetch_add(void *word, uint64_t addend) {
+    return atomic_fetch_add((wagma_word *)word, addend);
+}
+
+static inline uint64_t wagma_fetch_max(void *word, uint64_t value) {
+    uint64_t seen = atomic_load((wagma_word *)word);
+    while (seen < value && !atomic_compare_exchange_weak((wagma_word *)word, &seen, value)) {
+    }
+    return seen;
+}
+
+/* Returns what was found: equal to `expected` if, and only if, the swap was made. */
+static inline uint64_t wagma_compare_and_swap(void *word, uint64_t expected, uint64_t desired) {
+    atomic_compare_exchange_strong((wagma_word *)word, &expected, desired);
+    return expected;
+}
+
+/* Sequentially consistent, hence also a store-store fence for plain stores: the tag's fetch-max must be
+ * visible before the first byte of the result that follows it, which release alone does not give. */
+static inline void wagma_fence(void) {
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static inline void wagma_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+static inline double wagma_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline void wagma_yield(void) {
+    sched_yield();
+}
+
+/* Returns non-zero when a signal cut the sleep short. */
+static inline int wagma_sleep(double seconds) {
+    struct timespec t;
+    t.tv_sec = (time_t)seconds;
+    t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
+    return nanosleep(&t, 0);
+}
+
+#endif

@@ -1,0 +1,23 @@
+/* Arithmetic on chunks: what is summed, scaled and mixed, in every dtype.
+ *
+ * An element has a kind (its dtype in a model) and is summed in its accumulator: float for the 16-bit
+ * kinds and for float32, double for float64. All kernels run element by element in a fixed order, so the
+ * same sources give the same bits whoever computes them. Nothing here knows ranks, windows or steps.
+ */
+#ifndef WAGMA_KERNELS_H
+#define WAGMA_KERNELS_H
+
+#include <stddef.h>
+
+enum wagma_kind { WAGMA_F64 = 0, WAGMA_F32 = 1, WAGMA_F16 = 2, WAGMA_BF16 = 3, WAGMA_KINDS = 4 };
+
+/* sum[i] = ((sources[0][i] + sources[1][i]) + ...), n >= 1 sources of `kind`, into accumulators. */
+void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count);
+
+/* out[i] = sum[i] / divisor, rounded once to the accumulator and once to `kind`. */
+void wagma_scale(int kind, void *out, const void *sum, double divisor, size_t count);
+
+/* out[i] = (sum[i] + own[i]) / divisor: what a LATE rank continues with. */
+void wagma_mix(int kind, void *out, const void *sum, const void *own, double divisor, size_t count);
+
+#endif

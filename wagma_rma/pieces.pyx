@@ -1,0 +1,45 @@
+"""The caller's arrays, as the protocol sees them: a pointer a leaf. The only module that knows numpy's C API."""
+
+from libc.stdlib cimport calloc, free
+cimport numpy as cnp
+
+cnp.import_array()
+
+
+def is_plain(cnp.ndarray array):
+    """Say whether an array is one C-contiguous, aligned run of memory."""
+    return bool(cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISALIGNED(array))
+
+
+cdef class Pieces:
+    """Pointers to the leaves of a model and of its output, in the order of a layout.
+
+    Args:
+        order: which leaf of the model comes i-th in the layout.
+
+    Local. The arrays are kept alive from hold() to release().
+    """
+
+    def __cinit__(self, list order):
+        self.count = len(order)
+        self.sources = <const char**> calloc(max(1, self.count), sizeof(char*))
+        self.targets = <char**> calloc(max(1, self.count), sizeof(char*))
+        self.held = []
+        if self.sources is NULL or self.targets is NULL:
+            raise MemoryError("Pieces: no memory for the table of leaves")
+
+    def __dealloc__(self):
+        free(self.sources)
+        free(self.targets)
+
+    def hold(self, list order, list sources, list targets):
+        """Point at plain arrays: `sources` are read, `targets` are written, either in the model's order."""
+        cdef int i
+        for i in range(self.count):
+            self.sources[i] = <const char*> cnp.PyArray_BYTES(sources[order[i]])
+            self.targets[i] = cnp.PyArray_BYTES(targets[order[i]])
+        self.held = [sources, targets]
+
+    def release(self):
+        """Let go of the arrays."""
+        self.held = []

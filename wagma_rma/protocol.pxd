@@ -1,0 +1,70 @@
+"""The cooperative, wait-avoiding group average over one-sided memory."""
+
+from libc.stdint cimport int64_t, uint64_t
+from wagma_rma.layout cimport Layout
+from wagma_rma.pieces cimport Pieces
+from wagma_rma.snapshots cimport Snapshots
+from wagma_rma.window cimport Window
+
+cdef struct Group:
+    int size
+    int me        # which member this rank is
+    int* ranks    # of the members, ascending
+
+cdef struct Outcome:
+    uint64_t step
+    uint64_t source_step
+    int kind              # FRESH, LATE, MISSED
+    bint initiated
+    bint published
+    int computed          # chunks whose sums are this rank's
+    int64_t bytes_read    # of other ranks' bulk memory
+    double seconds_waited
+    double seconds
+
+cdef class Protocol:
+    cdef readonly Window window
+    cdef readonly Layout layout
+    cdef readonly Snapshots snapshots
+    cdef Group* groups        # this rank's group at step 1, 2, ... period
+    cdef int* group_ranks     # the memory behind them
+    cdef int period
+    cdef int quorum
+    cdef double patience      # seconds, or negative for the running estimate
+    cdef double sum_seconds, collect_seconds  # per chunk, running estimates
+
+    # The step under way, or the last one.
+    cdef Outcome outcome
+    cdef Group* group         # at the source step
+    cdef int home             # rank that has the record of the source step
+    cdef uint64_t state       # of the record, as last seen
+    cdef bint was_open        # at the very first look
+    cdef bint tagged          # result_tag names this step
+    cdef bint mixes           # the LATE formula applies
+    cdef uint64_t* contributions  # of the source step
+    cdef uint64_t* found      # room for a word per member, and for another
+    cdef uint64_t* swapped
+    cdef uint64_t* chunks     # the chunk words as last seen
+    cdef char* collected      # per chunk
+    cdef char* owner          # per member: its sums have been collected
+    cdef const void** sources # of the chunks being summed, per lane and member
+
+    cdef double now_patience(self) noexcept nogil
+    cdef int group_step(self, uint64_t step, Pieces pieces) except -1 nogil
+    cdef int aim(self, uint64_t step) except -1 nogil
+    cdef int arrive(self) except -1 nogil
+    cdef int wait_until_open(self, double until) except -1 nogil
+    cdef int swap_state(self, int phase, int arrived, bint* swapped) except -1 nogil
+    cdef int activate(self) except -1 nogil
+    cdef int choose_source(self) except -1 nogil
+    cdef int load_contributions(self) except -1 nogil
+    cdef int share(self, Pieces pieces) except -1 nogil
+    cdef int claim(self, int* cursor, int* claimed) except -1 nogil
+    cdef int start_sum(self, int lane, int c) except -1 nogil
+    cdef int finish_sum(self, int lane, int c, uint64_t seen, Pieces pieces) except -1 nogil
+    cdef int unpin_all(self) except -1 nogil
+    cdef int collect(self, Pieces pieces) except -1 nogil
+    cdef int collect_done(self, Pieces pieces, int* left) except -1 nogil
+    cdef int start_collecting(self, int lane, int c, int member) except -1 nogil
+    cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil
+    cdef int still_kept(self, bint* kept) except -1 nogil

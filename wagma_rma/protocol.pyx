@@ -1,0 +1,544 @@
+"""The cooperative, wait-avoiding group average over one-sided memory: one group step of one rank.
+
+Theory of operation
+-------------------
+At a step the ranks form groups. Each member publishes its model as a *snapshot* in its own memory and arrives at
+the group's *record*, which lies at one member, its *home*. The first to run out of patience activates the group:
+it *pins* the newest snapshot of every member, present or not, and writes into the record which snapshots
+contribute. Then the record is open, and those present share the work: they *claim* *chunks* of the model one by
+one, sum the contributions of a chunk into a result slot of their own, and mark it done. Everyone collects the
+sums of all chunks from their owners. Whoever finishes the last chunk gives the pins back. Nobody acts for an
+absent rank and nobody waits for it: whatever a stopped rank leaves behind, the others can do again.
+
+A rank that finds its group's record open has missed the start; its older snapshot stood for it, and it mixes the
+sum with the model it comes with (LATE). It may take the newest complete step of a group that used an old model of
+its own instead. If the sums have been recycled in the meantime it keeps its own model (MISSED).
+
+The fields of all words stand in ``words``, their places in ``layout``, publishing and pins in ``snapshots``. This
+module knows a window, groups and steps, and neither numpy nor MPI nor a clock of its own. It runs without the
+GIL. Source: WAGMA-SGD, Li et al., IEEE TPDS 32(7), 2021, Algorithm 2, made one-sided.
+"""
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from wagma_rma.kernels cimport wagma_mix, wagma_scale, wagma_sum
+from wagma_rma.layout cimport RESULTS, Chunk, Leaf, Section
+from wagma_rma.window cimport Wait
+from wagma_rma.words cimport (ACTIVATING, CLAIMED, DONE, GATHERING, OPEN, chunk_mark, chunk_member,
+                              contribution_age, contribution_slot, pack_chunk, pack_contribution, pack_state,
+                              published_slot, published_step, state_arrived, state_phase, word_step)
+
+cdef enum:
+    FRESH = 0
+    LATE = 1
+    MISSED = 2
+
+# Ranks that are "in time" differ by the scheduler's whims; a group average shorter than this gains nothing
+# by starting without them.
+cdef double LEAST_PATIENCE = 100e-6
+# A rank that holds a claim, or an activation, for longer has been stopped or preempted: do it again. Ten
+# times what a chunk takes tells a slow rank from a stopped one; the floor is a time slice or so.
+cdef double LEAST_TAKE_OVER = 2e-3
+cdef double TAKE_OVER = 10.0
+cdef double MEMORY = 0.8  # weight of the past in a running estimate
+
+
+cdef class Protocol:
+    """Group steps of one rank over a window.
+
+    Args:
+        window: the memory; its nbytes are the layout's.
+        layout: where everything lies.
+        groups: this rank's group at step 1, 2, ... of a full turn, ascending ranks.
+        quorum: arrivals that it takes to start an average, at most the group's size counts.
+        patience: seconds to wait for the others when the quorum is there; negative: a running estimate
+            of what the exchange would cost this rank alone.
+    """
+
+    def __cinit__(self, Window window, Layout layout, list groups, int quorum, double patience):
+        cdef int g, m, most = layout.group_size
+        self.window = window
+        self.layout = layout
+        self.snapshots = Snapshots(window, layout)
+        self.quorum = quorum
+        self.patience = patience
+        self.period = len(groups)
+        self.groups = <Group*> calloc(self.period, sizeof(Group))
+        self.group_ranks = <int*> calloc(self.period * most, sizeof(int))
+        self.contributions = <uint64_t*> calloc(most, sizeof(uint64_t))
+        self.found = <uint64_t*> calloc(most, sizeof(uint64_t))
+        self.swapped = <uint64_t*> calloc(most, sizeof(uint64_t))
+        self.chunks = <uint64_t*> calloc(layout.chunks, sizeof(uint64_t))
+        self.collected = <char*> calloc(layout.chunks, 1)
+        self.owner = <char*> calloc(most, 1)
+        self.sources = <const void**> calloc(window.lanes * most, sizeof(void*))
+        if (self.groups is NULL or self.group_ranks is NULL or self.contributions is NULL or self.found is NULL
+                or self.swapped is NULL or self.chunks is NULL or self.collected is NULL or self.owner is NULL or self.sources is NULL):
+            raise MemoryError("Protocol: no memory for the tables of a step")
+        for g in range(self.period):
+            self.groups[g].size = len(groups[g])
+            self.groups[g].me = groups[g].index(window.rank)
+            self.groups[g].ranks = self.group_ranks + g * most
+            for m in range(self.groups[g].size):
+                self.groups[g].ranks[m] = groups[g][m]
+        window.prepare_reads(most, layout.chunk_bytes)
+
+    def __dealloc__(self):
+        free(self.groups)
+        free(self.group_ranks)
+        free(self.contributions)
+        free(self.found)
+        free(self.swapped)
+        free(self.chunks)
+        free(self.collected)
+        free(self.owner)
+        free(self.sources)
+
+    def begin(self, uint64_t step, Pieces pieces):
+        """Publish the common start. Local; a barrier must follow before anyone's first step."""
+        started = self.window.now()
+        self.snapshots.begin(step, pieces)
+        # Copying a model once is the first guess of what summing a member's costs.
+        self.sum_seconds = (self.window.now() - started) / self.layout.chunks * self.layout.group_size
+        self.collect_seconds = self.sum_seconds / self.layout.group_size
+
+    def step(self, uint64_t step, Pieces pieces):
+        """Average the model with this rank's group at `step` (equations in wagma_rma.GroupAverager.average).
+
+        Not collective. Waits for others until patience is over and the quorum is there, and no longer. If a
+        wait is interrupted, the step counts as MISSED and the output holds the model as it came.
+        """
+        try:
+            with nogil:
+                self.group_step(step, pieces)
+        except BaseException:
+            self.outcome.kind = MISSED
+            if self.snapshots.own_step == step:
+                self.snapshots.restore(pieces)
+            raise
+
+    def report(self):
+        """Return the last group step as a tuple, in the order of report.Report and ages before initiated."""
+        cdef int m
+        cdef Outcome* last = &self.outcome
+        group = tuple([self.group.ranks[m] for m in range(self.group.size)])
+        ages = tuple([contribution_age(self.contributions[m]) for m in range(self.group.size)])
+        return (last.step, last.kind, last.source_step, group, ages, bool(last.initiated), bool(last.published),
+                last.computed, last.bytes_read, last.seconds_waited, last.seconds)
+
+    cdef double now_patience(self) noexcept nogil:
+        if self.patience >= 0:
+            return self.patience
+        return max(LEAST_PATIENCE, self.layout.chunks * (self.sum_seconds + self.collect_seconds))
+
+    cdef int group_step(self, uint64_t step, Pieces pieces) except -1 nogil:
+        cdef double started = self.window.now(), patience = self.now_patience()
+        cdef bint kept
+        memset(&self.outcome, 0, sizeof(Outcome))
+        self.outcome.step = step
+        self.aim(step)
+        memset(self.contributions, 0, self.layout.group_size * sizeof(uint64_t))
+        self.outcome.published = self.snapshots.publish(step, pieces, patience)
+        self.outcome.seconds_waited = self.snapshots.seconds_waited
+        if self.group.size == 1:
+            self.outcome.initiated = True
+            self.snapshots.restore(pieces)
+            self.outcome.seconds = self.window.now() - started
+            return 0
+        self.arrive()
+        self.wait_until_open(self.window.now() + patience)
+        self.choose_source()
+        memset(self.collected, 0, self.layout.chunks)
+        memset(self.owner, 0, self.group.size)
+        self.tagged = False
+        if self.outcome.source_step == step:
+            self.share(pieces)
+        self.collect(pieces)
+        self.still_kept(&kept)
+        if not kept:
+            self.outcome.kind = MISSED
+            self.snapshots.restore(pieces)
+        self.outcome.seconds = self.window.now() - started
+        return 0
+
+    cdef int aim(self, uint64_t step) except -1 nogil:
+        """Use the record of `step`."""
+        self.outcome.source_step = step
+        self.group = &self.groups[(step - 1) % <uint64_t> self.period]
+        self.home = self.group.ranks[step % <uint64_t> self.group.size]
+        return 0
+
+    # Opening a record.
+
+    cdef int swap_state(self, int phase, int arrived, bint* swapped) except -1 nogil:
+        """Move the record's state on from what was last seen of it."""
+        cdef uint64_t desired = pack_state(self.outcome.step, phase, arrived), found
+        self.window.compare_and_swap(self.home, self.layout.state(self.outcome.step), self.state, desired, &found)
+        self.window.complete()
+        swapped[0] = found == self.state
+        self.state = desired if swapped[0] else found
+        return 0
+
+    cdef int arrive(self) except -1 nogil:
+        """Count this rank in, while the record gathers. Who completes the group activates it."""
+        cdef uint64_t step = self.outcome.step
+        cdef int arrived
+        cdef bint swapped = False
+        self.window.load(self.home, self.layout.state(step), 1, &self.state)
+        self.window.complete()
+        self.was_open = word_step(self.state) == step and state_phase(self.state) == OPEN
+        while not swapped:
+            if word_step(self.state) > step:
+                with gil:
+                    raise RuntimeError(
+                        f"average: rank {self.window.rank} finds step {word_step(self.state)} in the record of "
+                        f"step {step}; this is a defect of wagma_rma")
+            if word_step(self.state) < step:
+                arrived = 1
+            elif state_phase(self.state) == GATHERING:
+                arrived = state_arrived(self.state) + 1
+            else:
+                return 0
+            self.swap_state(ACTIVATING if arrived == self.group.size else GATHERING, arrived, &swapped)
+            self.outcome.initiated = swapped and arrived == self.group.size
+        return 0
+
+    cdef int wait_until_open(self, double until) except -1 nogil:
+        """Wait for arrivals while patience lasts and the quorum is missing, then see that the record opens."""
+        cdef Wait wait = self.window.wait(until)
+        cdef double activating_since = -1
+        cdef bint swapped
+        cdef int quorum = min(self.quorum, self.group.size)
+        while state_phase(self.state) != OPEN:
+            if state_phase(self.state) == GATHERING:
+                if self.window.now() >= until and state_arrived(self.state) >= quorum:
+                    self.swap_state(ACTIVATING, state_arrived(self.state), &swapped)
+                    self.outcome.initiated = swapped
+                    continue
+                self.window.pause(&wait)
+            elif self.outcome.initiated or 0 <= activating_since < self.window.now() - LEAST_TAKE_OVER:
+                self.activate()
+            else:
+                if activating_since < 0:
+                    activating_since = self.window.now()
+                self.window.pause(&wait)
+            self.window.load(self.home, self.layout.state(self.outcome.step), 1, &self.state)
+            self.window.complete()
+        self.outcome.seconds_waited += self.window.now() - wait.since
+        return 0
+
+    cdef int activate(self) except -1 nogil:
+        """Write every member's contribution into the record and open it. Safe to do twice, by anyone."""
+        cdef uint64_t step = self.outcome.step
+        cdef int m
+        cdef bint swapped
+        # The record first, the pins after: a helper that came too late must lose its swap.
+        self.load_contributions()
+        for m in range(self.group.size):
+            if word_step(self.contributions[m]) != step:
+                self.snapshots.pin(self.group.ranks[m], &self.found[m])
+        self.window.complete()
+        for m in range(self.group.size):
+            self.swapped[m] = self.contributions[m]
+            if word_step(self.contributions[m]) == step:
+                continue
+            if published_step(self.found[m]) > step:
+                # The member has left this step, so somebody else has written its contribution.
+                self.swapped[m] = ~self.contributions[m]
+                continue
+            self.window.compare_and_swap(
+                self.home, self.layout.contribution(step, m), self.contributions[m],
+                pack_contribution(step, step - published_step(self.found[m]), published_slot(self.found[m])),
+                &self.swapped[m])
+        self.window.complete()
+        for m in range(self.group.size):
+            if self.swapped[m] != self.contributions[m]:
+                self.snapshots.unpin(self.group.ranks[m], published_slot(self.found[m]))
+        self.swap_state(OPEN, state_arrived(self.state), &swapped)
+        return 0
+
+    cdef int load_contributions(self) except -1 nogil:
+        self.window.load(self.home, self.layout.contribution(self.outcome.source_step, 0), self.group.size,
+                         self.contributions)
+        return self.window.complete()
+
+    cdef int choose_source(self) except -1 nogil:
+        """Decide between FRESH and LATE, and which step's sums to use."""
+        cdef uint64_t step = self.outcome.step, latest
+        self.load_contributions()
+        self.mixes = False
+        if contribution_age(self.contributions[self.group.me]) == 0:
+            self.outcome.kind = FRESH
+            return 0
+        self.outcome.kind = LATE
+        if self.was_open:
+            # Whoever opened the record before this rank came does its work; all others must do their part
+            # here, or a record could be left that nobody finishes.
+            self.window.load(self.window.rank, self.layout.latest, 1, &latest)
+            self.window.complete()
+            if latest > step:
+                self.aim(latest)
+                self.load_contributions()
+        # A later step may have used the very model that this rank comes with.
+        self.mixes = (self.outcome.source_step - contribution_age(self.contributions[self.group.me])) != step
+        return 0
+
+    # Sharing the work of an open record.
+
+    cdef int share(self, Pieces pieces) except -1 nogil:
+        """Claim and sum chunks, from this rank's own share on, until none is left to claim."""
+        cdef int lanes = self.window.lanes, cursor = 0, first = 0, in_flight = 0, lane, c
+        cdef int[8] claimed
+        self.window.load(self.home, self.layout.chunk_word(self.outcome.step, 0), self.layout.chunks, self.chunks)
+        self.window.complete()
+        while True:
+            while in_flight < lanes:
+                self.claim(&cursor, &c)
+                if c < 0:
+                    break
+                lane = (first + in_flight) % lanes
+                claimed[lane] = c
+                self.start_sum(lane, c)
+                in_flight += 1
+            if in_flight == 0:
+                return 0
+            self.finish_sum(first, claimed[first], self.chunks[claimed[first]], pieces)
+            first = (first + 1) % lanes
+            in_flight -= 1
+
+    cdef int claim(self, int* cursor, int* claimed) except -1 nogil:
+        """Claim the next chunk that nobody has; *claimed is -1 when there is none."""
+        cdef uint64_t step = self.outcome.step, desired, found
+        cdef int chunks = self.layout.chunks
+        cdef int c, share = <int> (<int64_t> self.group.me * chunks // self.group.size)
+        while cursor[0] < chunks:
+            c = (share + cursor[0]) % chunks
+            cursor[0] += 1
+            if word_step(self.chunks[c]) == step:
+                continue
+            desired = pack_chunk(step, CLAIMED, self.group.me)
+            self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), self.chunks[c], desired,
+                                         &found)
+            self.window.complete()
+            if found == self.chunks[c]:
+                self.chunks[c] = desired
+                claimed[0] = c
+                return 0
+            self.chunks[c] = found
+        claimed[0] = -1
+        return 0
+
+    cdef int start_sum(self, int lane, int c) except -1 nogil:
+        """Start reading a chunk of every contribution."""
+        cdef Chunk chunk = self.layout.chunk(c)
+        cdef Section* section = &self.layout.sections[chunk.kind]
+        cdef int64_t nbytes = chunk.count * section.width
+        cdef int m, slot
+        for m in range(self.group.size):
+            slot = contribution_slot(self.contributions[m])
+            self.window.read(
+                lane, m, self.group.ranks[m],
+                self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes,
+                &self.sources[lane * self.layout.group_size + m])
+        self.outcome.bytes_read += nbytes * (self.group.size - 1)
+        return 0
+
+    cdef int finish_sum(self, int lane, int c, uint64_t seen, Pieces pieces) except -1 nogil:
+        """Sum a chunk into this rank's result and mark it done if it is still as `seen`."""
+        cdef uint64_t step = self.outcome.step, found
+        cdef Chunk chunk = self.layout.chunk(c)
+        cdef Section* section = &self.layout.sections[chunk.kind]
+        cdef int64_t place = self.layout.result(step) + section.result + chunk.begin * section.sum_width
+        cdef double started = self.window.now()
+        if not self.tagged:
+            # Pairs with still_kept(): whoever reads bytes of this step reads a tag that says so. Tag before data.
+            self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step, &found)
+            self.window.complete()
+            self.window.write_fence()
+            self.tagged = True
+        self.window.complete_reads(lane)
+        wagma_sum(chunk.kind, self.window.own(place), &self.sources[lane * self.layout.group_size],
+                  self.group.size, chunk.count)
+        self.window.wrote(place, chunk.count * section.sum_width)
+        self.sum_seconds = MEMORY * self.sum_seconds + (1 - MEMORY) * (self.window.now() - started)
+        # Pairs with collect(): the sums are visible, and the reads of their sources over, before DONE is.
+        self.window.read_fence()
+        self.window.write_fence()
+        self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), seen,
+                                     pack_chunk(step, DONE, self.group.me), &found)
+        self.window.complete()
+        if found != seen:
+            # Somebody else did it. What was summed here may be nonsense, since the pins may be gone.
+            self.chunks[c] = found
+            return 0
+        self.chunks[c] = pack_chunk(step, DONE, self.group.me)
+        self.outcome.computed += 1
+        self.window.fetch_add(self.home, self.layout.finished(step), 1, &found)
+        self.window.complete()
+        if (found + 1) % <uint64_t> self.layout.chunks == 0:
+            self.unpin_all()
+        self.scatter(c, self.window.own(place), pieces)
+        self.collected[c] = True
+        return 0
+
+    cdef int unpin_all(self) except -1 nogil:
+        """Give back the pins of a record that is complete, and tell those who were absent."""
+        cdef int m
+        for m in range(self.group.size):
+            self.snapshots.unpin(self.group.ranks[m], contribution_slot(self.contributions[m]))
+        for m in range(self.group.size):
+            if contribution_age(self.contributions[m]) != 0:
+                self.window.fetch_max(self.group.ranks[m], self.layout.latest, self.outcome.step, &self.found[m])
+        return self.window.complete()
+
+    # Collecting the sums.
+
+    cdef int collect(self, Pieces pieces) except -1 nogil:
+        """Collect the sums of all chunks; do again what a stopped rank has claimed."""
+        cdef uint64_t step = self.outcome.source_step
+        cdef double take_over = max(LEAST_TAKE_OVER, TAKE_OVER * self.sum_seconds)
+        cdef Wait wait
+        cdef int c, left, before
+        # The words as share() left them may be old, but a DONE among them stays.
+        if step != self.outcome.step:
+            self.window.load(self.home, self.layout.chunk_word(step, 0), self.layout.chunks, self.chunks)
+            self.window.complete()
+        self.collect_done(pieces, &left)
+        if left == 0:
+            return 0
+        wait = self.window.wait(0)
+        while left:
+            for c in range(self.layout.chunks):
+                if not self.collected[c]:
+                    self.window.load(self.home, self.layout.chunk_word(step, c), 1, &self.chunks[c])
+            self.window.complete()
+            before = left
+            self.collect_done(pieces, &left)
+            if left == 0:
+                break
+            if left < before:
+                self.outcome.seconds_waited += self.window.now() - wait.since
+                wait = self.window.wait(0)
+            elif self.window.now() - wait.since < take_over:
+                self.window.pause(&wait)
+            else:
+                c = 0
+                while self.collected[c]:
+                    c += 1
+                self.start_sum(0, c)
+                self.finish_sum(0, c, self.chunks[c], pieces)
+                left -= self.collected[c]
+        self.outcome.seconds_waited += self.window.now() - wait.since
+        return 0
+
+    cdef int collect_done(self, Pieces pieces, int* left) except -1 nogil:
+        """Collect the chunks that are DONE; *left counts those that are not."""
+        cdef int lanes = self.window.lanes, first = 0, in_flight = 0, done = 0, lane, c = 0, member
+        cdef int[8] reading
+        cdef double started = self.window.now()
+        left[0] = 0
+        while True:
+            while in_flight < lanes and c < self.layout.chunks:
+                if self.collected[c]:
+                    pass
+                elif (word_step(self.chunks[c]) != self.outcome.source_step
+                        or chunk_mark(self.chunks[c]) != DONE):
+                    left[0] += 1
+                else:
+                    lane = (first + in_flight) % lanes
+                    reading[lane] = c
+                    self.start_collecting(lane, c, chunk_member(self.chunks[c]))
+                    in_flight += 1
+                c += 1
+            if in_flight == 0:
+                break
+            self.window.complete_reads(first)
+            self.scatter(reading[first], <const char*> self.sources[first * self.layout.group_size], pieces)
+            self.collected[reading[first]] = True
+            self.owner[chunk_member(self.chunks[reading[first]])] = True
+            first = (first + 1) % lanes
+            in_flight -= 1
+            done += 1
+        if done:
+            self.collect_seconds = (MEMORY * self.collect_seconds
+                                    + (1 - MEMORY) * (self.window.now() - started) / done)
+        return 0
+
+    cdef int start_collecting(self, int lane, int c, int member) except -1 nogil:
+        """Start reading the sums of a chunk from the member that owns them."""
+        cdef Chunk chunk = self.layout.chunk(c)
+        cdef Section* section = &self.layout.sections[chunk.kind]
+        cdef int64_t nbytes = chunk.count * section.sum_width
+        if member != self.group.me:
+            self.outcome.bytes_read += nbytes
+        return self.window.read(
+            lane, 0, self.group.ranks[member],
+            self.layout.result(self.outcome.source_step) + section.result + chunk.begin * section.sum_width,
+            nbytes, &self.sources[lane * self.layout.group_size])
+
+    cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil:
+        """Write a chunk of the average into the caller's output, leaf by leaf."""
+        cdef Chunk chunk = self.layout.chunk(c)
+        cdef Section* section = &self.layout.sections[chunk.kind]
+        cdef int i = self.layout.first_leaf[c]
+        cdef Leaf* leaf
+        cdef int64_t begin, count
+        cdef char* target
+        while i < self.layout.leaf_count:
+            leaf = &self.layout.leaves[i]
+            if leaf.kind != chunk.kind or leaf.begin >= chunk.begin + chunk.count:
+                return
+            begin = max(chunk.begin, leaf.begin)
+            count = min(chunk.begin + chunk.count, leaf.begin + leaf.count) - begin
+            target = pieces.targets[i] + (begin - leaf.begin) * section.width
+            if self.mixes:
+                wagma_mix(chunk.kind, target, sums + (begin - chunk.begin) * section.sum_width,
+                          self.snapshots.own + section.snapshot + begin * section.width,
+                          self.group.size + 1, count)
+            else:
+                wagma_scale(chunk.kind, target, sums + (begin - chunk.begin) * section.sum_width,
+                            self.group.size, count)
+            i += 1
+
+    cdef int still_kept(self, bint* kept) except -1 nogil:
+        """Say whether all that was collected was still the source step's when it was read."""
+        cdef uint64_t step = self.outcome.source_step
+        cdef int m
+        # Pairs with the tag in finish_sum(): the bytes first, complete, then the tag.
+        self.window.read_fence()
+        for m in range(self.group.size):
+            self.found[m] = step
+            if self.owner[m]:
+                self.window.load(self.group.ranks[m], self.layout.result_tag + 8 * (step % RESULTS), 1,
+                                 &self.found[m])
+        self.window.complete()
+        kept[0] = True
+        for m in range(self.group.size):
+            kept[0] = kept[0] and self.found[m] == step
+        return 0
+
+    # A synchronising step, as far as words are concerned.
+
+    def announce(self, uint64_t word):
+        """Raise this rank's `entered` word. Local."""
+        cdef uint64_t found
+        with nogil:
+            self.window.fetch_max(self.window.rank, self.layout.entered, word, &found)
+            self.window.complete()
+
+    def entered(self, int rank):
+        """Return the `entered` word of a rank."""
+        cdef uint64_t word
+        with nogil:
+            self.window.load(rank, self.layout.entered, 1, &word)
+            self.window.complete()
+        return word
+
+    def reached(self, int rank):
+        """Return the newest step that a rank is known to have reached: it published its model, or said so."""
+        cdef uint64_t[2] words
+        with nogil:
+            self.window.load(rank, self.layout.published, 1, &words[0])
+            self.window.load(rank, self.layout.entered, 1, &words[1])
+            self.window.complete()
+        return max(published_step(words[0]), words[1] >> 2)

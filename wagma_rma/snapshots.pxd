@@ -1,0 +1,30 @@
+"""The models that a rank publishes, and the pins that keep them."""
+
+from libc.stdint cimport uint64_t
+from wagma_rma.layout cimport Layout
+from wagma_rma.pieces cimport Pieces
+from wagma_rma.window cimport Window
+
+cdef class Snapshots:
+    cdef Window window
+    cdef Layout layout
+    cdef uint64_t* retired      # room to load this rank's words
+    cdef uint64_t current_step  # step and slot of the newest snapshot
+    cdef int current_slot
+    cdef uint64_t pins_settled  # the pins field at the last publishing
+    cdef uint64_t ignored       # what an unpin finds
+    cdef char* spare            # a private model, for a step that can't publish
+    cdef char* own              # this rank's model of step own_step: a snapshot, or the spare
+    cdef uint64_t own_step
+    cdef double seconds_waited  # for the last slot
+
+    cdef int publish(self, uint64_t step, Pieces pieces, double patience) except -1 nogil
+    cdef int restore(self, Pieces pieces) except -1 nogil
+    cdef int pin(self, int rank, uint64_t* found) except -1 nogil
+    cdef int unpin(self, int rank, int slot) except -1 nogil
+
+    cdef int free_slot(self, double patience) except -2 nogil
+    cdef int write(self, int slot, Pieces pieces) except -1 nogil
+    cdef void gather(self, Pieces pieces) noexcept nogil
+    cdef int move_on(self, uint64_t step, int slot) except -1 nogil
+    cdef char* accumulators(self, int result, int kind) noexcept nogil
