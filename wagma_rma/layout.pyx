@@ -78,7 +78,7 @@ cdef class Layout:
                     section.count += counts[i]
             if section.count:
                 section.chunk_count = chunk_elements(section.count, section.width, group_size)
-                section.chunks = -(-section.count // section.chunk_count)
+                section.chunks = (section.count + section.chunk_count - 1) // section.chunk_count
                 self.chunk_bytes = max(self.chunk_bytes, section.chunk_count * section.sum_width)
             self.chunks += section.chunks
             snapshot = up(snapshot + section.count * section.width, LINE)

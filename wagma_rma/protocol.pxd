@@ -22,6 +22,15 @@ cdef struct Outcome:
     double seconds_waited
     double seconds
 
+cdef struct Totals:
+    int64_t[3] kinds      # steps of each kind
+    int64_t initiated
+    int64_t unpublished
+    int64_t computed
+    int64_t bytes_read
+    double seconds_waited
+    double seconds
+
 cdef class Protocol:
     cdef readonly Window window
     cdef readonly Layout layout
@@ -49,6 +58,9 @@ cdef class Protocol:
     cdef char* owner          # per member: its sums have been collected
     cdef const void** sources # of the chunks being summed, per lane and member
 
+    cdef Totals totals        # over all group steps
+
+    cdef void count(self) noexcept
     cdef double now_patience(self) noexcept nogil
     cdef int group_step(self, uint64_t step, Pieces pieces) except -1 nogil
     cdef int aim(self, uint64_t step) except -1 nogil

@@ -95,12 +95,14 @@ cdef class Protocol:
         free(self.sources)
 
     def begin(self, uint64_t step, Pieces pieces):
-        """Publish the common start. Local; a barrier must follow before anyone's first step."""
+        """Publish the start of this rank, and return it as writable bytes. Local; what is written there, and a
+        barrier, must come before anyone's first step."""
         started = self.window.now()
-        self.snapshots.begin(step, pieces)
+        first = self.snapshots.begin(step, pieces)
         # Copying a model once is the first guess of what summing a member's costs.
         self.sum_seconds = (self.window.now() - started) / self.layout.chunks * self.layout.group_size
         self.collect_seconds = self.sum_seconds / self.layout.group_size
+        return first
 
     def step(self, uint64_t step, Pieces pieces):
         """Average the model with this rank's group at `step` (equations in wagma_rma.GroupAverager.average).
@@ -116,6 +118,8 @@ cdef class Protocol:
             if self.snapshots.own_step == step:
                 self.snapshots.restore(pieces)
             raise
+        finally:
+            self.count()
 
     def report(self):
         """Return the last group step as a tuple, in the order of report.Report and ages before initiated."""
@@ -125,6 +129,24 @@ cdef class Protocol:
         ages = tuple([contribution_age(self.contributions[m]) for m in range(self.group.size)])
         return (last.step, last.kind, last.source_step, group, ages, bool(last.initiated), bool(last.published),
                 last.computed, last.bytes_read, last.seconds_waited, last.seconds)
+
+    cdef void count(self) noexcept:
+        """Add the last group step to the sums over all."""
+        cdef Totals* totals = &self.totals
+        totals.kinds[self.outcome.kind] += 1
+        totals.initiated += self.outcome.initiated
+        totals.unpublished += not self.outcome.published
+        totals.computed += self.outcome.computed
+        totals.bytes_read += self.outcome.bytes_read
+        totals.seconds_waited += self.outcome.seconds_waited
+        totals.seconds += self.outcome.seconds
+
+    def statistics(self):
+        """Return sums over all group steps as a tuple, in the order of report.Statistics less `synchronized`."""
+        cdef Totals* totals = &self.totals
+        return (totals.kinds[FRESH] + totals.kinds[LATE] + totals.kinds[MISSED],
+                totals.kinds[FRESH], totals.kinds[LATE], totals.kinds[MISSED], totals.initiated,
+                totals.unpublished, totals.computed, totals.bytes_read, totals.seconds_waited, totals.seconds)
 
     cdef double now_patience(self) noexcept nogil:
         if self.patience >= 0:
@@ -534,11 +556,10 @@ cdef class Protocol:
             self.window.complete()
         return word
 
-    def reached(self, int rank):
-        """Return the newest step that a rank is known to have reached: it published its model, or said so."""
-        cdef uint64_t[2] words
+    def published(self, int rank):
+        """Return the step of a rank's newest snapshot: it has reached at least that."""
+        cdef uint64_t word
         with nogil:
-            self.window.load(rank, self.layout.published, 1, &words[0])
-            self.window.load(rank, self.layout.entered, 1, &words[1])
+            self.window.load(rank, self.layout.published, 1, &word)
             self.window.complete()
-        return max(published_step(words[0]), words[1] >> 2)
+        return published_step(word)

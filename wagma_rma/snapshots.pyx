@@ -14,7 +14,7 @@ from wagma_rma.layout cimport SECTIONS, Leaf, Section
 from wagma_rma.window cimport Wait
 from wagma_rma.words cimport one_pin, pack_published, published_pins
 
-from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
+from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 
 cdef uint64_t PINS = (1 << 20) - 1  # the pins field counts modulo 2^20
@@ -35,10 +35,17 @@ cdef class Snapshots:
         free(self.spare)
 
     def begin(self, uint64_t step, Pieces pieces):
-        """Publish the model as it is at the start of a run, before anyone can look."""
+        """Publish the model at the start of a run, before anyone can look; return it as writable bytes."""
         with nogil:
             self.write(self.current_slot, pieces)
+            self.own_step = step
             self.move_on(step, self.current_slot)
+        return PyMemoryView_FromMemory(self.own, self.layout.snapshot_bytes, PyBUF_WRITE)
+
+    def restore_all(self, Pieces pieces):
+        """Copy the model as published into the caller's output."""
+        with nogil:
+            self.restore(pieces)
 
     cdef int publish(self, uint64_t step, Pieces pieces, double patience) except -1 nogil:
         """Publish the caller's model as this rank's of `step`; return whether a slot was free.
@@ -181,11 +188,6 @@ cdef class Snapshots:
         cdef char* begin = self.accumulators(result, 0)
         return (PyMemoryView_FromMemory(begin, doubles, PyBUF_WRITE).cast("d"),
                 PyMemoryView_FromMemory(begin + doubles, layout.sums_bytes - doubles, PyBUF_WRITE).cast("f"))
-
-    def snapshot(self):
-        """Return the newest snapshot of this rank as a memoryview of bytes, to be read."""
-        return PyMemoryView_FromMemory(self.window.own(self.layout.snapshot(self.current_slot)),
-                                       self.layout.snapshot_bytes, PyBUF_READ)
 
     def pins(self):
         """Return the pins that are out on each slot of this rank; all zero when nobody is in a group step."""

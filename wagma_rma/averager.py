@@ -1,0 +1,530 @@
+"""The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
+
+import math
+import operator
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import numpy as np
+from mpi4py import MPI
+
+from wagma_rma import grouping as groupings
+from wagma_rma.agreement import Facts, agree
+from wagma_rma.grouping import Grouping
+from wagma_rma.layout import Layout
+from wagma_rma.model import Array, Structure
+from wagma_rma.pieces import Pieces, is_plain
+from wagma_rma.protocol import Protocol
+from wagma_rma.report import Outcome, Report, Statistics
+from wagma_rma.shared_window import SharedWindow
+from wagma_rma.synchronization import BLOCK, StepMismatch, Synchronizer
+from wagma_rma.watch import Watch
+from wagma_rma.window import Window
+
+M = TypeVar("M")
+
+STEPS = 1 << 36  # a step must stay below: the width of its field in a word
+PINS = 1 << 20  # so must the pins that one snapshot can collect between synchronisations
+
+
+def _integer(name: str, value: object, least: int, most: int, cure: str) -> int:
+    """Return an option as an int.
+
+    Raises:
+        TypeError, ValueError: it isn't one, or is out of range.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"GroupAverager: {name}={value!r} is not an integer; {cure}") from None
+    if not least <= number <= most:
+        raise ValueError(f"GroupAverager: {name}={number} is out of range; {cure}")
+    return number
+
+
+def _seconds(name: str, value: object, cure: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"GroupAverager: {name}={value!r} is not a number of seconds; {cure}")
+    seconds = float(value)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"GroupAverager: {name}={value!r} is out of range; {cure}")
+    return seconds
+
+
+class _Options:
+    """The options of an averager, checked. Local and pure.
+
+    Raises:
+        TypeError, ValueError: an option is wrong; names it, its value, its limits and the cure.
+    """
+
+    def __init__(
+        self,
+        ranks: int,
+        group_size: int | None,
+        sync_period: int,
+        quorum: int,
+        patience: object,
+        grouping: Grouping | None,
+        start_step: int,
+        timeout: float | None,
+    ) -> None:
+        if grouping is None:
+            self.grouping = groupings.choose(ranks, group_size)
+        else:
+            groupings.check(grouping, ranks)
+            self.grouping = grouping
+            if group_size is not None and group_size != grouping.size:
+                raise ValueError(
+                    f"GroupAverager: group_size={group_size} contradicts the grouping's size "
+                    f"{grouping.size}; pass one of the two"
+                )
+        size = self.grouping.size
+        most = (PINS - 1) // size
+        self.sync_period = _integer(
+            "sync_period",
+            sync_period,
+            1,
+            most,
+            f"pass a number of steps between 1 and {most} (groups of {size})",
+        )
+        self.quorum = _integer(
+            "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
+        )
+        cure = "pass 'auto' or a number of seconds, 0 or more"
+        self.patience = -1.0 if patience == "auto" else _seconds("patience", patience, cure)
+        self.start_step = _integer(
+            "start_step",
+            start_step,
+            0,
+            STEPS - 1,
+            f"pass the number of steps done before, 0 to {STEPS - 1}",
+        )
+        cure = "pass a number of seconds above 0, or None to wait for ever"
+        self.timeout = None if timeout is None else _seconds("timeout", timeout, cure)
+        if self.timeout == 0:
+            raise ValueError(f"GroupAverager: timeout={timeout!r} is out of range; {cure}")
+
+    def groups(self, rank: int) -> list[tuple[int, ...]]:
+        """Return the groups of a rank at step 1, 2, ... of a full turn."""
+        steps = range(1, self.grouping.period + 1)
+        return [tuple(map(int, self.grouping.members(rank, step))) for step in steps]
+
+    def facts(self, ranks: int) -> Facts:
+        """Return what ranks must agree on."""
+        grouping = self.grouping
+        name: object = grouping
+        if not isinstance(grouping, groupings.Butterfly | groupings.Strided):
+            table = repr([self.groups(rank) for rank in range(ranks)])
+            name = (type(grouping).__name__, grouping.period, zlib.crc32(table.encode()))
+        return {
+            "group_size": grouping.size,
+            "grouping": repr(name),
+            "sync_period": self.sync_period,
+            "quorum": self.quorum,
+            "patience": "auto" if self.patience < 0 else self.patience,
+            "start_step": self.start_step,
+            "timeout": self.timeout,
+        }
+
+    def layout(self, structure: Structure) -> Layout:
+        """Return where everything lies in a window for models of this structure."""
+        alone = self.grouping.size == 1
+        return Layout(
+            structure.kinds,
+            structure.counts,
+            self.grouping.size,
+            0 if alone else self.sync_period,
+            # With fewer, even punctual ranks would have to skip publishing while groups of other
+            # steps finish.
+            max(3, self.grouping.period + 1),
+        )
+
+
+def window_bytes(
+    model: Any,
+    ranks: int,
+    *,
+    group_size: int | None = None,
+    sync_period: int = 10,
+    grouping: Grouping | None = None,
+) -> int:
+    """Return the bytes of window memory that each of `ranks` ranks needs to average `model`.
+
+    These are the snapshots (three, or one more than the groupings in a full turn if that is more), three
+    results (in float32 for 16-bit models), and a header. Local; allocates nothing.
+
+    Raises:
+        TypeError, ValueError: as GroupAverager does for the same arguments.
+    """
+    options = _Options(ranks, group_size, sync_period, 1, "auto", grouping, 0, None)
+    return options.layout(Structure("window_bytes", model)).nbytes
+
+
+def _check_mpi(comm: object) -> None:
+    if not MPI.Is_initialized():
+        raise RuntimeError(
+            "GroupAverager: MPI is not initialised; import mpi4py.MPI, or call MPI.Init_thread() "
+            "if mpi4py.rc.initialize is off"
+        )
+    if MPI.Is_finalized():
+        raise RuntimeError("GroupAverager: MPI has been finalised; make the averager before")
+    if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        raise RuntimeError(
+            f"GroupAverager: MPI provides thread level {MPI.Query_thread()}, less than "
+            f"MPI_THREAD_MULTIPLE ({MPI.THREAD_MULTIPLE}); leave mpi4py.rc.thread_level at 'multiple'"
+        )
+    if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
+        raise TypeError(
+            f"GroupAverager: comm is {comm!r}; pass an mpi4py intracommunicator such as MPI.COMM_WORLD"
+        )
+
+
+class GroupAverager:
+    """Average the models of ranks that train copies of one model, and wait for nobody.
+
+    At step 1, 2, ... every rank comes with the model x_i it has just updated. At a multiple of `sync_period`
+    all ranks get the mean of all models, together. At any other step the ranks form small groups, which change
+    with the step, and the first `quorum` members to come average the newest models of the whole group; who
+    is late takes part with the model it last published. Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021.
+
+    Args:
+        comm: the ranks, an mpi4py intracommunicator; they must share a host. It is duplicated.
+        model: a numpy array, or lists, tuples and dicts of such, nested as you like, of any shapes: float32,
+            float64, float16 or bfloat16 (ml_dtypes), mixed. An example of what average() will be given, and
+            the start: see `broadcast`. Sums of 16-bit floats are made in float32.
+        group_size: members of a group, 1 to the number of ranks; None: near its square root.
+        sync_period: steps from one synchronisation to the next; contributions are less old than that.
+        quorum: arrivals that it takes to start an average. 1: nobody ever waits for the absent.
+            group_size: a plain average of the group, which waits for all of it.
+        patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
+            exchange would cost this rank alone (a running estimate), so that ranks in time share the work.
+        grouping: who averages with whom (wagma_rma.Grouping); None: Butterfly, or Strided where the number
+            of ranks has no suitable factors.
+        broadcast: write rank 0's values into every rank's `model`, so that all begin alike.
+            False: the models are used as they are.
+        start_step: steps done in an earlier run.
+        timeout: seconds after which a wait for other ranks raises SynchronizationTimeout; None: never. A
+            warning (logger "wagma_rma") names the missing every 30 s in any case.
+
+    Each rank allocates window_bytes(model, ranks) bytes of shared memory: its snapshots (three, or one more
+    than the groupings in a full turn) and three results (in float32 for 16-bit models).
+
+    Raises (on every rank):
+        TypeError: a leaf or an option has the wrong type.
+        ValueError: an option is out of range, or ranks disagree; says which rank, what, and both values.
+        NotImplementedError: the ranks span hosts.
+        MemoryError: less shared memory is free than the windows need; says both.
+        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE.
+
+    Making an averager is collective, and so is close(). Use one from one thread at a time.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        model: Any,
+        *,
+        group_size: int | None = None,
+        sync_period: int = 10,
+        quorum: int = 1,
+        patience: float | Literal["auto"] = "auto",
+        grouping: Grouping | None = None,
+        broadcast: bool = True,
+        start_step: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        self._closed = "was not made"
+        self._broken = ""
+        self._busy = threading.Lock()
+        _check_mpi(comm)
+        # From here on a rank that finds something wrong still takes part until all know.
+        self._comm, request = comm.Idup()
+        Window().wait_for(request.Test)
+        try:
+            self._open(
+                self._prepare(
+                    model,
+                    broadcast,
+                    group_size=group_size,
+                    sync_period=sync_period,
+                    quorum=quorum,
+                    patience=patience,
+                    grouping=grouping,
+                    start_step=start_step,
+                    timeout=timeout,
+                ),
+                model,
+                broadcast,
+            )
+        except Exception:
+            self._comm.Free()
+            raise
+
+    def _prepare(self, model: Any, broadcast: bool, **options: Any) -> _Options:
+        """Check the arguments here, and that all ranks agree on them. Collective."""
+        checked: _Options | None = None
+        found: Facts | Exception
+        try:
+            checked = _Options(self._comm.size, **options)
+            self._structure = Structure("GroupAverager", model)
+            leaves = self._structure.leaves("GroupAverager", model)
+            for path, leaf in zip(self._structure.paths, leaves, strict=True):
+                if broadcast and not leaf.flags.writeable:
+                    raise ValueError(
+                        f"GroupAverager: {path} is read-only, and broadcast=True writes rank 0's values "
+                        "into it; pass a copy, or broadcast=False"
+                    )
+            found = {
+                **checked.facts(self._comm.size),
+                "broadcast": bool(broadcast),
+                "leaves": self._structure.facts(),
+            }
+        except Exception as error:
+            found = error
+        agree(self._comm, "GroupAverager", found)
+        assert checked is not None
+        host = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        here = host.size
+        host.Free()
+        if self._comm.allreduce(here, MPI.MIN) < self._comm.size:
+            raise NotImplementedError(
+                f"GroupAverager: the {self._comm.size} ranks of comm span hosts (rank {self._comm.rank} shares "
+                f"its own with {here - 1} others); pass a communicator within one host, for instance "
+                "comm.Split_type(MPI.COMM_TYPE_SHARED)"
+            )
+        return checked
+
+    def _open(self, options: _Options, model: Any, broadcast: bool) -> None:
+        """Allocate the windows and publish the common start. Collective."""
+        self._layout = options.layout(self._structure)
+        self._window = SharedWindow(self._comm, self._layout.nbytes, self._layout.words_bytes)
+        groups = options.groups(self._comm.rank)
+        self._protocol = Protocol(
+            self._window, self._layout, groups, options.quorum, options.patience
+        )
+        self._pieces = Pieces(self._layout.order)
+        self._sync_period = options.sync_period
+        self._step = self._last_synchronized = options.start_step
+        self._seconds = self._seconds_waited = 0.0
+        self._all_seconds = self._all_seconds_waited = 0.0
+        self._synchronized = 0
+        self._groups = groups
+
+        with self._holding("GroupAverager", model, model if broadcast else None):
+            first = self._protocol.begin(self._step, self._pieces)
+            if broadcast:
+                for begin in range(0, len(first), BLOCK):
+                    self._comm.Bcast(first[begin : begin + BLOCK])
+                self._protocol.snapshots.restore_all(self._pieces)
+        self._watch = Watch(self._reached, options.timeout)
+        self._window.watcher = self._watch
+        self._synchronizer = Synchronizer(
+            self._comm, self._window, self._protocol, self._pieces, self._watch, self._step
+        )
+        self._closed = ""
+        self._comm.Barrier()
+
+    # Steps.
+
+    def average(self, model: M, out: Any = None) -> M:
+        """Do one step: average with this step's group, or with all ranks when it is a multiple of sync_period.
+
+        With W the sum of the group's |G| contributions in member order: FRESH, my contribution was `model`:
+        W / |G|. LATE, it was an older model of mine: (W + model) / (|G| + 1). MISSED, the sum is no longer
+        kept: `model`. All members that use the sum of one step use the same bits.
+
+        Args:
+            model: containers, shapes and dtypes as the averager was made with; C-contiguous or not.
+            out: where the average goes, like `model`; out=model averages in place. None: new arrays.
+
+        Returns:
+            `out`, or new arrays in containers like those of `model`.
+
+        Raises:
+            TypeError, ValueError: `model` or `out` is not like the model the averager was made with, or `out`
+                is read-only. The step does not count. At a synchronisation every rank raises it.
+            SynchronizationTimeout: a wait outlasted the timeout. At a synchronisation nothing is lost: call
+                again with the same model to go on waiting. Waiting for a quorum, the step counts as MISSED.
+            RuntimeError: the averager is closed, or in use by another thread.
+
+        Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
+        the quorum.
+        """
+        step = self._step + 1
+        if step % self._sync_period == 0:
+            return self._synchronize("average", model, out)
+        with self._using("average"), self._holding("average", model, out) as result:
+            self._watch.expect(
+                f"average: rank {self._comm.rank} at step {step}", lambda: self._absent(step)
+            )
+            self._step = step
+            self._protocol.step(step, self._pieces)
+        return result
+
+    def synchronize(self, model: M, out: Any = None) -> M:
+        """Do one step: give every rank the mean of all models, the same bits everywhere.
+
+        Args, Returns, Raises: as average().
+
+        Collective, blocking: every rank must call it at the same step.
+        """
+        return self._synchronize("synchronize", model, out)
+
+    def _synchronize(self, name: str, model: M, out: Any) -> M:
+        with self._using(name), ExitStack() as held:
+            started = self._window.time()
+            step = self._step + 1
+            found: Exception | None = None
+            try:
+                result = held.enter_context(self._holding(name, model, out))
+            except (TypeError, ValueError) as error:
+                found = error  # which all ranks will raise
+            try:
+                waited = self._synchronizer.synchronize(name, step, found)
+            except StepMismatch as error:
+                self._broken = str(error)
+                raise
+            self._step = self._last_synchronized = step
+            self._synchronized += 1
+            self._seconds_waited = waited
+            self._seconds = self._window.time() - started
+            self._all_seconds_waited += waited
+            self._all_seconds += self._seconds
+        return result  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _using(self, name: str) -> Iterator[None]:
+        """Refuse a call that can't be served."""
+        if self._closed:
+            raise RuntimeError(f"{name}: this averager {self._closed}; make a new one")
+        if self._broken:
+            raise RuntimeError(
+                f"{name}: this averager can't go on after an error ({self._broken}); "
+                "close it and make a new one"
+            )
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError(
+                f"{name}: rank {self._comm.rank} uses this averager in two threads at once; "
+                "use it from one at a time"
+            )
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    @contextmanager
+    def _holding(self, name: str, model: M, out: Any) -> Iterator[Any]:
+        """Point the pieces at a model and its output; bring the output into the caller's arrays at the end."""
+        leaves = self._structure.leaves(name, model)
+        if out is None:
+            outputs = self._structure.empty()
+            result = self._structure.rebuild(model, outputs)
+        else:
+            outputs = leaves if out is model else self._structure.leaves(name, out, "out")
+            result = out
+            for path, leaf in zip(self._structure.paths, outputs, strict=True):
+                if not leaf.flags.writeable:
+                    raise ValueError(
+                        f"{name}: {'out' + path.removeprefix('model')} is read-only; pass a writable "
+                        "array, or out=None for new ones"
+                    )
+        sources = [leaf if is_plain(leaf) else np.ascontiguousarray(leaf) for leaf in leaves]
+        targets = [leaf if is_plain(leaf) else np.empty_like(leaf, order="C") for leaf in outputs]
+        self._pieces.hold(self._layout.order, sources, targets)
+        try:
+            yield result
+            for leaf, target in zip(outputs, targets, strict=True):
+                if leaf is not target:
+                    leaf[...] = target
+        finally:
+            self._pieces.release()
+
+    def _reached(self, rank: int) -> int:
+        return self._synchronizer.reached(rank)
+
+    def _absent(self, step: int) -> list[int]:
+        """Return the members of this step's group that have not come to it."""
+        group = self._groups[(step - 1) % len(self._groups)]
+        return [rank for rank in group if self._reached(rank) < step]
+
+    # What was.
+
+    @property
+    def step(self) -> int:
+        """The last step that this rank has done."""
+        return self._step
+
+    @property
+    def report(self) -> Report:
+        """The last step of this rank; at first, the common start as a synchronisation."""
+        if self._step == self._last_synchronized:
+            ranks = tuple(range(self._window.ranks))
+            return Report(
+                self._step,
+                Outcome.SYNCHRONIZED,
+                self._step,
+                ranks,
+                (0,) * len(ranks),
+                False,
+                True,
+                0,
+                0,
+                self._seconds_waited,
+                self._seconds,
+            )
+        step, kind, *rest = self._protocol.report()
+        return Report(step, Outcome(kind), *rest)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Sums over the steps that this averager has done on this rank."""
+        steps, fresh, late, missed, *counts, waited, seconds = self._protocol.statistics()
+        return Statistics(
+            steps + self._synchronized,
+            fresh,
+            late,
+            missed,
+            self._synchronized,
+            *counts,
+            waited + self._all_seconds_waited,
+            seconds + self._all_seconds,
+        )
+
+    # The end.
+
+    def close(self) -> None:
+        """Free the windows. Collective: waits until every rank has called it. Closing twice does nothing.
+
+        Without it memory is freed when the program ends.
+
+        Raises:
+            SynchronizationTimeout: the wait outlasted the timeout; call again to go on waiting.
+        """
+        if self._closed:
+            return
+        self._broken = ""  # what is broken can still be closed
+        with self._using("close"):
+            self._synchronizer.close()
+            self._closed = "is closed"
+            self._window.free()
+            self._comm.Free()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Other ranks may never leave their blocks after an error in one, so it must not wait for them here.
+        if error is None:
+            self.close()

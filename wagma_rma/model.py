@@ -1,0 +1,154 @@
+"""The shape of a model: nested containers of numpy arrays, and the path, shape and dtype of each."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Model: TypeAlias = "Array | list[Model] | tuple[Model, ...] | dict[Any, Model]"
+
+KINDS = ("float64", "float32", "float16", "bfloat16")
+
+
+class Leaves(dict[str, Array]):
+    """A flat model whose keys are the paths of its leaves, for bindings that flatten models themselves."""
+
+
+def kind_of(path: str, leaf: object) -> int:
+    """Return the kind of a leaf's elements (an index into KINDS).
+
+    Raises:
+        TypeError: the leaf isn't an array of native floats; the message begins with its path.
+    """
+    if not isinstance(leaf, np.ndarray):
+        raise TypeError(
+            f"{path} is a {type(leaf).__name__}; a model holds numpy arrays in lists, tuples and dicts "
+            "(np.asarray turns other arrays and numbers into one)"
+        )
+    if not leaf.dtype.isnative:
+        raise TypeError(
+            f"{path} has dtype {leaf.dtype.str}, which is not this machine's byte order; "
+            "convert it with array.astype(array.dtype.newbyteorder('='))"
+        )
+    try:
+        return KINDS.index(leaf.dtype.name)
+    except ValueError:
+        raise TypeError(
+            f"{path} has dtype {leaf.dtype.name}; only {', '.join(KINDS)} can be averaged: "
+            "convert it, or leave it out of the model"
+        ) from None
+
+
+def _keys(node: dict[Any, Any]) -> list[Any]:
+    """Return the keys in the order of leaves: sorted, since ranks may have filled their dicts differently."""
+    if isinstance(node, Leaves):
+        return list(node)
+    try:
+        return sorted(node)
+    except TypeError:
+        return sorted(node, key=repr)
+
+
+def _children(node: Any) -> Iterator[tuple[str, Any]] | None:
+    """Yield the (path part, child) of a container in the order of leaves, or return None for a leaf."""
+    if isinstance(node, Leaves):
+        return iter(node.items())
+    if isinstance(node, dict):
+        return ((f"[{key!r}]", node[key]) for key in _keys(node))
+    if isinstance(node, list | tuple):
+        return ((f"[{i}]", child) for i, child in enumerate(node))
+    return None
+
+
+def _walk(path: str, node: Any) -> Iterator[tuple[str, Any]]:
+    children = _children(node)
+    if children is None:
+        yield path, node
+    else:
+        for part, child in children:
+            yield from _walk(path + part, child)
+
+
+def _map(node: Any, values: Iterator[Array]) -> Any:
+    """Rebuild containers like `node` around new leaves."""
+    if isinstance(node, dict):
+        same = copy.copy(node)  # keeps the type and the caller's order of keys
+        same.update({key: _map(node[key], values) for key in _keys(node)})
+        return same
+    if isinstance(node, tuple):
+        children = [_map(child, values) for child in node]
+        return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)
+    if isinstance(node, list):
+        return [_map(child, values) for child in node]
+    return next(values)
+
+
+class Structure:
+    """Containers, paths, shapes and dtypes of a model, taken from an example of it.
+
+    Raises:
+        TypeError: a leaf can't be averaged.
+    """
+
+    def __init__(self, name: str, model: object) -> None:
+        walked = list(_walk("model", model))
+        self.paths = [path for path, _ in walked]
+        self.kinds = [kind_of(f"{name}: {path}", leaf) for path, leaf in walked]
+        self.shapes = [leaf.shape for _, leaf in walked]
+        self.dtypes = [leaf.dtype for _, leaf in walked]
+        self.counts = [leaf.size for _, leaf in walked]
+        self._single = isinstance(model, np.ndarray)
+
+    def leaves(self, name: str, model: Any, what: str = "model") -> list[Array]:
+        """Return the leaves of a model of this structure.
+
+        Raises:
+            TypeError, ValueError: it has another structure; says where.
+        """
+        if self._single and type(model) is np.ndarray:
+            leaves = [model]
+            if model.shape == self.shapes[0] and model.dtype == self.dtypes[0]:
+                return leaves
+        walked = list(_walk(what, model))
+        expected = [what + path.removeprefix("model") for path in self.paths]
+        for i, (path, leaf) in enumerate(walked):
+            if i >= len(expected) or path != expected[i]:
+                known = path in expected
+                raise ValueError(
+                    f"{name}: {path if not known else expected[i]} "
+                    f"{'is missing from' if known else 'is not in'} "
+                    f"{'this model' if known else 'the model the averager was made for'}; "
+                    "the structure of a model can't change: make a new averager for another"
+                )
+            kind_of(f"{name}: {path}", leaf)
+            if leaf.shape != self.shapes[i] or leaf.dtype != self.dtypes[i]:
+                raise ValueError(
+                    f"{name}: {path} is {leaf.dtype.name}{list(leaf.shape)}, but the averager was made for "
+                    f"{self.dtypes[i].name}{list(self.shapes[i])}; make a new averager for another model"
+                )
+        if len(walked) < len(expected):
+            raise ValueError(
+                f"{name}: {expected[len(walked)]} is missing from this model; "
+                "the structure of a model can't change: make a new averager for another"
+            )
+        return [leaf for _, leaf in walked]
+
+    def empty(self) -> list[Array]:
+        """Return new, uninitialised leaves."""
+        return [
+            np.empty(shape, dtype) for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+        ]
+
+    def rebuild(self, model: Any, leaves: list[Array]) -> Any:
+        """Return containers like those of `model` around other leaves."""
+        return leaves[0] if self._single else _map(model, iter(leaves))
+
+    def facts(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """Return what ranks must agree on: (path, dtype, shape) of each leaf."""
+        return [
+            (path, dtype.name, shape)
+            for path, dtype, shape in zip(self.paths, self.dtypes, self.shapes, strict=True)
+        ]

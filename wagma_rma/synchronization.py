@@ -1,0 +1,181 @@
+"""The steps at which all ranks meet: the global mean, and the end of a run.
+
+A rank says in its `entered` word what it has come to, and looks for the others' words; so each knows whom it is
+waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that
+every part is summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that was
+cut short, by a timeout or Ctrl-C, is taken up where it was by the next call.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from wagma_rma.agreement import raise_of
+from wagma_rma.pieces import Pieces
+from wagma_rma.protocol import Protocol
+from wagma_rma.watch import Watch
+from wagma_rma.window import Window
+
+# The `entered` word: step : 52 | attempt : 10 | stage : 2. It only grows, so a step that all ranks refused
+# together (FAILED) is tried again as another attempt.
+ARRIVED, PUBLISHED, FAILED = 1, 2, 3
+CLOSED = 1 << 62  # later than any step
+BLOCK = 1 << 28  # elements a collective takes at a time: MPI's counts are 32 bits wide
+
+Test = Callable[[], bool]
+
+
+def _entered(step: int, attempt: int, stage: int) -> int:
+    return step << 12 | min(attempt, 1023) << 2 | stage
+
+
+def _step(entered: int) -> int:
+    return entered >> 12
+
+
+class StepMismatch(RuntimeError):
+    """Ranks wait for each other at different steps."""
+
+
+class Synchronizer:
+    """The synchronising steps of one rank.
+
+    Args:
+        comm: a communicator of the averager's own.
+        step: the last synchronisation, at which all ranks are.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        window: Window,
+        protocol: Protocol,
+        pieces: Pieces,
+        watch: Watch,
+        step: int,
+    ) -> None:
+        self._comm = comm
+        self._window = window
+        self._protocol = protocol
+        self._pieces = pieces
+        self._watch = watch
+        self._last = step
+        self._under_way: Generator[Test, None, None] | None = None
+        self._test: Test | None = None
+        self._attempt = 0
+        self._agreed = False
+        self._error: Exception | None = None
+        protocol.announce(_entered(step, 0, PUBLISHED))
+
+    def synchronize(self, operation: str, step: int, error: Exception | None) -> float:
+        """Give all ranks the mean of the models that `pieces` hold. Collective.
+
+        Args:
+            error: what this rank found wrong with its arguments; raised on all ranks.
+
+        Returns:
+            The seconds spent waiting.
+        """
+        if self._under_way is None:
+            self._agreed = False
+            self._under_way = self._phases(operation, step)
+            self._test = None
+        elif self._agreed and error is not None:
+            raise error  # the others have been told that all is well: the next call can still make it so
+        self._error = error
+        self._watch.expect(
+            f"{operation}: rank {self._comm.rank} at step {step}", lambda: self._missing(step)
+        )
+        try:
+            while True:
+                if self._test is not None:
+                    self._watch.earlier += self._window.wait_for(self._test)
+                self._test = next(self._under_way)
+        except StopIteration:
+            self._under_way = None
+            self._last = step
+            self._attempt = 0
+        except (TimeoutError, KeyboardInterrupt):
+            raise  # to be taken up again
+        except BaseException:
+            self._under_way = None
+            raise
+        return self._watch.earlier
+
+    def reached(self, rank: int) -> int:
+        """Return the newest step that a rank is known to have reached. Local."""
+        entered = self._protocol.entered(rank)
+        return max(self._protocol.published(rank), 0 if entered >= CLOSED else _step(entered))
+
+    def close(self) -> None:
+        """Wait until all ranks have come to the end. Collective."""
+        self._protocol.announce(CLOSED)
+        self._watch.expect(
+            f"close: rank {self._comm.rank}",
+            lambda: [r for r in range(self._comm.size) if self._protocol.entered(r) < CLOSED],
+        )
+        for rank in range(self._comm.size):
+            self._watch.earlier += self._window.wait_for(
+                lambda rank=rank: self._protocol.entered(rank) >= CLOSED
+            )
+
+    def _missing(self, step: int) -> list[int]:
+        """Return the ranks that have not arrived or, when all have, those that have not published."""
+        words = [self._protocol.entered(rank) for rank in range(self._comm.size)]
+        for stage in (ARRIVED, PUBLISHED):
+            come_to = _entered(step, self._attempt, stage)
+            missing = [rank for rank, word in enumerate(words) if word < come_to]
+            if stage == PUBLISHED and self._comm.rank in missing:
+                missing.remove(self._comm.rank)
+            if missing:
+                return missing
+        return []
+
+    def _phases(self, operation: str, step: int) -> Generator[Test, None, None]:
+        """Synchronise, yielding a test of whatever has to come true before it goes on."""
+        self._protocol.announce(_entered(step, self._attempt, ARRIVED))
+        for rank in range(self._comm.size):
+            yield lambda rank=rank: self._arrived(operation, rank, step)
+        failed = np.array([0 if self._error is None else self._comm.size - self._comm.rank])
+        yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test
+        if failed[0]:
+            self._protocol.announce(_entered(step, self._attempt, FAILED))
+            self._attempt += 1
+            rank = self._comm.size - int(failed[0])
+            raise_of(self._comm.bcast(self._error, rank), rank, self._error)
+        self._agreed = True
+        self._protocol.snapshots.contribute(self._pieces)
+        for ours, sums in zip(*map(self._protocol.snapshots.sums, (0, 1)), strict=True):
+            for begin in range(0, len(ours), BLOCK):
+                part = slice(begin, begin + BLOCK)
+                yield from self._sum(np.asarray(ours)[part], np.asarray(sums)[part])
+        self._protocol.snapshots.publish_mean(step, self._pieces)
+        published = _entered(step, self._attempt, PUBLISHED)
+        self._protocol.announce(published)
+        # Nobody may meet a snapshot from before this synchronisation, so all must have published.
+        for rank in range(self._comm.size):
+            yield lambda rank=rank: self._protocol.entered(rank) >= published
+
+    def _sum(self, ours: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> Iterator[Test]:
+        bounds = [len(ours) * rank // self._comm.size for rank in range(self._comm.size + 1)]
+        counts = [end - begin for begin, end in zip(bounds, bounds[1:], strict=False)]
+        mine = sums[bounds[self._comm.rank] : bounds[self._comm.rank + 1]]
+        yield self._comm.Ireduce_scatter(ours, mine, counts, MPI.SUM).Test
+        yield self._comm.Iallgatherv(MPI.IN_PLACE, (sums, (counts, bounds[:-1]))).Test
+
+    def _arrived(self, operation: str, rank: int, step: int) -> bool:
+        word = self._protocol.entered(rank)
+        at, stage = _step(word), word & 3
+        if word >= CLOSED:
+            raise StepMismatch(
+                f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
+                f"synchronises step {step}; every rank must make the same calls"
+            )
+        if at > step or (stage == ARRIVED and self._last < at < step):
+            raise StepMismatch(
+                f"{operation}: rank {rank} synchronises step {at} while rank {self._comm.rank} "
+                f"synchronises step {step}; every rank must call synchronize() at the same step"
+            )
+        return at == step
