@@ -3,11 +3,12 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,15 @@ class Ranks:
     def __init__(
         self, ranks: int, command: list[str], env: dict[str, str] | None = None, cwd: Any = None
     ) -> None:
-        self.directory = tempfile.TemporaryDirectory(prefix="ranks-")
-        self.began = time.monotonic()
+        self.directory = Path(tempfile.mkdtemp(prefix="ranks-"))
+        weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self.process = subprocess.Popen(
             [mpiexec(), "-n", str(ranks), *command],
             env={
                 **os.environ,
                 **OVERSUBSCRIBED,
                 "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
-                "RANKS_DIRECTORY": self.directory.name,
+                "RANKS_DIRECTORY": str(self.directory),
                 **(env or {}),
             },
             cwd=cwd,
@@ -73,7 +74,7 @@ class Ranks:
     def pids(self) -> dict[int, int]:
         """Return the process ids of the ranks that have begun (those run by `rank_main`)."""
         found = {}
-        for path in Path(self.directory.name).glob("pid.*"):
+        for path in self.directory.glob("pid.*"):
             text = path.read_text()
             if text:
                 found[int(path.suffix[1:])] = int(text)
@@ -97,7 +98,7 @@ class Ranks:
             try:
                 # A pid may have been given to another process since; only ours carry our directory.
                 environ = Path(f"/proc/{pid}/environ").read_bytes()
-                if self.directory.name.encode() in environ:
+                if str(self.directory).encode() in environ:
                     os.kill(pid, signal.SIGKILL)
             except (OSError, ProcessLookupError):
                 pass
@@ -106,8 +107,7 @@ class Ranks:
 
     def results(self, ranks: int) -> list[Any]:
         """Return what the function returned at each rank."""
-        directory = Path(self.directory.name)
-        return [json.loads((directory / f"result.{rank}").read_text()) for rank in range(ranks)]
+        return [json.loads((self.directory / f"result.{rank}").read_text()) for rank in range(ranks)]
 
 
 def start(

@@ -366,7 +366,7 @@ class GroupAverager:
             )
             self._step = step
             self._protocol.step(step, self._pieces)
-        return result
+        return result  # type: ignore[no-any-return]
 
     def synchronize(self, model: M, out: Any = None) -> M:
         """Do one step: give every rank the mean of all models, the same bits everywhere.
@@ -479,20 +479,24 @@ class GroupAverager:
                 self._seconds_waited,
                 self._seconds,
             )
-        step, kind, *rest = self._protocol.report()
-        return Report(step, Outcome(kind), *rest)
+        (step, kind, *rest) = self._protocol.report()
+        return Report(step, Outcome(kind), *rest)  # type: ignore[arg-type]
 
     @property
     def statistics(self) -> Statistics:
         """Sums over the steps that this averager has done on this rank."""
         steps, fresh, late, missed, *counts, waited, seconds = self._protocol.statistics()
+        initiated, unpublished, computed, bytes_read = counts
         return Statistics(
             steps + self._synchronized,
             fresh,
             late,
             missed,
             self._synchronized,
-            *counts,
+            initiated,
+            unpublished,
+            computed,
+            bytes_read,
             waited + self._all_seconds_waited,
             seconds + self._all_seconds,
         )

@@ -107,19 +107,17 @@ cdef class Protocol:
     def step(self, uint64_t step, Pieces pieces):
         """Average the model with this rank's group at `step` (equations in wagma_rma.GroupAverager.average).
 
-        Not collective. Waits for others until patience is over and the quorum is there, and no longer. If a
-        wait is interrupted, the step counts as MISSED and the output holds the model as it came.
+        Not collective. Waits for others until patience is over and the quorum is there, and no longer. If the
+        wait is interrupted it ends at once; the step counts as MISSED and the output holds the model as it came.
         """
-        try:
-            with nogil:
-                self.group_step(step, pieces)
-        except BaseException:
-            self.outcome.kind = MISSED
-            if self.snapshots.own_step == step:
+        with nogil:
+            self.group_step(step, pieces)
+            if self.window.interrupted:
+                # The others have been served; they may rely on that nobody leaves a record that isn't open.
+                self.outcome.kind = MISSED
                 self.snapshots.restore(pieces)
-            raise
-        finally:
-            self.count()
+        self.count()
+        self.window.raise_interruption()
 
     def report(self):
         """Return the last group step as a tuple, in the order of report.Report and ages before initiated."""
@@ -233,7 +231,8 @@ cdef class Protocol:
         cdef int quorum = min(self.quorum, self.group.size)
         while state_phase(self.state) != OPEN:
             if state_phase(self.state) == GATHERING:
-                if self.window.now() >= until and state_arrived(self.state) >= quorum:
+                if ((self.window.now() >= until and state_arrived(self.state) >= quorum)
+                        or self.window.interrupted):
                     self.swap_state(ACTIVATING, state_arrived(self.state), &swapped)
                     self.outcome.initiated = swapped
                     continue

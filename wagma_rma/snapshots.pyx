@@ -27,8 +27,10 @@ cdef class Snapshots:
         self.window = window
         self.layout = layout
         self.retired = <uint64_t*> calloc(layout.slots, sizeof(uint64_t))
-        if self.retired is NULL:
-            raise MemoryError("Snapshots: no memory for the table of slots")
+        # Taken now, since a step once begun can't fail, and touched only if it is ever needed.
+        self.spare = <char*> malloc(layout.snapshot_bytes)
+        if self.retired is NULL or (self.spare is NULL and layout.snapshot_bytes):
+            raise MemoryError(f"GroupAverager: no memory for {layout.snapshot_bytes} bytes")
 
     def __dealloc__(self):
         free(self.retired)
@@ -54,11 +56,6 @@ cdef class Snapshots:
         """
         cdef int slot = self.free_slot(patience)
         if slot < 0:
-            if self.spare is NULL:
-                self.spare = <char*> malloc(self.layout.snapshot_bytes)
-                if self.spare is NULL:
-                    with gil:
-                        raise MemoryError(f"average: no memory for {self.layout.snapshot_bytes} bytes")
             self.own = self.spare
             self.gather(pieces)
             self.own_step = step
@@ -80,7 +77,7 @@ cdef class Snapshots:
                 if slot != self.current_slot and self.retired[slot] == 0:
                     self.seconds_waited = now - wait.since
                     return slot
-            if now >= wait.until:
+            if now >= wait.until or self.window.interrupted:
                 self.seconds_waited = now - wait.since
                 return -1
             self.window.pause(&wait)

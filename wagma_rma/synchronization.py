@@ -7,6 +7,8 @@ cut short, by a timeout or Ctrl-C, is taken up where it was by the next call.
 """
 
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,9 +119,7 @@ class Synchronizer:
             lambda: [r for r in range(self._comm.size) if self._protocol.entered(r) < CLOSED],
         )
         for rank in range(self._comm.size):
-            self._watch.earlier += self._window.wait_for(
-                lambda rank=rank: self._protocol.entered(rank) >= CLOSED
-            )
+            self._watch.earlier += self._window.wait_for(partial(self._has_entered, CLOSED, rank))
 
     def _missing(self, step: int) -> list[int]:
         """Return the ranks that have not arrived or, when all have, those that have not published."""
@@ -137,7 +137,7 @@ class Synchronizer:
         """Synchronise, yielding a test of whatever has to come true before it goes on."""
         self._protocol.announce(_entered(step, self._attempt, ARRIVED))
         for rank in range(self._comm.size):
-            yield lambda rank=rank: self._arrived(operation, rank, step)
+            yield partial(self._arrived, operation, rank, step)
         failed = np.array([0 if self._error is None else self._comm.size - self._comm.rank])
         yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test
         if failed[0]:
@@ -156,14 +156,17 @@ class Synchronizer:
         self._protocol.announce(published)
         # Nobody may meet a snapshot from before this synchronisation, so all must have published.
         for rank in range(self._comm.size):
-            yield lambda rank=rank: self._protocol.entered(rank) >= published
+            yield partial(self._has_entered, published, rank)
 
     def _sum(self, ours: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> Iterator[Test]:
         bounds = [len(ours) * rank // self._comm.size for rank in range(self._comm.size + 1)]
-        counts = [end - begin for begin, end in zip(bounds, bounds[1:], strict=False)]
+        counts = [end - begin for begin, end in pairwise(bounds)]
         mine = sums[bounds[self._comm.rank] : bounds[self._comm.rank + 1]]
         yield self._comm.Ireduce_scatter(ours, mine, counts, MPI.SUM).Test
         yield self._comm.Iallgatherv(MPI.IN_PLACE, (sums, (counts, bounds[:-1]))).Test
+
+    def _has_entered(self, word: int, rank: int) -> bool:
+        return self._protocol.entered(rank) >= word
 
     def _arrived(self, operation: str, rank: int, step: int) -> bool:
         word = self._protocol.entered(rank)

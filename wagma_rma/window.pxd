@@ -14,6 +14,8 @@ cdef class Window:
     cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time
     cdef readonly int64_t nbytes  # size of each rank's window
     cdef public object watcher    # called with the seconds waited, every now and then; may raise
+    cdef bint interrupted         # a signal or the watcher raised in pause(): end the wait as soon as may be
+    cdef object interruption      # what it raised
 
     # Words: 64 bits, at a byte offset divisible by 8, touched by these verbs only. Each verb starts an
     # operation; what it found is in *value or *found after complete().
@@ -41,3 +43,4 @@ cdef class Window:
     cdef double now(self) noexcept nogil
     cdef Wait wait(self, double until) noexcept nogil
     cdef int pause(self, Wait* wait) except -1 nogil
+    cdef int raise_interruption(self) except -1

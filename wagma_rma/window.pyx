@@ -117,9 +117,13 @@ cdef class Window:
         return wait
 
     cdef int pause(self, Wait* wait) except -1 nogil:
-        """Pause between two looks at what is awaited: spin, then yield, then sleep. Lets signals through."""
+        """Pause between two looks at what is awaited: spin, then yield, then sleep.
+
+        What a signal or the watcher raises is kept, and `interrupted` set: a rank must not leave a step half
+        done, so who waits decides when to raise_interruption().
+        """
         cdef double now, nap
-        cdef int i, interrupted = 0
+        cdef int i, cut_short = 0
         wait.turns += 1
         if wait.turns <= SPINS:
             for i in range(RELAXATIONS):
@@ -132,19 +136,27 @@ cdef class Window:
             nap = min(max((now - wait.since) / 16, SHORTEST_SLEEP), LONGEST_SLEEP)
             if now < wait.until:
                 nap = min(nap, wait.until - now)
-            interrupted = wagma_sleep(nap)
+            cut_short = wagma_sleep(nap)
         now = self.now()
-        if interrupted or now - wait.looked > LOOK_EVERY:
+        if not self.interrupted and (cut_short or now - wait.looked > LOOK_EVERY):
             wait.looked = now
             with gil:
-                self.look(now - wait.since)
+                try:
+                    PyErr_CheckSignals()
+                    if self.watcher is not None:
+                        self.watcher(now - wait.since)
+                except BaseException as error:
+                    self.interruption = error
+                    self.interrupted = True
         return 0
 
-    def look(self, double seconds_waited):
-        """Let pending signals and the watcher raise."""
-        PyErr_CheckSignals()
-        if self.watcher is not None:
-            self.watcher(seconds_waited)
+    cdef int raise_interruption(self) except -1:
+        """Raise what interrupted a wait, if anything did."""
+        if self.interrupted:
+            error, self.interruption = self.interruption, None
+            self.interrupted = False
+            raise error
+        return 0
 
     def wait_for(self, test):
         """Wait until `test()` is true; return the seconds it took. Ctrl-C and the watcher get through."""
@@ -152,6 +164,7 @@ cdef class Window:
         while not test():
             with nogil:
                 self.pause(&wait)
+            self.raise_interruption()
         return self.now() - wait.since
 
     def time(self):

@@ -1,0 +1,158 @@
+"""Average pytrees of arrays: the numpy averager, called eagerly or from inside jit."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import io_callback
+from mpi4py import MPI
+from wagma_rma import GroupAverager, Report, Statistics
+from wagma_rma.model import Array, Leaves, Structure
+
+Params = TypeVar("Params")
+
+
+def _host(leaf: Any) -> Any:
+    """Return a leaf as the numpy array that JAX would make of it, or unchanged what can't be averaged."""
+    if isinstance(leaf, jax.core.Tracer):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+            return leaf
+        return np.broadcast_to(np.empty((), leaf.dtype), leaf.shape)
+    if isinstance(leaf, jax.Array) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return np.asarray(leaf)
+    if isinstance(leaf, np.ndarray) and leaf.dtype == np.float64:
+        return leaf.astype(jax.dtypes.canonicalize_dtype(np.float64), copy=False)
+    return leaf
+
+
+def _flatten(params: Any) -> tuple[list[Any], Any, Leaves]:
+    """Return the leaves, their tree, and a numpy model whose keys are the paths of the leaves.
+
+    Leaves of a trace have shape and dtype there, but no values.
+    """
+    paths, tree = jax.tree_util.tree_flatten_with_path(params)
+    model = Leaves((jax.tree_util.keystr(path), _host(leaf)) for path, leaf in paths)
+    if len(model) < len(paths):
+        raise ValueError("PytreeAverager: two leaves have the same path; give the nodes of the pytree distinct keys")
+    return [leaf for _, leaf in paths], tree, model
+
+
+class PytreeAverager:
+    """Average a pytree of arrays over small, changing groups of ranks, in or out of jit.
+
+    `params = averager(params)` does one step: wagma_rma.GroupAverager says what a step is. Inside jit it is
+    an ordered host callback: one step each time the compiled function runs, also in lax loops. Eager calls
+    and compiled ones share the averager and its steps, in the order of the program.
+
+    Args:
+        comm: the ranks, an mpi4py intracommunicator; they must share a host. It is duplicated.
+        params: any pytree of jax.Arrays and numpy arrays of float32, float64, float16 or bfloat16; what the
+            averager will be called with, and the start. Unlike GroupAverager's model it is not written to.
+            All of its leaves are averaged: leave out what is to stay local, such as optimizer state.
+        options: group_size, sync_period, quorum, patience, grouping, broadcast, start_step, timeout: as of
+            GroupAverager.
+
+    Attributes:
+        params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays.
+
+    Raises (on every rank): as GroupAverager. Messages name leaves as jax.tree_util.keystr does.
+
+    Making an averager is collective, and so is close().
+    """
+
+    params: Any
+
+    def __init__(self, comm: MPI.Intracomm, params: Any, **options: Any) -> None:
+        leaves, tree, model = _flatten(params)
+        # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
+        start = Leaves((path, np.array(leaf) if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items())
+        self._averager = GroupAverager(comm, start, **options)
+        self._structure = Structure("PytreeAverager", start)
+        self.params = jax.tree_util.tree_unflatten(tree, map(_like, leaves, start.values()))
+
+    def __call__(self, params: Params) -> Params:
+        """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
+
+        Args:
+            params: of the structure, shapes and dtypes that the averager was made with.
+
+        Returns:
+            The average, in the same structure, as jax.Arrays.
+
+        Raises:
+            TypeError, ValueError: `params` is not like the params the averager was made with. The step does not count.
+                At an eager synchronisation every rank raises it; inside jit it is raised when tracing, by
+                this rank alone.
+            SynchronizationTimeout, RuntimeError: as GroupAverager.average. From compiled code all that the
+                step itself raises is a jax.errors.JaxRuntimeError whose message holds the traceback.
+
+        Collective and blocking at a multiple of sync_period.
+        """
+        return self._step("average", self._averager.average, params)
+
+    def synchronize(self, params: Params) -> Params:
+        """Do one step: give every rank the mean of all params, the same bits everywhere.
+
+        Args, Returns, Raises: as a call.
+
+        Collective, blocking: every rank must call it at the same step.
+        """
+        return self._step("synchronize", self._averager.synchronize, params)
+
+    def _step(self, name: str, step: Callable[[Leaves], Leaves], params: Params) -> Params:
+        leaves, tree, model = _flatten(params)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            # Compiled steps that were called before may still be running in other threads.
+            jax.effects_barrier()
+            results = list(map(_like, leaves, step(model).values()))
+        else:
+            self._structure.leaves(name, model)
+            paths = list(model)
+
+            def on_host(*values: Any) -> list[Array]:
+                # NumPy alone: JAX inside a callback can deadlock.
+                return list(step(Leaves(zip(paths, map(np.asarray, values), strict=True))).values())
+
+            shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in model.values()]
+            results = io_callback(on_host, shapes, *leaves, ordered=True)
+        return jax.tree_util.tree_unflatten(tree, results)  # type: ignore[no-any-return]
+
+    @property
+    def step(self) -> int:
+        """The last step that this rank has done. After compiled steps, block on their results first."""
+        return self._averager.step
+
+    @property
+    def report(self) -> Report:
+        """The last step of this rank; at first, the common start. After compiled steps, block on their results first."""
+        return self._averager.report
+
+    @property
+    def statistics(self) -> Statistics:
+        """Sums over the steps that this rank has done. After compiled steps, block on their results first."""
+        return self._averager.statistics
+
+    def close(self) -> None:
+        """Wait for compiled steps, then free the windows. Collective, as GroupAverager.close()."""
+        jax.effects_barrier()
+        self._averager.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Other ranks may never leave their blocks after an error in one, so it must not wait for them here.
+        if error is None:
+            self.close()
+
+
+def _like(leaf: Any, value: Array) -> jax.Array:
+    """Return the value as a jax.Array, where `leaf` is if that is one."""
+    return jax.device_put(value, leaf.sharding if isinstance(leaf, jax.Array) else None)

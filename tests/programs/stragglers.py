@@ -1,0 +1,164 @@
+"""Ranks that are late, asleep or stopped. Each model is one number that encodes rank and step, so any mixture of
+snapshots shows as a model that is not constant, and any wrong sum as a number that no contributions explain."""
+
+import os
+import random
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import wagma_rma
+from wagma_rma import Outcome
+
+
+def code(rank, step):
+    """Encode rank and step exactly in float32."""
+    return np.float32(step * 64 + rank)
+
+
+def mean_of_all(ranks, step):
+    """Return what a synchronisation gives when every rank comes with its code: exact, the sums are small."""
+    total = np.float32(0)
+    for rank in range(ranks):
+        total += code(rank, step)
+    return np.float32(total / np.float32(ranks))
+
+
+class Checker:
+    """Checks each result against what the rank's own report says was contributed."""
+
+    def __init__(self, averager, rank, ranks, period, start):
+        self.averager, self.rank, self.ranks, self.period = averager, rank, ranks, period
+        self.start, self.wrong = np.float32(start), []
+
+    def contribution(self, rank, step):
+        if step == 0:
+            return self.start
+        return mean_of_all(self.ranks, step) if step % self.period == 0 else code(rank, step)
+
+    def expected(self, report):
+        mine = code(self.rank, report.step)
+        if report.outcome is Outcome.SYNCHRONIZED:
+            return mean_of_all(self.ranks, report.step)
+        if report.outcome is Outcome.MISSED:
+            return mine
+        total = None
+        for rank, age in zip(report.group, report.ages, strict=True):
+            part = self.contribution(rank, report.source_step - age)
+            total = part if total is None else np.float32(total + part)
+        count = len(report.group)
+        age = report.ages[report.group.index(self.rank)]
+        if report.outcome is Outcome.LATE and report.source_step - age != report.step:
+            total, count = np.float32(total + mine), count + 1
+        return np.float32(total / np.float32(count))
+
+    def check(self, result):
+        report = self.averager.report
+        low, high = result.min(), result.max()
+        if low != high:
+            self.wrong.append(f"torn: {low} .. {high} {report}")
+        elif low != self.expected(report):
+            self.wrong.append(f"wrong: {low} instead of {self.expected(report)} {report}")
+        last = (report.step - 1) // self.period * self.period
+        if report.outcome is not Outcome.SYNCHRONIZED:
+            for age in report.ages:
+                if not last <= report.source_step - age <= report.source_step:
+                    self.wrong.append(f"older than the synchronisation at {last}: {report}")
+            if report.outcome is Outcome.FRESH and report.source_step != report.step:
+                self.wrong.append(f"fresh from another step: {report}")
+
+
+def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum=1, chunk_bytes=None):
+    """Step with random naps; return (what was wrong, outcome counts)."""
+    if chunk_bytes:
+        wagma_rma.layout.CHUNK_BYTES, wagma_rma.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
+    rng = random.Random(comm.rank)
+    model = np.zeros(size, np.float32)
+    out = np.empty_like(model)
+    with wagma_rma.GroupAverager(
+        comm, model, group_size=group_size, sync_period=period, patience=patience, quorum=quorum
+    ) as averager:
+        checker = Checker(averager, comm.rank, comm.size, period, 0)
+        for step in range(1, steps + 1):
+            if rng.random() < 0.3:
+                time.sleep(rng.random() * naps)
+            model[:] = code(comm.rank, step)
+            in_place = step % 2 == 1
+            checker.check(averager.average(model, out=model if in_place else out))
+            if step % period == 0:
+                comm.Barrier()
+                if any(averager._protocol.snapshots.pins()):
+                    checker.wrong.append(f"pins {averager._protocol.snapshots.pins()} at step {step}")
+                comm.Barrier()
+        counts = averager.statistics
+    return checker.wrong[:5], [counts.fresh, counts.late, counts.missed, counts.synchronized]
+
+
+def asleep(comm, group_size, naptime):
+    """Let rank 1 sleep before step 5 while the others do all steps to the synchronisation at step 40."""
+    period = 40
+    model = np.zeros(1000, np.float32)
+    slowest, wrong, first_late = 0.0, [], None
+    with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
+        checker = Checker(averager, comm.rank, comm.size, period, 0)
+        began = time.monotonic()
+        for step in range(1, period):
+            if comm.rank == 1 and step == 5:
+                time.sleep(naptime)
+            time.sleep(0.002)
+            model[:] = code(comm.rank, step)
+            checker.check(averager.average(model))
+            report = averager.report
+            if comm.rank != 1:
+                slowest = max(slowest, report.seconds)
+            elif step == 5:
+                first_late = [report.outcome.name, report.step, report.source_step, list(report.ages)]
+        through = time.monotonic() - began
+        averager.average(model)
+    return {"wrong": checker.wrong + wrong, "slowest": slowest, "through": through, "late": first_late}
+
+
+def progress(comm, steps_per_second, period):
+    """Step until a file named stop appears, and tell each step in a file that the test maps."""
+    directory = Path(os.environ["RANKS_DIRECTORY"])
+    done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
+    rng = random.Random(comm.rank)
+    model = np.zeros(20_000, np.float32)
+    with wagma_rma.GroupAverager(comm, model, group_size=2, sync_period=period) as averager:
+        checker = Checker(averager, comm.rank, comm.size, period, 0)
+        step = 0
+        while step % period or not comm.bcast((directory / "stop").exists()):
+            step += 1
+            time.sleep(rng.random() / steps_per_second)
+            model[:] = code(comm.rank, step)
+            checker.check(averager.average(model, out=model))
+            done[0] = step
+    return checker.wrong[:5], step
+
+
+def idle(comm, seconds):
+    """Return the CPU seconds this rank uses while it waits in each way a rank can."""
+
+    def cpu():
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_utime + usage.ru_stime
+
+    used = {}
+    model = np.zeros(1000, np.float32)
+    with wagma_rma.GroupAverager(
+        comm, model, group_size=comm.size, quorum=comm.size, sync_period=3
+    ) as averager:
+        for name in ("quorum", "asleep between steps", "synchronisation"):
+            comm.Barrier()
+            before = cpu()
+            if comm.rank == 0 or name == "asleep between steps":
+                time.sleep(seconds)
+            averager.average(model)
+            used[name] = cpu() - before
+        comm.Barrier()
+        before = cpu()
+        if comm.rank == 0:
+            time.sleep(seconds)
+    used["close"] = cpu() - before
+    return used

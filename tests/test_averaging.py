@@ -1,0 +1,51 @@
+"""Ranks on time: every group gets numpy's average to the bit, every synchronisation the same bits for all."""
+
+import launch
+import pytest
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 6, 7, 8, 12, 16])
+def test_every_group_size_gives_numpys_sum_to_the_bit(ranks):
+    for rank, wrong in enumerate(launch.run(ranks, "averaging:exact", limit=240)):
+        assert wrong == [], f"rank {rank}"
+
+
+@pytest.mark.parametrize(("ranks", "size", "steps"), [(4, 2, 2), (8, 2, 3), (9, 3, 2), (6, 3, 2), (12, 4, 2)])
+def test_one_turn_of_the_butterfly_gives_the_global_mean(ranks, size, steps):
+    for deviation, period in launch.run(ranks, "averaging:full_turn", size=size):
+        assert period == steps
+        assert deviation < 1e-14
+
+
+def test_chunks_may_cut_leaves_anywhere_and_each_has_one_owner():
+    assert launch.run(4, "averaging:chunked") == [[], [], [], []]
+
+
+def test_the_numpy_api_keeps_its_contract():
+    for facts in launch.run(2, "averaging:contract"):
+        assert facts == {
+            "broadcast": 0.0,
+            "start": [6, 6, "SYNCHRONIZED"],
+            "bytes": True,
+            "group_step": [7, "FRESH", True],
+            "containers": ["dict", ["w", "b"], "list"],
+            "out": True,
+            "synchronized": [8, "SYNCHRONIZED", 1.5],
+            "explicit": [9, True, 1.5, "SYNCHRONIZED"],
+            "statistics": [3, 1, 2],
+            "tied": 0.5,
+        }
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_group_of_one_keeps_its_model_between_synchronisations(ranks):
+    default, one = zip(*launch.run(ranks, "averaging:alone"), strict=True)
+    for values, fresh, synchronized in one + (default if ranks == 1 else ()):
+        assert values == [0, 1, 2, 3, 4]
+        assert (fresh, synchronized) == (4, 2)
+
+
+def test_users_may_pass_their_own_grouping():
+    seen = launch.run(4, "averaging:own_grouping")
+    assert seen[0] == [[[0, 3], 1.5], [[0, 1], 1.5]]
+    assert seen[2] == [[[1, 2], 1.5], [[2, 3], 1.5]]
