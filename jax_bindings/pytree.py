@@ -5,9 +5,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 from mpi4py import MPI
+
 from wagma_rma import GroupAverager, Report, Statistics
 from wagma_rma.model import Array, Leaves, Structure
 
@@ -17,10 +19,10 @@ Params = TypeVar("Params")
 def _host(leaf: Any) -> Any:
     """Return a leaf as the numpy array that JAX would make of it, or unchanged what can't be averaged."""
     if isinstance(leaf, jax.core.Tracer):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             return leaf
         return np.broadcast_to(np.empty((), leaf.dtype), leaf.shape)
-    if isinstance(leaf, jax.Array) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+    if isinstance(leaf, jax.Array) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return np.asarray(leaf)
     if isinstance(leaf, np.ndarray) and leaf.dtype == np.float64:
         return leaf.astype(jax.dtypes.canonicalize_dtype(np.float64), copy=False)
@@ -35,7 +37,7 @@ def _flatten(params: Any) -> tuple[list[Any], Any, Leaves]:
     paths, tree = jax.tree_util.tree_flatten_with_path(params)
     model = Leaves((jax.tree_util.keystr(path), _host(leaf)) for path, leaf in paths)
     if len(model) < len(paths):
-        raise ValueError("PytreeAverager: two leaves have the same path; give the nodes of the pytree distinct keys")
+        raise ValueError("PytreeAverager: two leaves have the same path; give the nodes distinct keys")
     return [leaf for _, leaf in paths], tree, model
 
 
@@ -43,8 +45,9 @@ class PytreeAverager:
     """Average a pytree of arrays over small, changing groups of ranks, in or out of jit.
 
     `params = averager(params)` does one step: wagma_rma.GroupAverager says what a step is. Inside jit it is
-    an ordered host callback: one step each time the compiled function runs, also in lax loops. Eager calls
-    and compiled ones share the averager and its steps, in the order of the program.
+    an ordered host callback: one step each time the compiled function runs, and in each turn of a lax loop.
+    (Pass the params to the compiled function as arguments: constants would be averaged once, when tracing.)
+    Eager calls and compiled ones share the averager and its steps, in the order of the program.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator; they must share a host. It is duplicated.
@@ -67,7 +70,9 @@ class PytreeAverager:
     def __init__(self, comm: MPI.Intracomm, params: Any, **options: Any) -> None:
         leaves, tree, model = _flatten(params)
         # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
-        start = Leaves((path, np.array(leaf) if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items())
+        start = Leaves(
+            (path, leaf.copy() if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items()
+        )
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
         self.params = jax.tree_util.tree_unflatten(tree, map(_like, leaves, start.values()))
@@ -82,9 +87,9 @@ class PytreeAverager:
             The average, in the same structure, as jax.Arrays.
 
         Raises:
-            TypeError, ValueError: `params` is not like the params the averager was made with. The step does not count.
-                At an eager synchronisation every rank raises it; inside jit it is raised when tracing, by
-                this rank alone.
+            TypeError, ValueError: `params` is not like the params the averager was made with. The step does
+                not count. At an eager synchronisation every rank raises it; inside jit it is raised when
+                tracing, by this rank alone.
             SynchronizationTimeout, RuntimeError: as GroupAverager.average. From compiled code all that the
                 step itself raises is a jax.errors.JaxRuntimeError whose message holds the traceback.
 
@@ -105,7 +110,7 @@ class PytreeAverager:
         leaves, tree, model = _flatten(params)
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             # Compiled steps that were called before may still be running in other threads.
-            jax.effects_barrier()
+            jax.effects_barrier()  # type: ignore[no-untyped-call]
             results = list(map(_like, leaves, step(model).values()))
         else:
             self._structure.leaves(name, model)
@@ -115,28 +120,28 @@ class PytreeAverager:
                 # NumPy alone: JAX inside a callback can deadlock.
                 return list(step(Leaves(zip(paths, map(np.asarray, values), strict=True))).values())
 
-            shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in model.values()]
-            results = io_callback(on_host, shapes, *leaves, ordered=True)
+            # Their shapes and dtypes are all that JAX takes from the values of a traced model.
+            results = io_callback(on_host, list(model.values()), *leaves, ordered=True)
         return jax.tree_util.tree_unflatten(tree, results)  # type: ignore[no-any-return]
 
     @property
     def step(self) -> int:
-        """The last step that this rank has done. After compiled steps, block on their results first."""
+        """The last step that this rank has done. After compiled steps, block on their results."""
         return self._averager.step
 
     @property
     def report(self) -> Report:
-        """The last step of this rank; at first, the common start. After compiled steps, block on their results first."""
+        """The last step of this rank (at first, the start). After compiled steps, block on their results."""
         return self._averager.report
 
     @property
     def statistics(self) -> Statistics:
-        """Sums over the steps that this rank has done. After compiled steps, block on their results first."""
+        """Sums over the steps that this rank has done. After compiled steps, block on their results."""
         return self._averager.statistics
 
     def close(self) -> None:
         """Wait for compiled steps, then free the windows. Collective, as GroupAverager.close()."""
-        jax.effects_barrier()
+        jax.effects_barrier()  # type: ignore[no-untyped-call]
         self._averager.close()
 
     def __enter__(self) -> Self:
@@ -154,5 +159,6 @@ class PytreeAverager:
 
 
 def _like(leaf: Any, value: Array) -> jax.Array:
-    """Return the value as a jax.Array, where `leaf` is if that is one."""
-    return jax.device_put(value, leaf.sharding if isinstance(leaf, jax.Array) else None)
+    """Return the value as a jax.Array, on the devices of `leaf` if that is one."""
+    put: jax.Array = jax.device_put(value, leaf.sharding if isinstance(leaf, jax.Array) else None)
+    return put

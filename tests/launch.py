@@ -85,7 +85,7 @@ class Ranks:
         try:
             output, _ = self.process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._end()
             output, _ = self.process.communicate()
             raise AssertionError(f"ranks ran past {limit} s; they said:\n{output}") from None
         finally:
@@ -94,6 +94,12 @@ class Ranks:
 
     def kill(self) -> None:
         """End all that is left of what this object started."""
+        self._end()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def _end(self) -> None:
         for pid in self.pids().values():
             try:
                 # A pid may have been given to another process since; only ours carry our directory.
@@ -110,9 +116,7 @@ class Ranks:
         return [json.loads((self.directory / f"result.{rank}").read_text()) for rank in range(ranks)]
 
 
-def start(
-    ranks: int, function: str, env: dict[str, str] | None = None, **arguments: Any
-) -> Ranks:
+def start(ranks: int, function: str, env: dict[str, str] | None = None, **arguments: Any) -> Ranks:
     """Start `function` ("module:name" below tests/programs) with JSON arguments on each rank."""
     command = [
         sys.executable, "-W", "error", "-m", "mpi4py", "-m", "programs", function, json.dumps(arguments)
@@ -128,7 +132,7 @@ def run(
     env: dict[str, str] | None = None,
     **arguments: Any,
 ) -> list[Any]:
-    """Run `function` on each rank and return what it returned at each; a failing rank is an AssertionError."""
+    """Run `function` on each rank, return what it returned at each; a failing rank is an AssertionError."""
     job = start(ranks, function, env, **arguments)
     code, output = job.wait(limit)
     assert code == 0, f"{function} on {ranks} ranks ended with {code}:\n{output}"

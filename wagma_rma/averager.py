@@ -16,7 +16,7 @@ from wagma_rma import grouping as groupings
 from wagma_rma.agreement import Facts, agree
 from wagma_rma.grouping import Grouping
 from wagma_rma.layout import Layout
-from wagma_rma.model import Array, Structure
+from wagma_rma.model import Structure
 from wagma_rma.pieces import Pieces, is_plain
 from wagma_rma.protocol import Protocol
 from wagma_rma.report import Outcome, Report, Statistics
@@ -306,9 +306,7 @@ class GroupAverager:
         self._layout = options.layout(self._structure)
         self._window = SharedWindow(self._comm, self._layout.nbytes, self._layout.words_bytes)
         groups = options.groups(self._comm.rank)
-        self._protocol = Protocol(
-            self._window, self._layout, groups, options.quorum, options.patience
-        )
+        self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
         self._pieces = Pieces(self._layout.order)
         self._sync_period = options.sync_period
         self._step = self._last_synchronized = options.start_step
@@ -361,9 +359,7 @@ class GroupAverager:
         if step % self._sync_period == 0:
             return self._synchronize("average", model, out)
         with self._using("average"), self._holding("average", model, out) as result:
-            self._watch.expect(
-                f"average: rank {self._comm.rank} at step {step}", lambda: self._absent(step)
-            )
+            self._watch.expect(f"average: rank {self._comm.rank} at step {step}", lambda: self._absent(step))
             self._step = step
             self._protocol.step(step, self._pieces)
         return result  # type: ignore[no-any-return]

@@ -138,9 +138,7 @@ class Structure:
 
     def empty(self) -> list[Array]:
         """Return new, uninitialised leaves."""
-        return [
-            np.empty(shape, dtype) for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
-        ]
+        return [np.empty(shape, dtype) for shape, dtype in zip(self.shapes, self.dtypes, strict=True)]
 
     def rebuild(self, model: Any, leaves: list[Array]) -> Any:
         """Return containers like those of `model` around other leaves."""

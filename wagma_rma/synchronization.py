@@ -1,9 +1,9 @@
 """The steps at which all ranks meet: the global mean, and the end of a run.
 
-A rank says in its `entered` word what it has come to, and looks for the others' words; so each knows whom it is
-waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that
-every part is summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that was
-cut short, by a timeout or Ctrl-C, is taken up where it was by the next call.
+A rank says in its `entered` word what it has come to, and looks for the others' words; so each knows whom it
+is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part is summed
+once and all ranks hold the same bits (an allreduce does not promise that). A wait that was cut short, by a
+timeout or Ctrl-C, is taken up where it was by the next call.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -87,9 +87,7 @@ class Synchronizer:
         elif self._agreed and error is not None:
             raise error  # the others have been told that all is well: the next call can still make it so
         self._error = error
-        self._watch.expect(
-            f"{operation}: rank {self._comm.rank} at step {step}", lambda: self._missing(step)
-        )
+        self._watch.expect(f"{operation}: rank {self._comm.rank} at step {step}", lambda: self._missing(step))
         try:
             while True:
                 if self._test is not None:

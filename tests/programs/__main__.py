@@ -1,4 +1,4 @@
-"""Run one function of this package on this rank: python -m mpi4py -m programs module:name '{"argument": 1}'."""
+"""Run a function of this package on this rank: python -m mpi4py -m programs module:name '{"argument": 1}'."""
 
 import faulthandler
 import importlib

@@ -3,11 +3,11 @@
 import hashlib
 
 import numpy as np
+
 import wagma_rma
+from programs import models
 from wagma_rma import layout
 from wagma_rma.grouping import choose
-
-from programs import models
 
 
 def exact(comm):

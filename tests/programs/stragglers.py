@@ -1,5 +1,8 @@
-"""Ranks that are late, asleep or stopped. Each model is one number that encodes rank and step, so any mixture of
-snapshots shows as a model that is not constant, and any wrong sum as a number that no contributions explain."""
+"""Ranks that are late, asleep or stopped.
+
+Each model is one number that encodes rank and step, so any mixture of snapshots shows as a model that is not
+constant, and any wrong sum as a number that no contributions explain.
+"""
 
 import os
 import random
@@ -8,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 import wagma_rma
 from wagma_rma import Outcome
 
@@ -120,15 +124,17 @@ def asleep(comm, group_size, naptime):
 
 
 def progress(comm, steps_per_second, period):
-    """Step until a file named stop appears, and tell each step in a file that the test maps."""
+    """Step until the step that a file named last holds, and tell each step in a file that the test maps."""
     directory = Path(os.environ["RANKS_DIRECTORY"])
     done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
     rng = random.Random(comm.rank)
     model = np.zeros(20_000, np.float32)
     with wagma_rma.GroupAverager(comm, model, group_size=2, sync_period=period) as averager:
         checker = Checker(averager, comm.rank, comm.size, period, 0)
-        step = 0
-        while step % period or not comm.bcast((directory / "stop").exists()):
+        step, last = 0, None
+        while step != last:
+            if last is None and (directory / "last").exists():
+                last = int((directory / "last").read_text())
             step += 1
             time.sleep(rng.random() / steps_per_second)
             model[:] = code(comm.rank, step)

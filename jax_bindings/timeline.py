@@ -1,0 +1,115 @@
+"""A picture of a run: a lane for each rank, with what it did when, and how each step came out."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from wagma_rma import Outcome
+
+
+class Step(NamedTuple):
+    """One step of one rank. Times in seconds, on a clock that all ranks share."""
+
+    begin: float
+    slowed: float  # spent being slow, at the beginning
+    waited: float  # for other ranks
+    averaging: float  # the whole call of the averager, waiting included
+    end: float
+    outcome: Outcome
+
+
+COLORS = {
+    "compute": "#c9d3df",
+    "slowed": "#8d99a8",
+    "wait": "#d1495b",
+    "average: FRESH": "#2a9d5c",
+    "average: LATE": "#f2a33a",
+    "average: MISSED": "#7b2d8b",
+    "synchronize": "#2568b0",
+}
+AVERAGES = {
+    Outcome.FRESH: "average: FRESH",
+    Outcome.LATE: "average: LATE",
+    Outcome.MISSED: "average: MISSED",
+    Outcome.SYNCHRONIZED: "synchronize",
+}
+INK = "#27313d"
+Spans = dict[str, list[tuple[float, float]]]
+
+
+def spans(steps: list[Step], origin: float) -> tuple[Spans, Spans]:
+    """Return what one rank did and how its steps came out: (begin, duration) by kind."""
+    did: Spans = {kind: [] for kind in COLORS}
+    came: Spans = {kind: [] for kind in COLORS}
+    for step in steps:
+        begin, end = step.begin - origin, step.end - origin
+        called = end - step.averaging
+        kind = AVERAGES[step.outcome]
+        did["slowed"].append((begin, step.slowed))
+        did["compute"].append((begin + step.slowed, called - begin - step.slowed))
+        did["wait"].append((called, step.waited))
+        did[kind].append((called + step.waited, step.averaging - step.waited))
+        came[kind].append((begin, end - begin))
+    return did, came
+
+
+def _middle(ranks: list[list[Step]], origin: float, until: float) -> tuple[float, float]:
+    """Return a second or so from the middle of the run, around a slow step if there is one."""
+    width = min(until, max(1.0, until / 12))
+    slow = [step.begin + step.slowed / 2 - origin for steps in ranks for step in steps if step.slowed]
+    center = min(slow, key=lambda time: abs(time - until / 2), default=until / 2)
+    begin = min(max(0.0, center - width / 3), until - width)
+    return begin, begin + width
+
+
+def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
+    """Write a PNG: above the whole run, below a second from its middle.
+
+    Args:
+        ranks: the steps of each rank; every rank has done one at least.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    origin = min(steps[0].begin for steps in ranks)
+    until = max(steps[-1].end for steps in ranks) - origin
+    zoom = _middle(ranks, origin, until)
+    plt.rcParams["hatch.linewidth"] = 0.6
+    figure, axes = plt.subplots(
+        2, 1, figsize=(13, 3.1 + 0.9 * len(ranks)), dpi=120, layout="constrained", facecolor="white"
+    )
+    for axis, (begin, end) in zip(axes, ((0.0, until), zoom), strict=True):
+        for rank, steps in enumerate(ranks):
+            did, came = spans(steps, origin)
+            for kind, color in COLORS.items():
+                hatch = {"hatch": "////", "edgecolor": "#6b7786"} if kind == "slowed" else {}
+                axis.broken_barh(did[kind], (rank - 0.36, 0.52), color=color, linewidth=0, **hatch)
+                axis.broken_barh(came[kind], (rank + 0.20, 0.14), color=color, linewidth=0)
+        axis.set_xlim(begin, end)
+        axis.set_ylim(len(ranks) - 0.45, -0.55)
+        axis.set_yticks(range(len(ranks)), [f"rank {rank}" for rank in range(len(ranks))])
+        axis.tick_params(axis="y", length=0)
+        axis.tick_params(colors=INK, labelsize=10)
+        for side in ("top", "right", "left"):
+            axis.spines[side].set_visible(False)
+    axes[0].axvspan(*zoom, color="#000000", alpha=0.07, linewidth=0, zorder=0)
+    axes[0].set_title("the whole run (shaded: the part below)", loc="left", fontsize=10, color=INK)
+    axes[1].set_title(f"{zoom[1] - zoom[0]:.1f} seconds of it", loc="left", fontsize=10, color=INK)
+    axes[1].set_xlabel("seconds since the first step", color=INK)
+    figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
+    figure.legend(
+        handles=[
+            Patch(facecolor=color, label=kind, hatch="////" if kind == "slowed" else None, edgecolor="#6b7786")
+            for kind, color in COLORS.items()
+        ],
+        title="thick: what a rank does; thin line below: how its step came out",
+        loc="outside lower center",
+        ncols=len(COLORS),
+        frameon=False,
+        fontsize=10,
+        title_fontsize=9,
+    )
+    figure.savefig(path)
+    plt.close(figure)
