@@ -1,10 +1,8 @@
 """Wrong use on real ranks: every rank is told what is wrong, where, and what to do; nobody is left hanging."""
 
-import json
 import math
 import shutil
 import subprocess
-import sys
 
 import launch
 import pytest
@@ -74,7 +72,7 @@ WRONG_MODELS = {
     "object": ("TypeError", "model['w']", "object", "convert"),
     "text": ("TypeError", "model['w']", "str", "convert"),
     "date": ("TypeError", "model['w']", "datetime64", "convert"),
-    "longdouble": ("TypeError", "model['w']", "longdouble", "convert"),
+    "longdouble": ("TypeError", "model['w']", "convert"),
     "float": ("TypeError", "model['w'][1] is a float", "numpy array"),
     "numpy scalar": ("TypeError", "model['w'] is a float32", "np.asarray"),
     "None": ("TypeError", "model['w'] is a NoneType", "numpy array"),
@@ -147,6 +145,529 @@ CASES = {
 @pytest.fixture(scope="module")
 def constructions():
     """Return what was said in each case, by rank; and whether the ranks could go on afterwards."""
-    ran = launch.run(RANKS, "errors:construct", limit=60, cases=list(CASES.values()))
+    ran = launch.run(
+        RANKS, "errors:construct", limit=60, env={"RANKS_DUMP_AFTER": "45"}, cases=list(CASES.values())
+    )
     told = {name: [rank["told"][i] for rank in ran] for i, name in enumerate(CASES)}
     return told, [rank["afterwards"] for rank in ran]
+
+
+def everywhere_and_at_rank_1(names):
+    return [f"{name} {where}" for name in names for where in ("everywhere", "at rank 1")]
+
+
+def name_of(case):
+    return case.removesuffix(" everywhere").removesuffix(" at rank 1")
+
+
+def assert_all_told(told, case, kind, *parts):
+    """Check what each rank was told; the ranks that did nothing wrong must learn which one did."""
+    for rank, (kinds, message) in enumerate(told[case]):
+        assert_told([kinds, message], kind, *parts)
+        if case.endswith("at rank 1") and rank != 1:
+            assert "rank 1" in message
+
+
+@pytest.mark.parametrize("case", everywhere_and_at_rank_1(WRONG_OPTIONS))
+def test_a_wrong_option_is_refused_on_every_rank(constructions, case):
+    assert_all_told(constructions[0], case, *WRONG_OPTIONS[name_of(case)][1:])
+
+
+@pytest.mark.parametrize("case", everywhere_and_at_rank_1(WRONG_MODELS))
+def test_a_wrong_leaf_is_refused_on_every_rank_by_its_path(constructions, case):
+    assert_all_told(constructions[0], case, *WRONG_MODELS[name_of(case)])
+
+
+@pytest.mark.parametrize("case", everywhere_and_at_rank_1(WRONG_GROUPINGS))
+def test_a_grouping_that_is_no_partition_is_refused_on_every_rank(constructions, case):
+    for kinds, message in constructions[0][case]:
+        assert {"TypeError", "ValueError"} & set(kinds), f"{kinds[:1]}: {message}"
+        assert "group" in message or "members" in message
+
+
+@pytest.mark.parametrize("option", DISAGREEMENTS)
+def test_ranks_that_disagree_on_an_option_are_told_who_and_what(constructions, option):
+    for told in constructions[0][f"differ in {option}"]:
+        assert_told(told, "ValueError", DISAGREEMENTS[option][2], "at rank 2", "at rank 0", "pass the same")
+
+
+@pytest.mark.parametrize("difference", DIFFERENT_MODELS)
+def test_ranks_with_different_models_are_told_which_leaf_of_which_rank(constructions, difference):
+    for told in constructions[0][f"differ in {difference}"]:
+        assert_told(told, "ValueError", *DIFFERENT_MODELS[difference])
+
+
+def test_each_wrong_rank_is_told_its_own_error_and_the_others_that_of_the_first(constructions):
+    told = constructions[0]["integers at ranks 1 and 3"]
+    for rank in EVERYWHERE:
+        assert_told(told[rank], "TypeError", "model['w']", "int64")
+    for rank in (0, 2):
+        assert "rank 1" in told[rank][1]
+
+
+def test_a_read_only_model_will_do_if_nothing_is_written_into_it(constructions):
+    assert constructions[0]["read-only, not written"] == [[[], ""]] * RANKS
+
+
+def test_after_all_these_refusals_an_averager_can_be_made(constructions):
+    assert constructions[1] == [MEAN_RANK] * RANKS
+
+
+@pytest.mark.parametrize(
+    ("grouping", "kinds"), [("Raising", ["Secret", "RuntimeError"]), ("RaisingWithTwo", ["ValueError"])]
+)
+def test_what_a_users_grouping_raises_reaches_every_rank(grouping, kinds):
+    cases = [everywhere(grouping=grouping), at_rank(1, other_options={"grouping": grouping})]
+    ran = launch.run(RANKS, "errors:construct", limit=8, env={"RANKS_DUMP_AFTER": "5"}, cases=cases)
+    for rank in ran:
+        assert rank["afterwards"] == MEAN_RANK
+        for told in rank["told"]:
+            assert told[0], "no rank may get an averager"
+            assert "no groups today" in told[1]
+    assert set(ran[1]["told"][1][0]) & set(kinds)
+
+
+def test_what_is_no_intracommunicator_is_refused_where_it_is_passed():
+    ran = launch.run(RANKS, "errors:misshapen", limit=20)
+    for name in ("None", "a number", "null", "freed", "an intercomm"):
+        assert_told(ran[1]["told"][name], "TypeError", "comm is", "intracommunicator", "MPI.COMM_WORLD")
+    assert [rank["afterwards"] for rank in ran] == [MEAN_RANK] * RANKS
+
+
+def test_failing_again_and_again_uses_up_no_communicators():
+    for rank in launch.run(2, "errors:again_and_again", limit=40, times=2100):
+        assert [kinds[0] for kinds in rank["told"]] == ["ValueError"]
+        assert rank["afterwards"] == [0.5]
+
+
+@pytest.mark.skipif(launch.mpi_name() != "mpich", reason="only MPICH can be told to see two hosts in one")
+def test_ranks_that_span_hosts_are_told_so():
+    ran = launch.run(RANKS, "errors:spanning", limit=20, env={"MPIR_CVAR_NUM_CLIQUES": "2"})
+    for rank in ran:
+        assert rank["hosts"] == 2
+        assert_told(rank["told"], "NotImplementedError", "4 ranks", "span hosts", "COMM_TYPE_SHARED")
+        assert rank["afterwards"] == [0.5]
+
+
+# Shared memory.
+
+
+def test_too_little_shared_memory_is_noticed_before_any_is_taken():
+    for rank in launch.run(RANKS, "errors:pretend_small", limit=20):
+        need = RANKS * rank["each"]
+        kinds, message = rank["told"]
+        assert_told(rank["told"], "MemoryError", "100000 free", "/dev/shm", "--shm-size", "smaller model")
+        said = [int(word) for word in message.replace("(", " ").split() if word.isdigit()]
+        assert any(need <= number <= need + RANKS * 4096 for number in said), message
+        # MPI takes some kilobytes for the communicator.
+        assert rank["taken"] < 50_000
+        assert rank["unknown"] == rank["afterwards"] == MEAN_RANK
+
+
+@pytest.fixture
+def small_shared_memory(tmp_path, monkeypatch):
+    """Give the ranks a /dev/shm of 32 MiB of their own."""
+    script = tmp_path / "mpiexec"
+    inside = 'mount -t tmpfs -o size=32m tmpfs /dev/shm && exec "$0" "$@"'
+    script.write_text(f"#!/bin/sh\nexec unshare -m sh -c '{inside}' {launch.mpiexec()} \"$@\"\n")
+    script.chmod(0o755)
+    tried = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(["unshare", "-m", "sh", "-c", tried], capture_output=True).returncode
+    ):
+        pytest.skip("may not mount a /dev/shm of its own (needs unshare and root)")
+    monkeypatch.setattr(launch, "mpiexec", lambda: str(script))
+
+
+def test_windows_that_do_not_fit_into_a_small_dev_shm_are_refused(small_shared_memory):
+    for rank in launch.run(RANKS, "errors:really_small", limit=30, floats=200_000):
+        assert rank["free"] <= 32 << 20 < RANKS * rank["each"]
+        assert_told(rank["told"], "MemoryError", f"{rank['each']} each", "/dev/shm has ", " free")
+        assert rank["taken"] < 50_000
+        assert rank["afterwards"] == MEAN_RANK
+
+
+def test_windows_that_just_fit_into_dev_shm_can_be_used_to_the_last_byte(small_shared_memory):
+    for rank in launch.run(RANKS, "errors:just_enough", limit=30, floats=20_000):
+        assert 0 <= rank["free"] - rank["need"] < 4096
+        assert rank["mean"] == MEAN_RANK
+
+
+# Steps.
+
+WRONG_STEPS = {
+    ("model", "extra leaf"): ("ValueError", "model['z'] is not in the model"),
+    ("model", "extra leaf before"): ("ValueError", "model['a'] is not in the model"),
+    ("model", "missing leaf"): ("ValueError", "model['w'] is missing"),
+    ("model", "missing leaf before"): ("ValueError", "model['b'][0] is missing"),
+    ("model", "other name"): ("ValueError", "model['v'] is not in the model"),
+    ("model", "longer list"): ("ValueError", "model['b'][1] is not in the model"),
+    ("model", "shorter list"): ("ValueError", "model['b'][0] is missing"),
+    ("model", "leaf for list"): ("ValueError", "model['b']", "structure"),
+    ("model", "list for leaf"): ("ValueError", "model['w'][0]", "structure"),
+    ("model", "list for dict"): ("ValueError", "model[0][0]", "structure"),
+    ("model", "array alone"): ("ValueError", "model is not in", "structure"),
+    ("model", "nothing"): ("ValueError", "model['b'][0] is missing"),
+    ("model", "None"): ("ValueError", "model is not in", "structure"),
+    ("model", "other shape"): ("ValueError", "model['w'] is float32[3, 2]", "float32[2, 3]"),
+    ("model", "other rank"): ("ValueError", "model['w'] is float32[6]", "float32[2, 3]"),
+    ("model", "other dtype"): ("ValueError", "model['w'] is float64[2, 3]", "float32[2, 3]"),
+    ("model", "integers"): ("TypeError", "model['w'] has dtype int32"),
+    ("model", "float"): ("TypeError", "model['w'] is a float", "numpy array"),
+    ("model", "other-endian"): ("TypeError", "model['b'][0]", "byte order"),
+    ("out", "read-only"): ("ValueError", "out['b'][0] is read-only", "out=None"),
+    ("out", "missing leaf"): ("ValueError", "out['w'] is missing"),
+    ("out", "extra leaf"): ("ValueError", "out['z'] is not in the model"),
+    ("out", "other shape"): ("ValueError", "out['w'] is float32[3, 2]", "float32[2, 3]"),
+    ("out", "other dtype"): ("ValueError", "out['w'] is float64[2, 3]", "float32[2, 3]"),
+    ("out", "other container"): ("ValueError", "out[0][0]", "structure"),
+    ("out", "array alone"): ("ValueError", "out is not in", "structure"),
+    ("out", "float"): ("TypeError", "out['w'] is a float", "numpy array"),
+}
+
+
+def step_ids(case):
+    return f"{case[0]}: {case[1]}"
+
+
+@pytest.fixture(scope="module")
+def wrong_group_steps():
+    return launch.run(3, "errors:wrong_group_steps", limit=30)
+
+
+@pytest.mark.parametrize("case", WRONG_STEPS, ids=step_ids)
+def test_a_wrong_model_at_a_group_step_is_refused_where_it_comes(wrong_group_steps, case):
+    which, what = case
+    assert_told(
+        wrong_group_steps[1]["told"][which][what], WRONG_STEPS[case][0], "average: ", *WRONG_STEPS[case][1:]
+    )
+
+
+def test_a_refused_group_step_does_not_count_and_the_others_go_on(wrong_group_steps):
+    refused, others = wrong_group_steps[1], (wrong_group_steps[0], wrong_group_steps[2])
+    assert refused["steps"] == [2, 2, 6]
+    assert refused["same_report"]
+    assert refused["untouched"] == [0.0]
+    for rank in others:
+        assert rank["steps"] == [5, 6]
+    for rank in wrong_group_steps:
+        assert rank["mean"] == [1.0]
+        assert rank["counted"] == [6, 1]
+
+
+@pytest.fixture(scope="module")
+def wrong_synchronizations():
+    return launch.run(3, "errors:wrong_synchronizations", limit=30, culprit=1)
+
+
+@pytest.mark.parametrize("case", WRONG_STEPS, ids=step_ids)
+def test_a_wrong_model_at_a_synchronisation_is_refused_on_every_rank(wrong_synchronizations, case):
+    which, what = case
+    for number, rank in enumerate(wrong_synchronizations):
+        told = rank["told"][which][what]
+        assert_told(told, WRONG_STEPS[case][0], "average: ", *WRONG_STEPS[case][1:])
+        assert number == 1 or "rank 1" in told[1]
+
+
+def test_a_refused_synchronisation_does_not_count_and_can_be_tried_again(wrong_synchronizations):
+    for rank in wrong_synchronizations:
+        assert rank["steps"] == [2, 6]
+        assert rank["mean"] == rank["later"] == [1.0]
+        assert rank["counted"] == [3, 1]
+
+
+def test_two_ranks_that_are_wrong_are_told_their_own_errors():
+    ran = launch.run(3, "errors:two_culprits", limit=20)
+    assert_told(ran[1]["told"], "ValueError", "synchronize: model is not in")
+    assert_told(ran[2]["told"], "ValueError", "synchronize: model['w'] is float32[1]")
+    assert_told(ran[0]["told"], "ValueError", "synchronize: model is not in", "rank 1")
+    assert [rank["mean"] for rank in ran] == [[1.0]] * 3
+
+
+def test_after_a_refused_synchronize_come_group_steps_up_to_the_next():
+    ran = launch.run(3, "errors:refused_then_group_steps", limit=20)
+    for number, rank in enumerate(ran):
+        for culprit, told in zip((2, 0), rank["told"], strict=True):
+            assert_told(told, "ValueError", "synchronize: model is not in")
+            assert number == culprit or f"rank {culprit}" in told[1]
+        assert rank["steps"] == [1, 4]
+        assert rank["outcomes"][0] in ("FRESH", "LATE")
+        assert rank["outcomes"][1] == "SYNCHRONIZED"
+        assert rank["mean"] == [1.0]
+
+
+def test_after_a_refused_synchronize_ranks_may_not_part():
+    ran = launch.run(3, "errors:refused_then_parted", limit=8, env={"RANKS_DUMP_AFTER": "5"})
+    for rank in ran:
+        assert_told(rank["refused"], "ValueError")
+        assert_told(rank["told"], "StepMismatch")
+        assert rank["afterwards"] == [1.0]
+
+
+def test_a_wrong_model_for_a_synchronisation_under_way_is_refused():
+    ran = launch.run(3, "errors:refused_under_way", limit=20, env={"RANKS_DUMP_AFTER": "15"})
+    assert [kinds[0] for kinds, _ in ran[0]["told"][:2]] == ["SynchronizationTimeout"] * 2
+    assert_told(ran[0]["told"][-1], "ValueError", "model['w'] is float32[3, 2]")
+    for rank in ran:
+        assert rank["mean"] == [1.0]
+        assert rank["step"] == 1
+
+
+@pytest.mark.parametrize("made_for", ["list", "tuple", "dict"])
+def test_other_containers_of_the_same_leaves_are_another_structure(made_for):
+    for rank in launch.run(2, "errors:other_containers", limit=20):
+        for come_with in ("list", "tuple", "dict"):
+            told = rank[f"{come_with} for {made_for}"]
+            if come_with == made_for:
+                assert told == [[], ""]
+            else:
+                assert_told(told, "ValueError", "average: ", come_with, made_for)
+
+
+def test_steps_end_before_their_number_outgrows_its_words():
+    for rank in launch.run(2, "errors:last_step", limit=20):
+        assert rank["first"] == [0.5]
+        kinds, message = rank["told"]
+        assert kinds
+        assert "TimeoutError" not in kinds, message
+        assert str((1 << 36) - 1) in message
+
+
+# The end, and use at the wrong time.
+
+
+def test_a_closed_averager_refuses_steps_but_still_tells_what_was():
+    for number, rank in enumerate(launch.run(3, "errors:closed", limit=20)):
+        for name, told in rank["told"].items():
+            assert_told(told, "RuntimeError", f"{name.split()[0]}: ", "closed", "make a new one")
+        assert rank["again"] == ([[], ""] if number == 0 else None), "closing twice does nothing"
+        assert [rank["step"], rank["steps"]] == [1, 1]
+        assert rank["report"] in ("FRESH", "LATE")
+        assert_told(rank["context"], "RuntimeError", "average: ", "closed")
+        assert rank["afterwards"] == [1.0]
+
+
+def test_an_exception_leaves_the_with_block_without_waiting_for_the_others():
+    ran = launch.run(3, "errors:leaving_with_an_error", limit=20)
+    error, seconds = ran[1]["told"]
+    assert "the user's own" in error
+    assert seconds < 1
+    assert [rank["mean"] for rank in ran] == [[1.0]] * 3
+
+
+def test_a_second_thread_is_refused_while_the_first_waits():
+    ran = launch.run(3, "errors:two_threads", limit=20)
+    told = ran[0]["told"]
+    for name in ("average", "synchronize", "close"):
+        assert_told(told[name], "RuntimeError", f"{name}: ", "rank 0", "two threads")
+    assert told["report"] == told["statistics"] == [[], ""]
+    assert told["step"] == 0
+    assert [rank["mean"] for rank in ran] == [[1.0]] * 3
+
+
+@pytest.mark.parametrize("automatic", [False, True], ids=["synchronize", "average"])
+@pytest.mark.parametrize("early", [[0, 1], [0, 1, 2], [3]], ids=str)
+def test_synchronising_at_different_steps_is_an_error_on_every_rank(early, automatic):
+    ran = launch.run(RANKS, "errors:other_steps", limit=15, early=early, automatic=automatic)
+    for number, rank in enumerate(ran):
+        mine, other = ("2", "4") if number in early else ("4", "2")
+        name = "average" if automatic and number not in early else "synchronize"
+        assert_told(
+            rank["told"],
+            "StepMismatch",
+            f"{name}: ",
+            f"synchronises step {other} while rank {number} synchronises step {mine}",
+            "same step",
+        )
+        assert "RuntimeError" in rank["told"][0]
+        assert rank["step"] == int(mine) - 1
+        for again, told in rank["later"].items():
+            assert_told(told, "RuntimeError", f"{again}: ", "can't go on", "synchronises step", "close it")
+        assert_told(rank["closed"], "RuntimeError", "is closed")
+        assert rank["afterwards"] == MEAN_RANK
+
+
+def test_synchronising_while_others_wait_for_a_quorum_is_an_error_on_every_rank():
+    ran = launch.run(3, "errors:quorum_and_synchronize", limit=8, env={"RANKS_DUMP_AFTER": "5"})
+    for rank in ran:
+        assert_told(rank["told"], "RuntimeError", "step 1")
+
+
+def test_closing_while_others_wait_for_a_quorum_is_an_error_on_these():
+    ran = launch.run(3, "errors:quorum_and_close", limit=8, env={"RANKS_DUMP_AFTER": "5"})
+    for rank in ran[1:]:
+        assert_told(rank["told"], "RuntimeError", "average: ", "rank 0", "closed")
+
+
+def test_closing_while_others_synchronise_is_an_error_on_these():
+    ran = launch.run(3, "errors:closing_early", limit=15)
+    for number, rank in enumerate(ran):
+        if number != 1:
+            assert_told(rank["told"], "RuntimeError", "rank 1 has closed", f"rank {number}", "step 1")
+            assert_told(rank["later"], "RuntimeError", "can't go on", "rank 1 has closed")
+        assert rank["afterwards"] == [1.0]
+
+
+def test_closing_after_having_arrived_is_an_error_on_those_who_still_synchronise():
+    ran = launch.run(3, "errors:closing_after_arriving", limit=8, env={"RANKS_DUMP_AFTER": "6"})
+    for rank in ran[1:]:
+        assert_told(rank["told"], "RuntimeError", "closed", "step 1")
+    for rank in ran:
+        assert rank["afterwards"] == [1.0]
+
+
+def test_after_a_close_that_was_cut_short_only_close_is_served():
+    ran = launch.run(3, "errors:cut_short_closing", limit=15)
+    told = ran[0]["told"]
+    assert_told(told["close"], "SynchronizationTimeout", "close: ", "rank 1", "rank 2")
+    assert_told(told["average"], "RuntimeError", "average: ", "clos")
+    assert_told(told["synchronize"], "RuntimeError", "synchronize: ", "clos")
+    assert "StepMismatch" not in told["synchronize"][0]
+    assert [rank["afterwards"] for rank in ran] == [[1.0]] * 3
+
+
+def test_what_is_broken_stays_broken_after_a_close_that_was_cut_short():
+    ran = launch.run(3, "errors:broken_and_cut_short_closing", limit=15)
+    for number in (0, 2):
+        told = ran[number]["told"]
+        assert_told(told["close"], "SynchronizationTimeout", "close: ", "rank 1")
+        assert_told(told["average"], "RuntimeError", "average: ")
+    assert [rank["afterwards"] for rank in ran] == [[1.0]] * 3
+
+
+# Waiting.
+
+
+@pytest.fixture(scope="module")
+def absent():
+    return launch.run(RANKS, "errors:absent", limit=30, seconds=2)
+
+
+def test_a_timeout_names_the_missing_rank_and_the_step_it_has_reached(absent):
+    for number, rank in enumerate(absent[:3]):
+        assert len(rank["told"]) >= 2
+        for told in rank["told"]:
+            assert_told(told, "TimeoutError", f"synchronize: rank {number} at step 4", "rank 3 (at step 3)")
+            assert_told(told, "SynchronizationTimeout", "timeout is 0.5 s", "call again")
+            for present in EVERYWHERE[:3]:
+                assert present == number or f"rank {present}" not in told[1]
+        assert all(0.5 <= seconds < 1.5 for seconds in rank["took"])
+    assert absent[3]["told"] == []
+
+
+def test_calling_again_after_a_timeout_goes_on_waiting_and_gives_the_exact_mean(absent):
+    for rank in absent:
+        assert rank["mean"] == MEAN_RANK
+        assert rank["in place"]
+        assert rank["step"] == 4
+        assert rank["outcome"] == "SYNCHRONIZED"
+
+
+def test_close_times_out_too_and_can_be_called_again():
+    ran = launch.run(3, "errors:absent_at_the_end", limit=20)
+    for number, rank in enumerate(ran):
+        *timeouts, last = rank["told"]
+        assert last == [[], ""]
+        assert bool(timeouts) == (number != 2)
+        for told in timeouts:
+            assert_told(
+                told, "SynchronizationTimeout", f"close: rank {number}", "rank 2 (at step 1)", "0.3 s"
+            )
+        assert_told(rank["afterwards"], "RuntimeError", "closed")
+
+
+@pytest.fixture(scope="module")
+def absent_from_a_group():
+    return launch.run(2, "errors:absent_from_a_group", limit=20)
+
+
+def test_waiting_for_a_quorum_times_out_and_counts_as_missed(absent_from_a_group):
+    waiting = absent_from_a_group[0]
+    assert_told(waiting["told"], "SynchronizationTimeout", "average: rank 0 at step 2", "rank 1 (at step 1)")
+    assert waiting["report"] == ["MISSED", 2]
+    assert waiting["step"] == 2
+    assert waiting["model"] == [3.0], "in place, the model stays as it came"
+    assert_told(waiting["again"], "SynchronizationTimeout", "average: rank 0 at step 3")
+    assert waiting["out"] == [3.0]
+    assert waiting["missed"] == 3
+
+
+def test_after_a_quorum_that_never_came_both_go_on(absent_from_a_group):
+    for rank in absent_from_a_group:
+        assert rank["group mean"] == rank["mean"] == [0.5]
+        assert rank["outcome"] == "FRESH"
+
+
+def test_an_output_that_is_not_contiguous_gets_the_model_too_when_a_quorum_never_came(absent_from_a_group):
+    assert absent_from_a_group[0]["strided"] == [3.0]
+
+
+def test_a_quorum_that_never_came_is_not_said_to_be_waited_for_by_the_next_call(absent_from_a_group):
+    # The step is over, so the next call does the next one.
+    assert "call again to go on waiting" not in absent_from_a_group[0]["told"][1]
+
+
+def test_whoever_waits_is_warned_of_the_missing_again_and_again():
+    ran = launch.run(3, "errors:warned", limit=20)
+    for number, rank in enumerate(ran):
+        assert rank["default"] == 30
+        for during, missing, warned in (("synchronize", 2, (0, 1)), ("close", 0, (1, 2))):
+            records = rank[during]
+            assert len(records) >= 2 if number in warned else records == []
+            for level, message in records:
+                assert level == "WARNING"
+                assert message.startswith(f"{during}: rank {number}")
+                assert f"for rank {missing} (at step {1 if during == 'synchronize' else 2})" in message
+                assert "waited 0." in message
+
+
+@pytest.fixture(scope="module")
+def control_c():
+    return launch.run(3, "errors:control_c", limit=20, env={"RANKS_DUMP_AFTER": "15"})
+
+
+@pytest.mark.parametrize("wait", ["synchronize", "average", "close"])
+def test_control_c_gets_through_a_wait_at_once(control_c, wait):
+    seconds, came = control_c[0][wait]
+    assert came == "KeyboardInterrupt"
+    assert seconds < 1
+
+
+def test_after_control_c_the_same_call_completes(control_c):
+    assert control_c[0]["after synchronize"] == 0, "an interrupted synchronisation doesn't count"
+    assert control_c[0]["after average"] == [2, "MISSED"], "an interrupted group step does"
+    assert control_c[0]["model"] == [3.0]
+    for rank in control_c:
+        assert rank["mean"] == rank["group mean"] == [1.0]
+        assert rank["outcome"] == "FRESH"
+        assert_told(rank["closed"], "RuntimeError", "closed")
+
+
+def test_control_c_gets_through_while_others_have_yet_to_make_their_averagers():
+    ran = launch.run(3, "errors:control_c_at_construction", limit=20)
+    seconds, came = ran[0]["told"]
+    assert came == "KeyboardInterrupt"
+    assert seconds < 1
+    assert [rank["afterwards"] for rank in ran] == [[1.0]] * 3
+
+
+def test_control_c_at_any_moment_of_a_synchronisation_loses_nothing():
+    seed = 1
+    ran = launch.run(2, "errors:control_c_anywhere", limit=30, seed=seed, rounds=60, floats=1_000_000)
+    assert ran[0]["came"] >= 10, "hardly a synchronisation was interrupted"
+    assert [rank["wrong"] for rank in ran] == [[], []], f"seed {seed}"
+
+
+# Numbers like any other.
+
+
+def test_nan_and_infinity_are_averaged_like_any_number():
+    for rank in launch.run(RANKS, "errors:not_finite", limit=20):
+        assert len(rank) == 8
+        for case, found in rank.items():
+            assert found == ["nan", "inf", "nan", "1.0"], case
+
+
+def test_a_start_that_is_not_finite_is_everyones_start():
+    assert launch.run(RANKS, "errors:start_is_not_finite", limit=20) == [["nan", "inf", "1.0"]] * RANKS

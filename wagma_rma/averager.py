@@ -190,9 +190,9 @@ class GroupAverager:
     """Average the models of ranks that train copies of one model, and wait for nobody.
 
     At step 1, 2, ... every rank comes with the model x_i it has just updated. At a multiple of `sync_period`
-    all ranks get the mean of all models, together. At any other step the ranks form small groups, which change
-    with the step, and the first `quorum` members to come average the newest models of the whole group; who
-    is late takes part with the model it last published. Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021.
+    all ranks get the mean of all models, together. At any other step the ranks form small groups, which
+    change with the step, and the first `quorum` members to come average the newest models of the whole group;
+    who is late takes part with the model it last published. Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator; they must share a host. It is duplicated.
@@ -295,8 +295,8 @@ class GroupAverager:
         host.Free()
         if self._comm.allreduce(here, MPI.MIN) < self._comm.size:
             raise NotImplementedError(
-                f"GroupAverager: the {self._comm.size} ranks of comm span hosts (rank {self._comm.rank} shares "
-                f"its own with {here - 1} others); pass a communicator within one host, for instance "
+                f"GroupAverager: the {self._comm.size} ranks of comm span hosts "
+                f"(rank {self._comm.rank} shares its own with {here - 1} others); pass a communicator within one host, for instance "
                 "comm.Split_type(MPI.COMM_TYPE_SHARED)"
             )
         return checked
@@ -332,7 +332,7 @@ class GroupAverager:
     # Steps.
 
     def average(self, model: M, out: Any = None) -> M:
-        """Do one step: average with this step's group, or with all ranks when it is a multiple of sync_period.
+        """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
 
         With W the sum of the group's |G| contributions in member order: FRESH, my contribution was `model`:
         W / |G|. LATE, it was an older model of mine: (W + model) / (|G| + 1). MISSED, the sum is no longer
@@ -417,7 +417,7 @@ class GroupAverager:
 
     @contextmanager
     def _holding(self, name: str, model: M, out: Any) -> Iterator[Any]:
-        """Point the pieces at a model and its output; bring the output into the caller's arrays at the end."""
+        """Point the pieces at a model and its output; at the end fill output that isn't plain memory."""
         leaves = self._structure.leaves(name, model)
         if out is None:
             outputs = self._structure.empty()

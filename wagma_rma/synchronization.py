@@ -1,8 +1,8 @@
 """The steps at which all ranks meet: the global mean, and the end of a run.
 
 A rank says in its `entered` word what it has come to, and looks for the others' words; so each knows whom it
-is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part is summed
-once and all ranks hold the same bits (an allreduce does not promise that). A wait that was cut short, by a
+is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part is
+summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that was cut short, by a
 timeout or Ctrl-C, is taken up where it was by the next call.
 """
 

@@ -272,7 +272,8 @@ def just_enough(comm, floats):
     need = comm.size * (wagma_rma.window_bytes(np.zeros(floats), comm.size) + 64)
     with open("/dev/shm/filler", "w") if comm.rank == 0 else contextlib.nullcontext() as filler:
         if filler is not None:
-            os.posix_fallocate(filler.fileno(), 0, shared_window.free_shared_memory() - need)
+            room = shared_window.free_shared_memory() - need
+            os.posix_fallocate(filler.fileno(), 0, room // 4096 * 4096)
         comm.Barrier()
         free = shared_window.free_shared_memory()
         model = np.full(floats, float(comm.rank))
