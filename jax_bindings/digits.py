@@ -12,7 +12,7 @@ Params: TypeAlias = list[dict[str, jax.Array]]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int32]
 
-HIDDEN = 512
+HIDDEN = 1024
 CLASSES = 10
 
 

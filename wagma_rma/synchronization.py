@@ -2,8 +2,8 @@
 
 A rank says in its `entered` word what it has come to, and looks for the others' words; so each knows whom it
 is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part is
-summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that was cut short, by a
-timeout or Ctrl-C, is taken up where it was by the next call.
+summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that was cut short,
+by a timeout or Ctrl-C, is taken up where it was by the next call.
 """
 
 from collections.abc import Callable, Generator, Iterator
