@@ -20,51 +20,72 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from mpi4py import MPI
-from wagma_rma import grouping as groupings
 
 from jax_bindings import digits, timeline
 from jax_bindings.board import Board, Progress
 from jax_bindings.pytree import PytreeAverager
+from wagma_rma import Outcome
+from wagma_rma import grouping as groupings
 
 MODES = {
-    "wagma": "groups average at every step without waiting for the absent, all ranks every --sync-period steps",
+    "wagma": "groups average at every step and don't wait for the absent, all ranks every --sync-period",
     "allreduce": "all ranks average at every step (sync_period=1)",
     "local": "nobody averages before the end (group_size=1, one synchronisation)",
 }
 
 
+EVERY = "once in so many steps, at one drawn from the seed; 0: never (%(default)s)"
+STEPS = "how many; some more than a synchronisation, so that the models differ (%(default)s)"
+PICTURE = "where the picture of the run goes (%(default)s)"
+
+
 def options(arguments: list[str] | None, ranks: int) -> argparse.Namespace:
     """Parse the command line. Local; exits if it is wrong."""
     parser = argparse.ArgumentParser(
-        prog="mpiexec -n 4 python -m jax_bindings.demo",
-        description="Train on handwritten digits while a rank is slow now and then.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog="Without a slow rank (--slow-every 0) the same options give the same result: groups then wait for "
-        "all of their members (quorum = group size), or it would depend on who comes first. With slow ranks "
-        "nobody is waited for (quorum = 1), and results vary a little from run to run.",
+        prog="jax_bindings.demo",
+        usage="mpiexec -n 4 python -m jax_bindings.demo [options]",
+        description="Train a network on handwritten digits while a rank is slow now and then.",
+        epilog="With slow ranks nobody waits for the absent between synchronisations (quorum = 1), and "
+        "results vary a little from run to run. Without (--slow-every 0) the same options give the same "
+        "result: groups then wait for all of their members (quorum = group size), since who comes first is "
+        "chance. All ranks do the same number of steps, so a rank that is always the slowest is met at every "
+        "synchronisation; most time is won when ranks are slow in turn (--slow-rank 0 1 2 3), or outnumber "
+        "the cores, which others can use while one sleeps.",
     )
+    modes = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     add = parser.add_argument
-    add("--mode", choices=MODES, default="wagma", help="; ".join(f"{k}: {v}" for k, v in MODES.items()))
-    add("--slow-rank", type=int, nargs="+", metavar="RANK", help="ranks that are slow now and then (default: 1)")
-    add("--slow-seconds", type=float, default=0.3, help="how long a slow rank sleeps")
-    add("--slow-every", type=int, default=10, help="it does once in so many steps, at random; 0: never")
-    add("--steps", type=int, default=205, help="steps; 205 ends 5 after a synchronisation, so own models differ")
-    add("--batch-size", type=int, default=128, help="images a step and rank")
-    add("--group-size", type=int, help="ranks that average together (default: near the square root of all)")
-    add("--sync-period", type=int, default=10, help="steps from one average of all ranks to the next")
-    add("--seed", type=int, default=0, help="of the data's order, the start, and who is slow when")
-    add("--timeline", type=Path, default=Path("wagma_timeline.png"), help="where the picture of the run goes")
+    add("--mode", choices=MODES, default="wagma", help=modes + " (%(default)s)")
+    add("--slow-rank", type=int, nargs="+", metavar="RANK", help="who is slow now and then (1)")
+    add("--slow-seconds", type=float, default=0.3, metavar="S", help="how long it sleeps (%(default)s)")
+    add("--slow-every", type=int, default=20, metavar="N", help=EVERY)
+    add("--steps", type=int, default=205, metavar="N", help=STEPS)
+    add("--batch-size", type=int, default=128, metavar="N", help="images a step and rank (%(default)s)")
+    add("--group-size", type=int, metavar="N", help="ranks in a group (near the square root of all)")
+    add(
+        "--sync-period",
+        type=int,
+        default=10,
+        metavar="N",
+        help="steps between synchronisations (%(default)s)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of data, start and slowness (%(default)s)")
+    add("--timeline", type=Path, default=Path("wagma_timeline.png"), metavar="PNG", help=PICTURE)
     add("--no-table", action="store_true", help="don't show progress while training")
     chosen = parser.parse_args(arguments)
     if chosen.slow_rank is None:
         chosen.slow_rank = [1] if ranks > 1 else []
-    for name, least in (("steps", 1), ("batch_size", 1), ("slow_every", 0), ("slow_seconds", 0), ("seed", 0)):
-        if getattr(chosen, name) < least:
+    for name in ("steps", "batch_size", "sync_period", "slow_every", "slow_seconds", "seed"):
+        least = int(name in ("steps", "batch_size", "sync_period"))
+        if not getattr(chosen, name) >= least:
             parser.error(f"--{name.replace('_', '-')} must be {least} or more")
     if not all(0 <= rank < ranks for rank in chosen.slow_rank):
         parser.error(f"--slow-rank must be between 0 and {ranks - 1}: there are {ranks} ranks")
     if not chosen.timeline.absolute().parent.is_dir():
         parser.error(f"--timeline: there is no directory {chosen.timeline.absolute().parent}")
+    try:
+        groupings.choose(ranks, chosen.group_size)
+    except (TypeError, ValueError) as error:
+        parser.error(f"--group-size: {error}")
     if not (chosen.slow_every and chosen.slow_seconds):
         chosen.slow_rank = []
     return chosen
@@ -97,9 +118,9 @@ class Run(NamedTuple):
     """What a rank has to tell when it is done."""
 
     steps: list[timeline.Step]
+    progress: Progress
     own_accuracy: float
     accuracy: float
-    progress: Progress
 
 
 def train(comm: MPI.Intracomm, chosen: argparse.Namespace) -> Run:
@@ -136,69 +157,81 @@ def train(comm: MPI.Intracomm, chosen: argparse.Namespace) -> Run:
             times = (begin, slowed, report.seconds_waited, report.seconds, time.monotonic())
             return timeline.Step(*times, report.outcome)
 
+        def accuracy(model: digits.Params) -> float:
+            return float(digits.accuracy(model, data.test_images, data.test_labels))
+
         params, state = averager.params, optimizer.init(averager.params)
         # Compiling takes a second, and not the same at every rank: it must not look like a slow rank.
         compiled = update.lower(params, state, *batch()).compile()
-        jax.block_until_ready(digits.accuracy(params, data.test_images, data.test_labels))
         board = Board(comm, show=not chosen.no_table)
         comm.Barrier()
 
-        steps = []
-        for step in range(1, chosen.steps + 1):
-            begin = time.monotonic()
-            if step in slow:
-                time.sleep(chosen.slow_seconds)
-            slowed = time.monotonic() - begin if step in slow else 0.0
-            params, state, loss = jax.block_until_ready(compiled(params, state, *batch()))
-            steps.append(step_done(begin, slowed))
-            board.post(progress(step, float(loss)))
+        steps: list[timeline.Step] = []
         begin = time.monotonic()
+        for step in range(1, chosen.steps + 1):
+            slowed = chosen.slow_seconds if step in slow else 0.0
+            time.sleep(slowed)
+            params, state, loss = compiled(params, state, *batch())
+            loss = float(loss)
+            jax.block_until_ready(params)  # type: ignore[no-untyped-call]
+            steps.append(step_done(begin, slowed))
+            begin = steps[-1].end
+            board.post(progress(step, loss))
         mean = averager.synchronize(params)
         steps.append(step_done(begin, 0.0))
-        board.post(progress(chosen.steps, float(loss)), last=True)
+        last = progress(chosen.steps, loss)
+        board.post(last, last=True)
         board.close()
-        accuracies = [
-            float(digits.accuracy(model, data.test_images, data.test_labels)) for model in (params, mean)
-        ]
-        return Run(steps, *accuracies, progress(chosen.steps, float(loss)))
+        return Run(steps, last, accuracy(params), accuracy(mean))
 
 
-def summary(chosen: argparse.Namespace, runs: list[Run]) -> str:
-    """Return what came of the run."""
-    whole = averaging(chosen, len(runs))
-    what = {
-        "wagma": f"groups of {whole['group_size']}, all synchronised every {chosen.sync_period} steps",
-        "allreduce": "all ranks average at every step",
-        "local": "one average at the end",
+def heading(chosen: argparse.Namespace, ranks: int) -> str:
+    """Return in a line what was run."""
+    how = {
+        "wagma": f"groups of {averaging(chosen, ranks)['group_size']}, all synchronised every "
+        f"{chosen.sync_period} steps",
+        "allreduce": "all synchronised at every step",
+        "local": "all synchronised at the end",
     }[chosen.mode]
-    slow = "no slow rank"
+    slow = "no rank slowed"
     if chosen.slow_rank:
         names = ", ".join(map(str, chosen.slow_rank))
         slow = f"slowed by {chosen.slow_seconds:g} s once in {chosen.slow_every} steps: rank {names}"
+    return f"{chosen.mode}: {ranks} ranks, {chosen.steps} steps; {how}; {slow}"
+
+
+def summary(chosen: argparse.Namespace, runs: list[Run]) -> str:
+    """Return what came of it."""
     lines = [
         "",
-        f"== {chosen.mode}: {len(runs)} ranks, {chosen.steps} steps; {what}; {slow} ==",
-        "rank   own accuracy   fresh    late  missed    sync   waited",
+        heading(chosen, len(runs)),
+        "",
+        "rank    own accuracy   fresh    late  missed    sync    waited  (at synchronisations)",
     ]
     for rank, run in enumerate(runs):
         done = run.progress
+        at = sum(step.waited for step in run.steps if step.outcome is Outcome.SYNCHRONIZED)
         lines.append(
-            f"{rank:4}   {run.own_accuracy:12.4f}  {done.fresh:6}  {done.late:6}  {done.missed:6}"
-            f"  {done.synchronized:6}  {done.waited:5.2f} s"
+            f"{rank:4}    {run.own_accuracy:12.4f}  {done.fresh:6}  {done.late:6}  {done.missed:6}"
+            f"  {done.synchronized:6}  {done.waited:6.2f} s  ({at:.2f} s)"
         )
     wall = max(run.steps[-1].end for run in runs) - min(run.steps[0].begin for run in runs)
-    waited = [run.progress.waited for rank, run in enumerate(runs) if rank not in chosen.slow_rank]
+    waited = sum(run.progress.waited for run in runs)
     lines += [
-        f"synchronised model: test accuracy {runs[0].accuracy:.4f}",
-        f"wall time: {wall:.2f} s",
+        "",
+        f"accuracy of the synchronised model  {runs[0].accuracy:.4f}",
+        f"wall time                           {wall:.2f} s",
+        f"waited by all ranks together        {waited:.2f} s",
+        f"timeline                            {chosen.timeline}",
+        "",
     ]
-    if waited:
-        whose = "ranks that are not slowed" if chosen.slow_rank else "ranks"
-        lines.append(f"time waited by the {whose}: {sum(waited) / len(waited):.2f} s each on average")
-    lines.append(f"timeline: {chosen.timeline}")
-    other = "wagma" if chosen.mode != "wagma" else "allreduce"
-    means = "what waiting costs" if other == "allreduce" else "the same run without waiting for the absent"
-    lines.append(f"compare: run with --mode {other} to see {means}")
+    if chosen.mode == "allreduce":
+        lines.append("To compare: --mode wagma does the same without waiting at every step.")
+    else:
+        lines.append(
+            "To compare: --mode allreduce shows what waiting costs, most of all when ranks are slow in turn"
+        )
+        lines.append(f"(in both modes --slow-rank {' '.join(map(str, range(len(runs))))}).")
     return "\n".join(lines)
 
 
@@ -212,8 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
         run = train(comm, chosen)
         runs = comm.gather(run)
         if runs is not None:
-            title = f"{chosen.mode}: {comm.size} ranks on handwritten digits"
-            timeline.draw(chosen.timeline, title, [run.steps for run in runs])
+            timeline.draw(chosen.timeline, heading(chosen, comm.size), [run.steps for run in runs])
             print(summary(chosen, runs), flush=True)
     except Exception:
         # The other ranks may be waiting for this one.
@@ -233,9 +265,9 @@ def _silence() -> Any:
 
 
 if __name__ == "__main__":
-    # Ranks may outnumber cores, and one thread gives the same sums every time. JAX has read JAX_PLATFORMS when
-    # it was imported, XLA_FLAGS it reads when first used.
+    # Ranks may outnumber cores, and one thread gives the same sums every time. JAX has read JAX_PLATFORMS
+    # when it was imported; XLA_FLAGS it reads when first used.
     if "JAX_PLATFORMS" not in os.environ:
-        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     main()

@@ -32,7 +32,8 @@ AVERAGES = {
     Outcome.MISSED: "average: MISSED",
     Outcome.SYNCHRONIZED: "synchronize",
 }
-INK = "#27313d"
+HATCHES = {"slowed": "////"}
+INK, HATCH_INK = "#27313d", "#5f6b7a"
 Spans = dict[str, list[tuple[float, float]]]
 
 
@@ -84,9 +85,15 @@ def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
         for rank, steps in enumerate(ranks):
             did, came = spans(steps, origin)
             for kind, color in COLORS.items():
-                hatch = {"hatch": "////", "edgecolor": "#6b7786"} if kind == "slowed" else {}
-                axis.broken_barh(did[kind], (rank - 0.36, 0.52), color=color, linewidth=0, **hatch)
-                axis.broken_barh(came[kind], (rank + 0.20, 0.14), color=color, linewidth=0)
+                axis.broken_barh(
+                    did[kind],
+                    (rank - 0.36, 0.52),
+                    facecolor=color,
+                    hatch=HATCHES.get(kind),
+                    edgecolor=HATCH_INK,
+                    linewidth=0,
+                )
+                axis.broken_barh(came[kind], (rank + 0.20, 0.14), facecolor=color, linewidth=0)
         axis.set_xlim(begin, end)
         axis.set_ylim(len(ranks) - 0.45, -0.55)
         axis.set_yticks(range(len(ranks)), [f"rank {rank}" for rank in range(len(ranks))])
@@ -98,10 +105,10 @@ def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
     axes[0].set_title("the whole run (shaded: the part below)", loc="left", fontsize=10, color=INK)
     axes[1].set_title(f"{zoom[1] - zoom[0]:.1f} seconds of it", loc="left", fontsize=10, color=INK)
     axes[1].set_xlabel("seconds since the first step", color=INK)
-    figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
+    figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
     figure.legend(
         handles=[
-            Patch(facecolor=color, label=kind, hatch="////" if kind == "slowed" else None, edgecolor="#6b7786")
+            Patch(facecolor=color, label=kind, hatch=HATCHES.get(kind), edgecolor=HATCH_INK, linewidth=0)
             for kind, color in COLORS.items()
         ],
         title="thick: what a rank does; thin line below: how its step came out",

@@ -62,9 +62,18 @@ def test_nobody_waits_for_a_rank_that_sleeps(group_size):
     assert max(ages) == source_step - 4  # the sleeper's own, published at step 4
 
 
-def test_a_stopped_rank_stops_nobody_before_the_synchronisation():
+@pytest.mark.parametrize(
+    "world",
+    [
+        {"size": 20_000, "group_size": 2, "naps": 0.001, "chunk_bytes": 1 << 18},
+        # Next to all of the time is spent in sums, so claims are held by stopped ranks and taken over.
+        {"size": 500_000, "group_size": 4, "naps": 0, "chunk_bytes": 1 << 17},
+    ],
+    ids=["napping", "summing"],
+)
+def test_a_stopped_rank_stops_nobody_before_the_synchronisation(world):
     period, stops = 15, 100
-    job = launch.start(4, "stragglers:progress", steps_per_second=1000, period=period)
+    job = launch.start(4, "stragglers:progress", period=period, **world)
     try:
         done = follow(job, 4)
         pids = job.pids()

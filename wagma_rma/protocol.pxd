@@ -69,7 +69,7 @@ cdef class Protocol:
     cdef int swap_state(self, int phase, int arrived, bint* swapped) except -1 nogil
     cdef int activate(self) except -1 nogil
     cdef int choose_source(self) except -1 nogil
-    cdef int load_contributions(self) except -1 nogil
+    cdef int load_contributions(self, bint opened) except -1 nogil
     cdef int share(self, Pieces pieces) except -1 nogil
     cdef int claim(self, int* cursor, int* claimed) except -1 nogil
     cdef int start_sum(self, int lane, int c) except -1 nogil

@@ -186,6 +186,7 @@ cdef class Protocol:
         self.outcome.source_step = step
         self.group = &self.groups[(step - 1) % <uint64_t> self.period]
         self.home = self.group.ranks[step % <uint64_t> self.group.size]
+        assert self.group.ranks[self.group.me] == self.window.rank
         return 0
 
     # Opening a record.
@@ -254,7 +255,7 @@ cdef class Protocol:
         cdef int m
         cdef bint swapped
         # The record first, the pins after: a helper that came too late must lose its swap.
-        self.load_contributions()
+        self.load_contributions(False)
         for m in range(self.group.size):
             if word_step(self.contributions[m]) != step:
                 self.snapshots.pin(self.group.ranks[m], &self.found[m])
@@ -278,15 +279,20 @@ cdef class Protocol:
         self.swap_state(OPEN, state_arrived(self.state), &swapped)
         return 0
 
-    cdef int load_contributions(self) except -1 nogil:
+    cdef int load_contributions(self, bint opened) except -1 nogil:
+        """Load who contributes what; once the record is open all is there, and stays."""
+        cdef int m
         self.window.load(self.home, self.layout.contribution(self.outcome.source_step, 0), self.group.size,
                          self.contributions)
-        return self.window.complete()
+        self.window.complete()
+        for m in range(self.group.size):
+            assert not opened or word_step(self.contributions[m]) == self.outcome.source_step
+        return 0
 
     cdef int choose_source(self) except -1 nogil:
         """Decide between FRESH and LATE, and which step's sums to use."""
         cdef uint64_t step = self.outcome.step, latest
-        self.load_contributions()
+        self.load_contributions(True)
         self.mixes = False
         if contribution_age(self.contributions[self.group.me]) == 0:
             self.outcome.kind = FRESH
@@ -299,7 +305,7 @@ cdef class Protocol:
             self.window.complete()
             if latest > step:
                 self.aim(latest)
-                self.load_contributions()
+                self.load_contributions(True)
         # A later step may have used the very model that this rank comes with.
         self.mixes = (self.outcome.source_step - contribution_age(self.contributions[self.group.me])) != step
         return 0
@@ -446,6 +452,7 @@ cdef class Protocol:
                 c = 0
                 while self.collected[c]:
                     c += 1
+                assert step == self.outcome.step and chunk_mark(self.chunks[c]) == CLAIMED
                 self.start_sum(0, c)
                 self.finish_sum(0, c, self.chunks[c], pieces)
                 left -= self.collected[c]

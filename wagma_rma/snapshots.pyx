@@ -116,6 +116,7 @@ cdef class Snapshots:
         """Make a written slot the newest snapshot, and settle the pins of the one before it."""
         cdef uint64_t found, taken
         cdef int old = self.current_slot
+        assert slot < self.layout.slots and pack_published(step, slot) >= pack_published(self.current_step, old)
         # Pairs with the pin of whoever reads this snapshot: data before word.
         self.window.write_fence()
         self.window.fetch_add(

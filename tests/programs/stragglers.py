@@ -123,20 +123,22 @@ def asleep(comm, group_size, naptime):
     return {"wrong": checker.wrong + wrong, "slowest": slowest, "through": through, "late": first_late}
 
 
-def progress(comm, steps_per_second, period):
+def progress(comm, naps, period, size, group_size, chunk_bytes):
     """Step until the step that a file named last holds, and tell each step in a file that the test maps."""
     directory = Path(os.environ["RANKS_DIRECTORY"])
     done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
     rng = random.Random(comm.rank)
-    model = np.zeros(20_000, np.float32)
-    with wagma_rma.GroupAverager(comm, model, group_size=2, sync_period=period) as averager:
+    model = np.zeros(size, np.float32)
+    wagma_rma.layout.CHUNK_BYTES, wagma_rma.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
+    with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
         checker = Checker(averager, comm.rank, comm.size, period, 0)
         step, last = 0, None
         while step != last:
             if last is None and (directory / "last").exists():
                 last = int((directory / "last").read_text())
             step += 1
-            time.sleep(rng.random() / steps_per_second)
+            if naps:
+                time.sleep(rng.random() * naps)
             model[:] = code(comm.rank, step)
             checker.check(averager.average(model, out=model))
             done[0] = step
