@@ -43,6 +43,7 @@ def extension(name: str, *more: str) -> Extension:
 setup(
     ext_modules=cythonize(
         [
+            extension("floats"),
             extension("window"),
             extension("shared_window"),
             extension("layout"),

@@ -32,8 +32,6 @@ MODES = {
     "allreduce": "all ranks average at every step (sync_period=1)",
     "local": "nobody averages before the end (group_size=1, one synchronisation)",
 }
-
-
 EVERY = "once in so many steps, at one drawn from the seed; 0: never (%(default)s)"
 STEPS = "how many; some more than a synchronisation, so that the models differ (%(default)s)"
 PICTURE = "where the picture of the run goes (%(default)s)"
@@ -110,7 +108,7 @@ def slow_steps(chosen: argparse.Namespace, rank: int) -> set[int]:
     if rank not in chosen.slow_rank:
         return set()
     starts = range(1, chosen.steps + 1, chosen.slow_every)
-    chance = np.random.default_rng([chosen.seed, rank, 1])
+    chance = np.random.default_rng([chosen.seed, rank, 2])
     return {int(start + chance.integers(chosen.slow_every)) for start in starts}
 
 
@@ -126,10 +124,10 @@ class Run(NamedTuple):
 def train(comm: MPI.Intracomm, chosen: argparse.Namespace) -> Run:
     """Train on this rank. Collective."""
     data = digits.load(chosen.seed, comm.rank, comm.size)
-    chance = np.random.default_rng([chosen.seed, comm.rank, 0])
+    chance = np.random.default_rng([chosen.seed, comm.rank, 1])
     slow = slow_steps(chosen, comm.rank)
     optimizer = optax.adam(1e-3)
-    start = digits.init(jax.random.key(chosen.seed))
+    start = digits.init(chosen.seed)
 
     with PytreeAverager(comm, start, **averaging(chosen, comm.size)) as averager:
 
@@ -245,8 +243,8 @@ def main(arguments: list[str] | None = None) -> None:
         run = train(comm, chosen)
         runs = comm.gather(run)
         if runs is not None:
-            timeline.draw(chosen.timeline, heading(chosen, comm.size), [run.steps for run in runs])
             print(summary(chosen, runs), flush=True)
+            timeline.draw(chosen.timeline, heading(chosen, comm.size), [run.steps for run in runs])
     except Exception:
         # The other ranks may be waiting for this one.
         traceback.print_exc()

@@ -1,5 +1,6 @@
 """Handwritten digits and a small network for them: what the demo trains."""
 
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -8,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.datasets import load_digits
 
-Params: TypeAlias = list[dict[str, jax.Array]]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int32]
+Params: TypeAlias = list[dict[str, jax.Array | Floats]]
 
 HIDDEN = 1024
 CLASSES = 10
@@ -36,15 +37,17 @@ def load(seed: int, rank: int, ranks: int) -> Digits:
     return Digits(images[mine], labels[mine], images[:tests], labels[:tests])
 
 
-def init(key: jax.Array) -> Params:
+def init(seed: int) -> Params:
     """Return the weights of a network of two hidden layers."""
+    chance = np.random.default_rng([seed, 0, 3])
     sizes = (64, HIDDEN, HIDDEN, CLASSES)
     return [
         {
-            "weights": jax.random.normal(key, (inputs, outputs)) * (2 / inputs) ** 0.5,
-            "bias": jnp.zeros(outputs),
+            "weights": chance.standard_normal((inputs, outputs), np.float32)
+            * np.float32((2 / inputs) ** 0.5),
+            "bias": np.zeros(outputs, np.float32),
         }
-        for key, inputs, outputs in zip(jax.random.split(key, 3), sizes, sizes[1:], strict=False)
+        for inputs, outputs in pairwise(sizes)
     ]
 
 

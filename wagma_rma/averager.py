@@ -14,6 +14,7 @@ from mpi4py import MPI
 
 from wagma_rma import grouping as groupings
 from wagma_rma.agreement import Facts, agree
+from wagma_rma.floats import DefaultFloats
 from wagma_rma.grouping import Grouping
 from wagma_rma.layout import Layout
 from wagma_rma.model import Structure
@@ -243,6 +244,7 @@ class GroupAverager:
         self._closed = "was not made"
         self._broken = ""
         self._busy = threading.Lock()
+        self._floats = DefaultFloats()
         _check_mpi(comm)
         # From here on a rank that finds something wrong still takes part until all know.
         self._comm, request = comm.Idup()
@@ -411,7 +413,8 @@ class GroupAverager:
                 "use it from one at a time"
             )
         try:
-            yield
+            with self._floats:
+                yield
         finally:
             self._busy.release()
 

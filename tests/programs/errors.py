@@ -42,6 +42,11 @@ def still_works(comm):
         return values(averager.synchronize(nested(float(comm.rank))))
 
 
+def several(comm, functions):
+    """Run functions of this module, [name, arguments], one after another: a launch costs a second."""
+    return [globals()[name](comm, **arguments) for name, arguments in functions]
+
+
 # Construction.
 
 
@@ -153,6 +158,10 @@ class RaisingWithTwo(Partition):
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no groups today")
 
 
+class Nothing:
+    """Has nothing that a grouping has."""
+
+
 class Neighbours(Partition):
     """A right grouping, other than Partition."""
 
@@ -177,7 +186,7 @@ GROUPINGS = {
         Raising,
         RaisingWithTwo,
         Neighbours,
-        object,
+        Nothing,
     )
 }
 
@@ -267,21 +276,28 @@ def really_small(comm, floats):
     }
 
 
-def just_enough(comm, floats):
-    """Make an averager whose windows take all of /dev/shm, and touch every byte of them."""
+def hardly_enough(comm, floats):
+    """Make an averager whose windows would take all of /dev/shm; if that goes, touch every byte of them."""
     need = comm.size * (wagma_rma.window_bytes(np.zeros(floats), comm.size) + 64)
+    model, mean, averagers = np.full(floats, float(comm.rank)), None, []
     with open("/dev/shm/filler", "w") if comm.rank == 0 else contextlib.nullcontext() as filler:
         if filler is not None:
             room = shared_window.free_shared_memory() - need
             os.posix_fallocate(filler.fileno(), 0, room // 4096 * 4096)
         comm.Barrier()
         free = shared_window.free_shared_memory()
-        model = np.full(floats, float(comm.rank))
-        with GroupAverager(comm, model, group_size=comm.size, broadcast=False) as averager:
-            for _ in range(8):
+        comm.Barrier()
+        told = said(
+            lambda: averagers.append(
+                GroupAverager(comm, model, group_size=comm.size, sync_period=10, broadcast=False)
+            )
+        )
+        for averager in averagers:
+            for _ in range(9):
                 averager.average(model)
-            mean = averager.synchronize(model)
-    return {"need": need, "free": free, "mean": np.unique(mean).tolist()}
+            mean = np.unique(averager.average(model)).tolist()
+            averager.close()
+    return {"need": need, "free": free, "told": told, "mean": mean}
 
 
 # Steps.
@@ -457,9 +473,11 @@ def refused_then_parted(comm):
     if comm.rank == 0:
         told = said(averager.synchronize, nested())
     else:
+        time.sleep(0.2)
         for _ in range(3):
             averager.average(nested())
         told = said(averager.average, nested())
+        time.sleep(0.5)
     averager.close()
     return {"refused": refused, "told": told, "afterwards": still_works(comm)}
 
@@ -772,6 +790,8 @@ def warned(comm):
     if comm.rank == 0:
         time.sleep(0.5)
     averager.close()
+    watch.WARN_EVERY = default
+    logging.getLogger("wagma_rma").removeHandler(records)
     return {"default": default, "synchronize": told, "close": records.kept}
 
 
