@@ -1,17 +1,31 @@
 """Raising the same error on all ranks: what one rank finds wrong, and what ranks disagree on."""
 
+import builtins
 from typing import Any, NoReturn
 
 from mpi4py import MPI
 
 Facts = dict[str, Any]
+Told = tuple[
+    str, str
+]  # name of an error's type, and its text: all that another rank can be sent of any error
 
 
-def raise_of(error: Exception, rank: int, mine: Exception | None) -> NoReturn:
+def tell(error: Exception) -> Told:
+    """Return what to send of an error to other ranks."""
+    return type(error).__name__, str(error)
+
+
+def raise_told(told: Told, rank: int, mine: Exception | None) -> NoReturn:
     """Raise the error that `rank` found, here as there; a rank that found one itself raises its own."""
     if mine is not None:
         raise mine
-    raise type(error)(f"{error} [found at rank {rank}]")
+    name, text = told
+    message = f"{text} [found at rank {rank}]"
+    kind = getattr(builtins, name, None)
+    if kind in (TypeError, ValueError, RuntimeError, MemoryError, NotImplementedError):
+        raise kind(message)
+    raise RuntimeError(f"{name}: {message}")
 
 
 def agree(comm: MPI.Intracomm, operation: str, found: Facts | Exception) -> list[Facts]:
@@ -23,12 +37,14 @@ def agree(comm: MPI.Intracomm, operation: str, found: Facts | Exception) -> list
 
     Raises:
         ValueError: ranks disagree; says which rank, what, and both values. On every rank.
-        Exception: the error of the lowest rank that found one. On every rank.
+        Exception: the error of the lowest rank that found one, as a RuntimeError at the other ranks if they can't
+            make one of its type. On every rank.
     """
-    all_found = comm.allgather(found)
+    mine = found if isinstance(found, Exception) else None
+    all_found = comm.allgather(found if mine is None else tell(mine))
     for rank, theirs in enumerate(all_found):
-        if isinstance(theirs, Exception):
-            raise_of(theirs, rank, found if isinstance(found, Exception) else None)
+        if isinstance(theirs, tuple):
+            raise_told(theirs, rank, mine)
     first = all_found[0]
     for rank, theirs in enumerate(all_found):
         for name, value in theirs.items():

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 from mpi4py import MPI
@@ -16,8 +16,9 @@ from wagma_rma import grouping as groupings
 from wagma_rma.agreement import Facts, agree
 from wagma_rma.floats import DefaultFloats
 from wagma_rma.grouping import Grouping
+from wagma_rma.interrupts import Interrupts
 from wagma_rma.layout import Layout
-from wagma_rma.model import Structure
+from wagma_rma.model import Array, Structure
 from wagma_rma.pieces import Pieces, is_plain
 from wagma_rma.protocol import Protocol
 from wagma_rma.report import Outcome, Report, Statistics
@@ -52,10 +53,27 @@ def _integer(name: str, value: object, least: int, most: int, cure: str) -> int:
 def _seconds(name: str, value: object, cure: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"GroupAverager: {name}={value!r} is not a number of seconds; {cure}")
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"GroupAverager: {name}={value!r} is out of range; {cure}")
     return seconds
+
+
+class _Held(NamedTuple):
+    """The output of a step: what the caller gets, its leaves, and plain memory for each of them."""
+
+    result: Any
+    outputs: list[Array]
+    targets: list[Array]
+
+    def deliver(self) -> None:
+        """Fill those leaves that aren't plain memory themselves."""
+        for leaf, target in zip(self.outputs, self.targets, strict=True):
+            if leaf is not target:
+                leaf[...] = target
 
 
 class _Options:
@@ -242,7 +260,9 @@ class GroupAverager:
         timeout: float | None = None,
     ) -> None:
         self._closed = "was not made"
+        self._closing = False
         self._broken = ""
+        self._interrupts = Interrupts()
         self._busy = threading.Lock()
         self._floats = DefaultFloats()
         _check_mpi(comm)
@@ -298,8 +318,8 @@ class GroupAverager:
         if self._comm.allreduce(here, MPI.MIN) < self._comm.size:
             raise NotImplementedError(
                 f"GroupAverager: the {self._comm.size} ranks of comm span hosts "
-                f"(rank {self._comm.rank} shares its own with {here - 1} others); pass a communicator within one host, for instance "
-                "comm.Split_type(MPI.COMM_TYPE_SHARED)"
+                f"(rank {self._comm.rank} shares its own with {here - 1} others); "
+                "pass a communicator within one host, such as comm.Split_type(MPI.COMM_TYPE_SHARED)"
             )
         return checked
 
@@ -311,22 +331,22 @@ class GroupAverager:
         self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
         self._pieces = Pieces(self._layout.order)
         self._sync_period = options.sync_period
-        self._step = self._last_synchronized = options.start_step
         self._seconds = self._seconds_waited = 0.0
         self._all_seconds = self._all_seconds_waited = 0.0
         self._synchronized = 0
         self._groups = groups
 
-        with self._holding("GroupAverager", model, model if broadcast else None):
-            first = self._protocol.begin(self._step, self._pieces)
+        with self._holding("GroupAverager", model, model if broadcast else None) as held:
+            first = self._protocol.begin(options.start_step, self._pieces)
             if broadcast:
                 for begin in range(0, len(first), BLOCK):
                     self._comm.Bcast(first[begin : begin + BLOCK])
                 self._protocol.snapshots.restore_all(self._pieces)
-        self._watch = Watch(self._reached, options.timeout)
+                held.deliver()
+        self._watch = Watch(self._reached, options.timeout, self._interrupts)
         self._window.watcher = self._watch
         self._synchronizer = Synchronizer(
-            self._comm, self._window, self._protocol, self._pieces, self._watch, self._step
+            self._comm, self._window, self._protocol, self._pieces, self._watch, self.step
         )
         self._closed = ""
         self._comm.Barrier()
@@ -357,14 +377,24 @@ class GroupAverager:
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
         """
-        step = self._step + 1
+        step = self.step + 1
         if step % self._sync_period == 0:
             return self._synchronize("average", model, out)
-        with self._using("average"), self._holding("average", model, out) as result:
-            self._watch.expect(f"average: rank {self._comm.rank} at step {step}", lambda: self._absent(step))
-            self._step = step
-            self._protocol.step(step, self._pieces)
-        return result  # type: ignore[no-any-return]
+        with self._using("average"), self._holding("average", model, out) as held:
+            self._watch.expect(
+                f"average: rank {self._comm.rank} at step {step}",
+                lambda: self._absent(step),
+                lambda: self._synchronizer.check_group("average", step, self._group(step)),
+                "the step counts as MISSED and the model is as it came",
+            )
+            try:
+                self._protocol.step(step, self._pieces)
+            except StepMismatch as error:
+                self._broken = str(error)
+                raise
+            finally:
+                held.deliver()
+        return held.result  # type: ignore[no-any-return]
 
     def synchronize(self, model: M, out: Any = None) -> M:
         """Do one step: give every rank the mean of all models, the same bits everywhere.
@@ -376,12 +406,12 @@ class GroupAverager:
         return self._synchronize("synchronize", model, out)
 
     def _synchronize(self, name: str, model: M, out: Any) -> M:
-        with self._using(name), ExitStack() as held:
+        with self._using(name), ExitStack() as stack:
             started = self._window.time()
-            step = self._step + 1
+            step = self.step + 1
             found: Exception | None = None
             try:
-                result = held.enter_context(self._holding(name, model, out))
+                held = stack.enter_context(self._holding(name, model, out))
             except (TypeError, ValueError) as error:
                 found = error  # which all ranks will raise
             try:
@@ -389,38 +419,49 @@ class GroupAverager:
             except StepMismatch as error:
                 self._broken = str(error)
                 raise
-            self._step = self._last_synchronized = step
+            held.deliver()
+            self._protocol.synchronized(step)
             self._synchronized += 1
             self._seconds_waited = waited
             self._seconds = self._window.time() - started
             self._all_seconds_waited += waited
             self._all_seconds += self._seconds
-        return result  # type: ignore[no-any-return]
+        return held.result  # type: ignore[no-any-return]
 
     @contextmanager
     def _using(self, name: str) -> Iterator[None]:
-        """Refuse a call that can't be served."""
+        """Serve a call: refuse what can't be served, and let nothing cut the rest in two."""
         if self._closed:
             raise RuntimeError(f"{name}: this averager {self._closed}; make a new one")
-        if self._broken:
-            raise RuntimeError(
-                f"{name}: this averager can't go on after an error ({self._broken}); "
-                "close it and make a new one"
-            )
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError(
-                f"{name}: rank {self._comm.rank} uses this averager in two threads at once; "
-                "use it from one at a time"
-            )
-        try:
-            with self._floats:
-                yield
-        finally:
-            self._busy.release()
+        if MPI.Is_finalized():
+            raise RuntimeError(f"{name}: MPI has been finalised; end the averager's work before")
+        if name != "close":
+            if self._closing:
+                raise RuntimeError(f"{name}: this averager is being closed; call close() again")
+            if self._broken:
+                raise RuntimeError(
+                    f"{name}: this averager can't go on after an error ({self._broken}); "
+                    "close it and make a new one"
+                )
+            if self.step + 1 >= STEPS:
+                raise RuntimeError(
+                    f"{name}: step {STEPS - 1} is the last that a run can count; start a new run"
+                )
+        with self._interrupts.deferred():
+            if not self._busy.acquire(blocking=False):
+                raise RuntimeError(
+                    f"{name}: rank {self._comm.rank} uses this averager in two threads at once; "
+                    "use it from one at a time"
+                )
+            try:
+                with self._floats:
+                    yield
+            finally:
+                self._busy.release()
 
     @contextmanager
-    def _holding(self, name: str, model: M, out: Any) -> Iterator[Any]:
-        """Point the pieces at a model and its output; at the end fill output that isn't plain memory."""
+    def _holding(self, name: str, model: Any, out: Any) -> Iterator[_Held]:
+        """Point the pieces at a model and at its output."""
         leaves = self._structure.leaves(name, model)
         if out is None:
             outputs = self._structure.empty()
@@ -438,10 +479,7 @@ class GroupAverager:
         targets = [leaf if is_plain(leaf) else np.empty_like(leaf, order="C") for leaf in outputs]
         self._pieces.hold(self._layout.order, sources, targets)
         try:
-            yield result
-            for leaf, target in zip(outputs, targets, strict=True):
-                if leaf is not target:
-                    leaf[...] = target
+            yield _Held(result, outputs, targets)
         finally:
             self._pieces.release()
 
@@ -450,25 +488,27 @@ class GroupAverager:
 
     def _absent(self, step: int) -> list[int]:
         """Return the members of this step's group that have not come to it."""
-        group = self._groups[(step - 1) % len(self._groups)]
-        return [rank for rank in group if self._reached(rank) < step]
+        return [rank for rank in self._group(step) if self._reached(rank) < step]
+
+    def _group(self, step: int) -> tuple[int, ...]:
+        return self._groups[(step - 1) % len(self._groups)]
 
     # What was.
 
     @property
     def step(self) -> int:
         """The last step that this rank has done."""
-        return self._step
+        return self._protocol.last_step
 
     @property
     def report(self) -> Report:
         """The last step of this rank; at first, the common start as a synchronisation."""
-        if self._step == self._last_synchronized:
+        if self.step == self._protocol.last_synchronized:
             ranks = tuple(range(self._window.ranks))
             return Report(
-                self._step,
+                self.step,
                 Outcome.SYNCHRONIZED,
-                self._step,
+                self.step,
                 ranks,
                 (0,) * len(ranks),
                 False,
@@ -512,8 +552,8 @@ class GroupAverager:
         """
         if self._closed:
             return
-        self._broken = ""  # what is broken can still be closed
         with self._using("close"):
+            self._closing = True
             self._synchronizer.close()
             self._closed = "is closed"
             self._window.free()

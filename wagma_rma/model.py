@@ -63,20 +63,23 @@ def _children(node: Any) -> Iterator[tuple[str, Any]] | None:
     return None
 
 
-def _walk(path: str, node: Any) -> Iterator[tuple[str, Any]]:
+def _walk(path: str, node: Any, containers: list[tuple[str, type]]) -> Iterator[tuple[str, Any]]:
+    """Yield (path, leaf) in order, and note (path, type) of each container in passing."""
     children = _children(node)
     if children is None:
         yield path, node
     else:
+        containers.append((path, type(node)))
         for part, child in children:
-            yield from _walk(path + part, child)
+            yield from _walk(path + part, child, containers)
 
 
 def _map(node: Any, values: Iterator[Array]) -> Any:
     """Rebuild containers like `node` around new leaves."""
     if isinstance(node, dict):
         same = copy.copy(node)  # keeps the type and the caller's order of keys
-        same.update({key: _map(node[key], values) for key in _keys(node)})
+        for key in _keys(node):
+            same[key] = _map(node[key], values)
         return same
     if isinstance(node, tuple):
         children = [_map(child, values) for child in node]
@@ -94,7 +97,8 @@ class Structure:
     """
 
     def __init__(self, name: str, model: object) -> None:
-        walked = list(_walk("model", model))
+        self._containers: list[tuple[str, type]] = []
+        walked = list(_walk("model", model, self._containers))
         self.paths = [path for path, _ in walked]
         self.kinds = [kind_of(f"{name}: {path}", leaf) for path, leaf in walked]
         self.shapes = [leaf.shape for _, leaf in walked]
@@ -112,7 +116,10 @@ class Structure:
             leaves = [model]
             if model.shape == self.shapes[0] and model.dtype == self.dtypes[0]:
                 return leaves
-        walked = list(_walk(what, model))
+        containers: list[tuple[str, type]] = []
+        walked = list(_walk("model", model, containers))
+        if what != "model":
+            walked = [(what + path.removeprefix("model"), leaf) for path, leaf in walked]
         expected = [what + path.removeprefix("model") for path in self.paths]
         for i, (path, leaf) in enumerate(walked):
             if i >= len(expected) or path != expected[i]:
@@ -134,6 +141,12 @@ class Structure:
                 f"{name}: {expected[len(walked)]} is missing from this model; "
                 "the structure of a model can't change: make a new averager for another"
             )
+        for (path, kind), (_, known_kind) in zip(containers, self._containers, strict=False):
+            if kind is not known_kind:
+                raise ValueError(
+                    f"{name}: {what + path.removeprefix('model')} is a {kind.__name__}, but the averager was "
+                    f"made for a {known_kind.__name__}; make a new averager for another model"
+                )
         return [leaf for _, leaf in walked]
 
     def empty(self) -> list[Array]:

@@ -59,6 +59,8 @@ cdef class Protocol:
     cdef const void** sources # of the chunks being summed, per lane and member
 
     cdef Totals totals        # over all group steps
+    # Counted here, where no signal can come between a step and its number.
+    cdef readonly uint64_t last_step, last_synchronized
 
     cdef void count(self) noexcept
     cdef double now_patience(self) noexcept nogil

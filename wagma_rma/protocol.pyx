@@ -99,6 +99,7 @@ cdef class Protocol:
         barrier, must come before anyone's first step."""
         started = self.window.now()
         first = self.snapshots.begin(step, pieces)
+        self.last_step = self.last_synchronized = step
         # Copying a model once is the first guess of what summing a member's costs.
         self.sum_seconds = (self.window.now() - started) / self.layout.chunks * self.layout.group_size
         self.collect_seconds = self.sum_seconds / self.layout.group_size
@@ -116,6 +117,7 @@ cdef class Protocol:
                 # The others have been served; they may rely on that nobody leaves a record that isn't open.
                 self.outcome.kind = MISSED
                 self.snapshots.restore(pieces)
+        self.last_step = step
         self.count()
         self.window.raise_interruption()
 
@@ -546,6 +548,10 @@ cdef class Protocol:
         return 0
 
     # A synchronising step, as far as words are concerned.
+
+    def synchronized(self, uint64_t step):
+        """Count a synchronising step as done."""
+        self.last_step = self.last_synchronized = step
 
     def announce(self, uint64_t word):
         """Raise this rank's `entered` word. Local."""

@@ -156,7 +156,7 @@ cdef class Snapshots:
                 wagma_sum(leaf.kind, self.accumulators(0, leaf.kind) + leaf.begin * section.sum_width,
                           <const void* const*> &pieces.sources[i], 1, leaf.count)
 
-    def publish_mean(self, uint64_t step, Pieces pieces):
+    def publish_mean(self, uint64_t step):
         """Publish the sums in result 1, divided by the number of ranks, as this rank's model of `step`."""
         cdef int kind, slot
         cdef Section* section
@@ -174,7 +174,6 @@ cdef class Snapshots:
             self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
             self.own_step = step
             self.move_on(step, slot)
-            self.restore(pieces)
 
     cdef char* accumulators(self, int result, int kind) noexcept nogil:
         return self.window.own(self.layout.result(result)) + self.layout.sections[kind].result

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from wagma_rma.agreement import raise_of
+from wagma_rma.agreement import raise_told, tell
 from wagma_rma.pieces import Pieces
 from wagma_rma.protocol import Protocol
 from wagma_rma.watch import Watch
 from wagma_rma.window import Window
 
-# The `entered` word: step : 52 | attempt : 10 | stage : 2. It only grows, so a step that all ranks refused
-# together (FAILED) is tried again as another attempt.
+# The `entered` word: step : 36 | attempt : 24 | stage : 2, above them zero. It only grows, so a step that all
+# ranks refused together (FAILED) is tried again as another attempt.
 ARRIVED, PUBLISHED, FAILED = 1, 2, 3
 CLOSED = 1 << 62  # later than any step
 BLOCK = 1 << 28  # elements a collective takes at a time: MPI's counts are 32 bits wide
@@ -30,11 +30,11 @@ Test = Callable[[], bool]
 
 
 def _entered(step: int, attempt: int, stage: int) -> int:
-    return step << 12 | min(attempt, 1023) << 2 | stage
+    return step << 26 | attempt << 2 | stage
 
 
 def _step(entered: int) -> int:
-    return entered >> 12
+    return entered >> 26
 
 
 class StepMismatch(RuntimeError):
@@ -67,7 +67,8 @@ class Synchronizer:
         self._under_way: Generator[Test, None, None] | None = None
         self._test: Test | None = None
         self._attempt = 0
-        self._agreed = False
+        self._told = False  # the others know whether this rank's arguments are right
+        self._published = True
         self._error: Exception | None = None
         protocol.announce(_entered(step, 0, PUBLISHED))
 
@@ -81,13 +82,18 @@ class Synchronizer:
             The seconds spent waiting.
         """
         if self._under_way is None:
-            self._agreed = False
+            self._told = self._published = False
             self._under_way = self._phases(operation, step)
             self._test = None
-        elif self._agreed and error is not None:
+        elif self._told and error is not None:
             raise error  # the others have been told that all is well: the next call can still make it so
         self._error = error
-        self._watch.expect(f"{operation}: rank {self._comm.rank} at step {step}", lambda: self._missing(step))
+        self._watch.expect(
+            f"{operation}: rank {self._comm.rank} at step {step}",
+            lambda: self._missing(step),
+            partial(self._check_open, operation, step),
+            "call again with the same model to go on waiting, or end the run",
+        )
         try:
             while True:
                 if self._test is not None:
@@ -115,6 +121,8 @@ class Synchronizer:
         self._watch.expect(
             f"close: rank {self._comm.rank}",
             lambda: [r for r in range(self._comm.size) if self._protocol.entered(r) < CLOSED],
+            lambda: None,
+            "call again to go on waiting, or end the run",
         )
         for rank in range(self._comm.size):
             self._watch.earlier += self._window.wait_for(partial(self._has_entered, CLOSED, rank))
@@ -136,25 +144,28 @@ class Synchronizer:
         self._protocol.announce(_entered(step, self._attempt, ARRIVED))
         for rank in range(self._comm.size):
             yield partial(self._arrived, operation, rank, step)
-        failed = np.array([0 if self._error is None else self._comm.size - self._comm.rank])
+        error, self._told = self._error, True
+        failed = np.array([0 if error is None else self._comm.size - self._comm.rank])
         yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test
         if failed[0]:
             self._protocol.announce(_entered(step, self._attempt, FAILED))
             self._attempt += 1
             rank = self._comm.size - int(failed[0])
-            raise_of(self._comm.bcast(self._error, rank), rank, self._error)
-        self._agreed = True
+            raise_told(self._comm.bcast(None if error is None else tell(error), rank), rank, error)
         self._protocol.snapshots.contribute(self._pieces)
         for ours, sums in zip(*map(self._protocol.snapshots.sums, (0, 1)), strict=True):
             for begin in range(0, len(ours), BLOCK):
                 part = slice(begin, begin + BLOCK)
                 yield from self._sum(np.asarray(ours)[part], np.asarray(sums)[part])
-        self._protocol.snapshots.publish_mean(step, self._pieces)
+        self._protocol.snapshots.publish_mean(step)
+        self._published = True
         published = _entered(step, self._attempt, PUBLISHED)
         self._protocol.announce(published)
         # Nobody may meet a snapshot from before this synchronisation, so all must have published.
         for rank in range(self._comm.size):
             yield partial(self._has_entered, published, rank)
+        # Only now: a call that takes up this one may bring another output.
+        self._protocol.snapshots.restore_all(self._pieces)
 
     def _sum(self, ours: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> Iterator[Test]:
         bounds = [len(ours) * rank // self._comm.size for rank in range(self._comm.size + 1)]
@@ -168,15 +179,47 @@ class Synchronizer:
 
     def _arrived(self, operation: str, rank: int, step: int) -> bool:
         word = self._protocol.entered(rank)
-        at, stage = _step(word), word & 3
-        if word >= CLOSED:
-            raise StepMismatch(
-                f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
-                f"synchronises step {step}; every rank must make the same calls"
-            )
-        if at > step or (stage == ARRIVED and self._last < at < step):
+        at = _step(word)
+        self._check_open(operation, step)
+        if at > step or self._waits_before(rank, step - 1):
             raise StepMismatch(
                 f"{operation}: rank {rank} synchronises step {at} while rank {self._comm.rank} "
                 f"synchronises step {step}; every rank must call synchronize() at the same step"
             )
-        return at == step
+        if word >= _entered(step, self._attempt, ARRIVED):
+            return True
+        if self._protocol.published(rank) >= step:
+            raise StepMismatch(
+                f"{operation}: rank {rank} averages at step {step} while rank {self._comm.rank} "
+                f"synchronises it; every rank must call synchronize() at the same step"
+            )
+        return False
+
+    def _waits_before(self, rank: int, step: int) -> bool:
+        """Say whether a rank is synchronising since the last synchronisation, at `step` or before."""
+        word = self._protocol.entered(rank)
+        return word < CLOSED and word & 3 == ARRIVED and self._last < _step(word) <= step
+
+    def _check_open(self, operation: str, step: int) -> None:
+        """Raise if a rank has left for good that is needed to synchronise."""
+        for rank in () if self._published else range(self._comm.size):
+            if self._protocol.entered(rank) >= CLOSED:
+                raise StepMismatch(
+                    f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
+                    f"synchronises step {step}; every rank must make the same calls"
+                )
+
+    def check_group(self, operation: str, step: int, group: tuple[int, ...]) -> None:
+        """Raise if a member of a group that waits for its quorum will not come to this step."""
+        for rank in group:
+            if self._protocol.entered(rank) >= CLOSED:
+                raise StepMismatch(
+                    f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
+                    f"waits for its group at step {step}; every rank must make the same calls"
+                )
+            if self._waits_before(rank, step):
+                raise StepMismatch(
+                    f"{operation}: rank {rank} synchronises step {_step(self._protocol.entered(rank))} while "
+                    f"rank {self._comm.rank} waits for its group at step {step}; every rank must call "
+                    "synchronize() at the same step"
+                )

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable
 
+from wagma_rma.interrupts import Interrupts
+
 logger = logging.getLogger("wagma_rma")
 
 WARN_EVERY = 30.0  # seconds
@@ -11,7 +13,7 @@ WARN_EVERY = 30.0  # seconds
 class SynchronizationTimeout(TimeoutError):
     """A wait for other ranks outlasted the averager's timeout; the message names the missing ranks.
 
-    Nothing is lost: calling synchronize() or average() again with the model of the same step goes on waiting.
+    At a synchronisation nothing is lost: calling again with the model of the same step goes on waiting.
     """
 
 
@@ -29,23 +31,40 @@ class Watch:
     Args:
         reached: the newest step that a rank is known to have reached.
         timeout: seconds, or None for no limit.
+        interrupts: come through here.
     """
 
-    def __init__(self, reached: Callable[[int], int], timeout: float | None) -> None:
+    def __init__(self, reached: Callable[[int], int], timeout: float | None, interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
         self._reached = reached
         self._timeout = timeout
-        self._next_warning = WARN_EVERY
-        self.earlier = 0.0
-        self.expect("", list)
+        self.expect("", list, _nothing, "")
 
-    def expect(self, operation: str, missing: Callable[[], list[int]]) -> None:
-        """Begin another wait, in `operation`, for the ranks that missing() returns when asked."""
+    def expect(
+        self,
+        operation: str,
+        missing: Callable[[], list[int]],
+        check: Callable[[], None],
+        cure: str,
+    ) -> None:
+        """Begin another wait.
+
+        Args:
+            operation: what waits, and where.
+            missing: returns the ranks that are waited for.
+            check: raises if the wait can't end well.
+            cure: what to do after a timeout.
+        """
         self._operation = operation
         self._missing = missing
+        self._check = check
+        self._cure = cure
         self._next_warning = WARN_EVERY
         self.earlier = 0.0
 
     def __call__(self, seconds: float) -> None:
+        self._interrupts.deliver()
+        self._check()
         seconds += self.earlier
         timed_out = self._timeout is not None and seconds >= self._timeout
         if not timed_out and seconds < self._next_warning:
@@ -54,8 +73,10 @@ class Watch:
         whom = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
         said = f"{self._operation}: waited {seconds:.1f} s for {whom}"
         if timed_out:
-            raise SynchronizationTimeout(
-                f"{said}, the timeout is {self._timeout} s; call again to go on waiting, or end the run"
-            )
+            raise SynchronizationTimeout(f"{said}, the timeout is {self._timeout} s; {self._cure}")
         logger.warning("%s", said)
         self._next_warning = seconds + WARN_EVERY
+
+
+def _nothing() -> None:
+    pass

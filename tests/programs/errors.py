@@ -1,6 +1,7 @@
 """Wrong use of an averager on real ranks: each function returns what its rank was told."""
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -276,28 +277,32 @@ def really_small(comm, floats):
     }
 
 
-def hardly_enough(comm, floats):
-    """Make an averager whose windows would take all of /dev/shm; if that goes, touch every byte of them."""
+def hardly_enough(comm, floats, slacks):
+    """Make averagers whose windows would take all of /dev/shm but some pages; touch every byte of those made.
+
+    Returns [what was said, the mean] for each slack.
+    """
     need = comm.size * (wagma_rma.window_bytes(np.zeros(floats), comm.size) + 64)
-    model, mean, averagers = np.full(floats, float(comm.rank)), None, []
-    with open("/dev/shm/filler", "w") if comm.rank == 0 else contextlib.nullcontext() as filler:
-        if filler is not None:
-            room = shared_window.free_shared_memory() - need
-            os.posix_fallocate(filler.fileno(), 0, room // 4096 * 4096)
+    model = np.full(floats, float(comm.rank))
+    outcomes = []
+    for slack in slacks:
+        mean, averagers = None, []
         comm.Barrier()
-        free = shared_window.free_shared_memory()
-        comm.Barrier()
-        told = said(
-            lambda: averagers.append(
-                GroupAverager(comm, model, group_size=comm.size, sync_period=10, broadcast=False)
-            )
-        )
-        for averager in averagers:
-            for _ in range(9):
-                averager.average(model)
-            mean = np.unique(averager.average(model)).tolist()
-            averager.close()
-    return {"need": need, "free": free, "told": told, "mean": mean}
+        with open("/dev/shm/filler", "w") if comm.rank == 0 else contextlib.nullcontext() as filler:
+            if filler is not None:
+                rest = shared_window.free_shared_memory() - need - 4096 * slack
+                os.posix_fallocate(filler.fileno(), 0, rest // 4096 * 4096)
+            comm.Barrier()
+            make = functools.partial(GroupAverager, comm, model, group_size=comm.size, broadcast=False)
+            told = said(lambda make=make, averagers=averagers: averagers.append(make()))
+            for averager in averagers:
+                for _ in range(9):
+                    averager.average(model)
+                mean = np.unique(averager.average(model)).tolist()
+                averager.close()
+            comm.Barrier()
+        outcomes.append([told, mean])
+    return outcomes
 
 
 # Steps.
@@ -482,8 +487,8 @@ def refused_then_parted(comm):
     return {"refused": refused, "told": told, "afterwards": still_works(comm)}
 
 
-def refused_under_way(comm):
-    """Rank 0 comes with a wrong model to a synchronisation that has begun with a right one.
+def back_in_the_middle(comm, comes_with):
+    """Rank 0 comes back, with a "right" or "wrong" model, to a synchronisation begun with a right one.
 
     Rank 1 has arrived, is interrupted, and comes back late; so rank 0 has seen all arrive, but the
     synchronisation isn't over when its timeout sends it back to its caller.
@@ -500,7 +505,7 @@ def refused_under_way(comm):
         # Timeouts at 0.4 s, with rank 2 missing, and at 0.8 s, with all arrived.
         told = [said(averager.synchronize, mine) for _ in range(2)]
         wrong = other_models()["other shape"]
-        while told[-1][0][:1] == ["SynchronizationTimeout"]:
+        while comes_with == "wrong" and told[-1][0][:1] == ["SynchronizationTimeout"]:
             told.append(said(averager.synchronize, wrong))
     errors, mean = [], None
     while mean is None and averager.step == 0:
@@ -511,6 +516,37 @@ def refused_under_way(comm):
         except ValueError as error:
             errors.append(str(error))
     return {"told": told, "errors": errors, "mean": mean, "step": averager.step}
+
+
+class SlowToPublish:
+    """A protocol, or its snapshots, of a rank that sleeps before it publishes a mean."""
+
+    def __init__(self, real):
+        self.real = real
+
+    def __getattr__(self, name):
+        attribute = getattr(self.real, name)
+        return SlowToPublish(attribute) if name == "snapshots" else attribute
+
+    def publish_mean(self, *args):
+        time.sleep(0.4)
+        return self.real.publish_mean(*args)
+
+
+def slow_to_publish(comm, refusals):
+    """Synchronise, after some refusals of the same step, with a rank that is slow to publish the mean."""
+    averager = GroupAverager(comm, nested(), group_size=comm.size, sync_period=50, timeout=20.0)
+    if comm.rank == 1:
+        averager._synchronizer._protocol = SlowToPublish(averager._protocol)
+    averager.average(nested(1.0))
+    for _ in range(refusals):
+        said(averager.synchronize, None if comm.rank == 1 else nested())
+    comm.Barrier()
+    started = time.monotonic()
+    averager.synchronize(nested(float(comm.rank)))
+    seconds = time.monotonic() - started
+    averager.average(nested(1.0))
+    return {"seconds": seconds, "ages": averager.report.ages, "step": averager.step}
 
 
 # The end, and use at the wrong time.
@@ -625,7 +661,8 @@ def quorum_and_synchronize(comm):
 def quorum_and_close(comm):
     """Rank 0 closes while the others wait for it as a member of their group."""
     averager = GroupAverager(comm, nested(), group_size=comm.size, quorum=comm.size)
-    told = said(averager.close if comm.rank == 0 else averager.average, nested())
+    told = [[], ""] if comm.rank == 0 else said(averager.average, nested())
+    averager.close()
     return {"told": told}
 
 
