@@ -6,9 +6,7 @@ from typing import Any, NoReturn
 from mpi4py import MPI
 
 Facts = dict[str, Any]
-Told = tuple[
-    str, str
-]  # name of an error's type, and its text: all that another rank can be sent of any error
+Told = tuple[str, str]  # an error's type by name, and its text: what can be sent of any error
 
 
 def tell(error: Exception) -> Told:
@@ -37,8 +35,8 @@ def agree(comm: MPI.Intracomm, operation: str, found: Facts | Exception) -> list
 
     Raises:
         ValueError: ranks disagree; says which rank, what, and both values. On every rank.
-        Exception: the error of the lowest rank that found one, as a RuntimeError at the other ranks if they can't
-            make one of its type. On every rank.
+        Exception: the error of the lowest rank that found one, on every rank; at others than those that found
+            one it is a RuntimeError if it isn't of a common built-in type.
     """
     mine = found if isinstance(found, Exception) else None
     all_found = comm.allgather(found if mine is None else tell(mine))

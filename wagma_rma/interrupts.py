@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupts:
-    """Defers SIGINT while Python code runs that must not be cut in two; deliver() is where it comes through."""
+    """Defers SIGINT while code runs that must not be cut in two; deliver() is where it comes through."""
 
     def __init__(self) -> None:
         self._handler: Any = None

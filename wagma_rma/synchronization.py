@@ -6,7 +6,7 @@ summed once and all ranks hold the same bits (an allreduce does not promise that
 by a timeout or Ctrl-C, is taken up where it was by the next call.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -91,7 +91,7 @@ class Synchronizer:
         self._watch.expect(
             f"{operation}: rank {self._comm.rank} at step {step}",
             lambda: self._missing(step),
-            partial(self._check_open, operation, step),
+            partial(self._check_open, operation, step, range(self._comm.size)),
             "call again with the same model to go on waiting, or end the run",
         )
         try:
@@ -180,7 +180,7 @@ class Synchronizer:
     def _arrived(self, operation: str, rank: int, step: int) -> bool:
         word = self._protocol.entered(rank)
         at = _step(word)
-        self._check_open(operation, step)
+        self._check_open(operation, step, [rank])
         if at > step or self._waits_before(rank, step - 1):
             raise StepMismatch(
                 f"{operation}: rank {rank} synchronises step {at} while rank {self._comm.rank} "
@@ -200,9 +200,9 @@ class Synchronizer:
         word = self._protocol.entered(rank)
         return word < CLOSED and word & 3 == ARRIVED and self._last < _step(word) <= step
 
-    def _check_open(self, operation: str, step: int) -> None:
+    def _check_open(self, operation: str, step: int, ranks: Iterable[int]) -> None:
         """Raise if a rank has left for good that is needed to synchronise."""
-        for rank in () if self._published else range(self._comm.size):
+        for rank in () if self._published else ranks:
             if self._protocol.entered(rank) >= CLOSED:
                 raise StepMismatch(
                     f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
