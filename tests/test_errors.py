@@ -352,14 +352,14 @@ def test_windows_that_do_not_fit_into_a_small_dev_shm_are_refused(small_shared_m
 
 
 def test_windows_that_hardly_fit_into_dev_shm_can_be_used_or_are_refused(small_shared_memory):
-    slacks = list(range(0, 40, 2))
+    slacks = list(range(0, 100, 4))
     for rank in launch.run(RANKS, "errors:hardly_enough", limit=10, floats=20_000, slacks=slacks):
         for told, mean in rank:
             if told == [[], ""]:
                 assert mean == MEAN_RANK
             else:
                 assert_told(told, "MemoryError", "/dev/shm", "free")
-        assert rank[-1][1] == MEAN_RANK, "160 kB are more than MPI needs for itself"
+        assert rank[-1][1] == MEAN_RANK, "390 kB are more than MPI needs for itself"
 
 
 # Steps.
@@ -553,7 +553,9 @@ def test_synchronising_at_different_steps_is_an_error_on_every_rank(on_4, early,
     for number, rank in enumerate(on_4[f"other_steps {early} {automatic}"]):
         mine, other = ("2", "4") if number in early else ("4", "2")
         name = "average" if automatic and number not in early else "synchronize"
-        assert_told(rank["told"], "StepMismatch", f"{name}: ", f"while rank {number} synchronises", "same step")
+        assert_told(
+            rank["told"], "StepMismatch", f"{name}: ", f"while rank {number} synchronises", "same step"
+        )
         said = [f"synchronises step {other} while rank {number} synchronises step {mine}"]
         if number in early:
             # It may also catch another on its way, in the group step that the two differ about.

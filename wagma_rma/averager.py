@@ -117,7 +117,8 @@ class _Options:
             "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
         )
         cure = "pass 'auto' or a number of seconds, 0 or more"
-        self.patience = -1.0 if patience == "auto" else _seconds("patience", patience, cure)
+        auto = isinstance(patience, str) and patience == "auto"
+        self.patience = -1.0 if auto else _seconds("patience", patience, cure)
         self.start_step = _integer(
             "start_step",
             start_step,
@@ -177,7 +178,8 @@ def window_bytes(
     """Return the bytes of window memory that each of `ranks` ranks needs to average `model`.
 
     These are the snapshots (three, or one more than the groupings in a full turn if that is more), three
-    results (in float32 for 16-bit models), and a header. Local; allocates nothing.
+    results (in float32 for 16-bit models), and a header. Outside the window an averager keeps one more
+    private model, whose memory is touched only by steps that can't publish. Local; allocates nothing.
 
     Raises:
         TypeError, ValueError: as GroupAverager does for the same arguments.
@@ -221,7 +223,8 @@ class GroupAverager:
         group_size: members of a group, 1 to the number of ranks; None: near its square root.
         sync_period: steps from one synchronisation to the next; contributions are less old than that.
         quorum: arrivals that it takes to start an average. 1: nobody ever waits for the absent.
-            group_size: a plain average of the group, which waits for all of it.
+            group_size: a plain average of the group, which waits for all of it. (A rank whose wait is cut
+            short, by the timeout or Ctrl-C, starts the average with those who have come.)
         patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
             exchange would cost this rank alone (a running estimate), so that ranks in time share the work.
         grouping: who averages with whom (wagma_rma.Grouping); None: Butterfly, or Strided where the number
@@ -229,8 +232,9 @@ class GroupAverager:
         broadcast: write rank 0's values into every rank's `model`, so that all begin alike.
             False: the models are used as they are.
         start_step: steps done in an earlier run.
-        timeout: seconds after which a wait for other ranks raises SynchronizationTimeout; None: never. A
-            warning (logger "wagma_rma") names the missing every 30 s in any case.
+        timeout: seconds after which a synchronisation, or a wait for a quorum, raises
+            SynchronizationTimeout; None: never. A warning (logger "wagma_rma") names the missing every 30 s
+            in any case.
 
     Each rank allocates window_bytes(model, ranks) bytes of shared memory: its snapshots (three, or one more
     than the groupings in a full turn) and three results (in float32 for 16-bit models).
@@ -319,7 +323,8 @@ class GroupAverager:
             raise NotImplementedError(
                 f"GroupAverager: the {self._comm.size} ranks of comm span hosts "
                 f"(rank {self._comm.rank} shares its own with {here - 1} others); "
-                "pass a communicator within one host, such as comm.Split_type(MPI.COMM_TYPE_SHARED)"
+                "a window across hosts is still to come: pass a communicator within one host, such as "
+                "comm.Split_type(MPI.COMM_TYPE_SHARED)"
             )
         return checked
 
@@ -331,6 +336,7 @@ class GroupAverager:
         self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
         self._pieces = Pieces(self._layout.order)
         self._sync_period = options.sync_period
+        self._quorum = options.quorum
         self._seconds = self._seconds_waited = 0.0
         self._all_seconds = self._all_seconds_waited = 0.0
         self._synchronized = 0
@@ -393,7 +399,8 @@ class GroupAverager:
                 self._broken = str(error)
                 raise
             finally:
-                held.deliver()
+                if self.step == step:
+                    held.deliver()
         return held.result  # type: ignore[no-any-return]
 
     def synchronize(self, model: M, out: Any = None) -> M:
@@ -412,7 +419,7 @@ class GroupAverager:
             found: Exception | None = None
             try:
                 held = stack.enter_context(self._holding(name, model, out))
-            except (TypeError, ValueError) as error:
+            except Exception as error:
                 found = error  # which all ranks will raise
             try:
                 waited = self._synchronizer.synchronize(name, step, found)
@@ -475,7 +482,7 @@ class GroupAverager:
                         f"{name}: {'out' + path.removeprefix('model')} is read-only; pass a writable "
                         "array, or out=None for new ones"
                     )
-        sources = [leaf if is_plain(leaf) else np.ascontiguousarray(leaf) for leaf in leaves]
+        sources = [leaf if is_plain(leaf) else np.array(leaf, order="C") for leaf in leaves]
         targets = [leaf if is_plain(leaf) else np.empty_like(leaf, order="C") for leaf in outputs]
         self._pieces.hold(self._layout.order, sources, targets)
         try:
@@ -486,9 +493,11 @@ class GroupAverager:
     def _reached(self, rank: int) -> int:
         return self._synchronizer.reached(rank)
 
-    def _absent(self, step: int) -> list[int]:
-        """Return the members of this step's group that have not come to it."""
-        return [rank for rank in self._group(step) if self._reached(rank) < step]
+    def _absent(self, step: int) -> list[int] | None:
+        """Return the members of this step's group that have not come to it, or None if there is a quorum."""
+        group = self._group(step)
+        absent = [rank for rank in group if self._reached(rank) < step]
+        return absent if len(group) - len(absent) < min(self._quorum, len(group)) else None
 
     def _group(self, step: int) -> tuple[int, ...]:
         return self._groups[(step - 1) % len(self._groups)]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +29,8 @@ def kind_of(path: str, leaf: object) -> int:
             f"{path} is a {type(leaf).__name__}; a model holds numpy arrays in lists, tuples and dicts "
             "(np.asarray turns other arrays and numbers into one)"
         )
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise TypeError(f"{path} is a masked array, and its mask would be lost; fill it with array.filled()")
     if not leaf.dtype.isnative:
         raise TypeError(
             f"{path} has dtype {leaf.dtype.str}, which is not this machine's byte order; "
@@ -141,12 +144,14 @@ class Structure:
                 f"{name}: {expected[len(walked)]} is missing from this model; "
                 "the structure of a model can't change: make a new averager for another"
             )
-        for (path, kind), (_, known_kind) in zip(containers, self._containers, strict=False):
-            if kind is not known_kind:
-                raise ValueError(
-                    f"{name}: {what + path.removeprefix('model')} is a {kind.__name__}, but the averager was "
-                    f"made for a {known_kind.__name__}; make a new averager for another model"
-                )
+        if containers != self._containers:
+            pairs = zip_longest(containers, self._containers, fillvalue=("", type(None)))
+            (path, kind), (known_path, known) = next(pair for pair in pairs if pair[0] != pair[1])
+            where = what + (path or known_path).removeprefix("model")
+            raise ValueError(
+                f"{name}: {where} is a {kind.__name__} where the averager's model has a {known.__name__}; "
+                "make a new averager for another model"
+            )
         return [leaf for _, leaf in walked]
 
     def empty(self) -> list[Array]:

@@ -32,6 +32,7 @@ cdef enum:
     FRESH = 0
     LATE = 1
     MISSED = 2
+    LANES = 8  # the most batches of reads in flight
 
 # Ranks that are "in time" differ by the scheduler's whims; a group average shorter than this gains nothing
 # by starting without them.
@@ -41,6 +42,15 @@ cdef double LEAST_PATIENCE = 100e-6
 cdef double LEAST_TAKE_OVER = 2e-3
 cdef double TAKE_OVER = 10.0
 cdef double MEMORY = 0.8  # weight of the past in a running estimate
+
+
+cdef double estimate(double past, double sample) noexcept nogil:
+    """Return a running estimate with one more sample.
+
+    A sample counts twice the past at most: one that is far above it has measured a preemption, or a stop, and
+    must not become everyone's patience.
+    """
+    return MEMORY * past + (1 - MEMORY) * min(sample, 2 * past)
 
 
 cdef class Protocol:
@@ -81,6 +91,8 @@ cdef class Protocol:
             self.groups[g].ranks = self.group_ranks + g * most
             for m in range(self.groups[g].size):
                 self.groups[g].ranks[m] = groups[g][m]
+        if window.lanes > LANES:
+            raise ValueError(f"Protocol: the window has {window.lanes} lanes; at most {LANES} can be used")
         window.prepare_reads(most, layout.chunk_bytes)
 
     def __dealloc__(self):
@@ -101,7 +113,7 @@ cdef class Protocol:
         first = self.snapshots.begin(step, pieces)
         self.last_step = self.last_synchronized = step
         # Copying a model once is the first guess of what summing a member's costs.
-        self.sum_seconds = (self.window.now() - started) / self.layout.chunks * self.layout.group_size
+        self.sum_seconds = max(1e-7, self.window.now() - started) / self.layout.chunks * self.layout.group_size
         self.collect_seconds = self.sum_seconds / self.layout.group_size
         return first
 
@@ -317,7 +329,7 @@ cdef class Protocol:
     cdef int share(self, Pieces pieces) except -1 nogil:
         """Claim and sum chunks, from this rank's own share on, until none is left to claim."""
         cdef int lanes = self.window.lanes, cursor = 0, first = 0, in_flight = 0, lane, c
-        cdef int[8] claimed
+        cdef int[LANES] claimed
         self.window.load(self.home, self.layout.chunk_word(self.outcome.step, 0), self.layout.chunks, self.chunks)
         self.window.complete()
         while True:
@@ -389,7 +401,7 @@ cdef class Protocol:
         wagma_sum(chunk.kind, self.window.own(place), &self.sources[lane * self.layout.group_size],
                   self.group.size, chunk.count)
         self.window.wrote(place, chunk.count * section.sum_width)
-        self.sum_seconds = MEMORY * self.sum_seconds + (1 - MEMORY) * (self.window.now() - started)
+        self.sum_seconds = estimate(self.sum_seconds, self.window.now() - started)
         # Pairs with collect(): the sums are visible, and the reads of their sources over, before DONE is.
         self.window.read_fence()
         self.window.write_fence()
@@ -425,7 +437,7 @@ cdef class Protocol:
     cdef int collect(self, Pieces pieces) except -1 nogil:
         """Collect the sums of all chunks; do again what a stopped rank has claimed."""
         cdef uint64_t step = self.outcome.source_step
-        cdef double take_over = max(LEAST_TAKE_OVER, TAKE_OVER * self.sum_seconds)
+        cdef double take_over = max(LEAST_TAKE_OVER, TAKE_OVER * self.sum_seconds), now
         cdef Wait wait
         cdef int c, left, before
         # The words as share() left them may be old, but a DONE among them stays.
@@ -445,11 +457,12 @@ cdef class Protocol:
             self.collect_done(pieces, &left)
             if left == 0:
                 break
+            now = self.window.now()
             if left < before:
-                self.outcome.seconds_waited += self.window.now() - wait.since
                 wait = self.window.wait(0)
-            elif self.window.now() - wait.since < take_over:
+            elif now - wait.since < take_over:
                 self.window.pause(&wait)
+                self.outcome.seconds_waited += self.window.now() - now
             else:
                 c = 0
                 while self.collected[c]:
@@ -458,13 +471,12 @@ cdef class Protocol:
                 self.start_sum(0, c)
                 self.finish_sum(0, c, self.chunks[c], pieces)
                 left -= self.collected[c]
-        self.outcome.seconds_waited += self.window.now() - wait.since
         return 0
 
     cdef int collect_done(self, Pieces pieces, int* left) except -1 nogil:
         """Collect the chunks that are DONE; *left counts those that are not."""
         cdef int lanes = self.window.lanes, first = 0, in_flight = 0, done = 0, lane, c = 0, member
-        cdef int[8] reading
+        cdef int[LANES] reading
         cdef double started = self.window.now()
         left[0] = 0
         while True:
@@ -490,8 +502,7 @@ cdef class Protocol:
             in_flight -= 1
             done += 1
         if done:
-            self.collect_seconds = (MEMORY * self.collect_seconds
-                                    + (1 - MEMORY) * (self.window.now() - started) / done)
+            self.collect_seconds = estimate(self.collect_seconds, (self.window.now() - started) / done)
         return 0
 
     cdef int start_collecting(self, int lane, int c, int member) except -1 nogil:

@@ -24,7 +24,7 @@ class Report:
     step: int
     outcome: Outcome
     source_step: int
-    """Step whose sum was used; later than `step` only when LATE."""
+    """Step whose sum was used (MISSED: would have been); later than `step` only when LATE or MISSED."""
     group: tuple[int, ...]
     """Ranks of the group at source_step, in member order, which is the order of summation."""
     ages: tuple[int, ...]

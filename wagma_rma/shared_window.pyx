@@ -22,7 +22,8 @@ cdef extern from "atomics.h" nogil:
 
 cdef enum:
     LINE = 64  # bytes of a cache line
-    # What MPIs take beside the memory asked for: rounding to pages, and state of their own.
+    # What MPIs take beside the memory asked for: rounding to pages, and state of their own. Open MPI also
+    # insists on a twentieth more than it takes.
     PER_RANK = 8192
     PER_WINDOW = 65536
 SHARED_MEMORY = "/dev/shm"
@@ -65,7 +66,7 @@ cdef class SharedWindow(Window):
             raise MemoryError("SharedWindow: no memory for the table of ranks")
         # Some MPIs reserve only and die of SIGBUS when the memory is touched, so ask first. Rank 0's answer
         # counts: each would see a different moment.
-        needed = self.ranks * (nbytes + PER_RANK) + PER_WINDOW
+        needed = (self.ranks * (nbytes + PER_RANK) + PER_WINDOW) * 21 // 20
         room = comm.bcast(free_shared_memory())
         if room is not None and needed > room:
             raise MemoryError(

@@ -26,7 +26,9 @@ ARRIVED, PUBLISHED, FAILED = 1, 2, 3
 CLOSED = 1 << 62  # later than any step
 BLOCK = 1 << 28  # elements a collective takes at a time: MPI's counts are 32 bits wide
 
-Test = Callable[[], bool]
+Test = tuple[Callable[[], bool], float]  # and the longest sleep between two looks, seconds
+FOR_RANKS = 5e-3
+FOR_MPI = 100e-6  # it moves data only while it is being asked
 
 
 def _entered(step: int, attempt: int, stage: int) -> int:
@@ -97,7 +99,7 @@ class Synchronizer:
         try:
             while True:
                 if self._test is not None:
-                    self._watch.earlier += self._window.wait_for(self._test)
+                    self._watch.earlier += self._window.wait_for(*self._test)
                 self._test = next(self._under_way)
         except StopIteration:
             self._under_way = None
@@ -143,10 +145,10 @@ class Synchronizer:
         """Synchronise, yielding a test of whatever has to come true before it goes on."""
         self._protocol.announce(_entered(step, self._attempt, ARRIVED))
         for rank in range(self._comm.size):
-            yield partial(self._arrived, operation, rank, step)
+            yield partial(self._arrived, operation, rank, step), FOR_RANKS
         error, self._told = self._error, True
         failed = np.array([0 if error is None else self._comm.size - self._comm.rank])
-        yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test
+        yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test, FOR_MPI
         if failed[0]:
             self._protocol.announce(_entered(step, self._attempt, FAILED))
             self._attempt += 1
@@ -163,7 +165,7 @@ class Synchronizer:
         self._protocol.announce(published)
         # Nobody may meet a snapshot from before this synchronisation, so all must have published.
         for rank in range(self._comm.size):
-            yield partial(self._has_entered, published, rank)
+            yield partial(self._has_entered, published, rank), FOR_RANKS
         # Only now: a call that takes up this one may bring another output.
         self._protocol.snapshots.restore_all(self._pieces)
 
@@ -171,8 +173,8 @@ class Synchronizer:
         bounds = [len(ours) * rank // self._comm.size for rank in range(self._comm.size + 1)]
         counts = [end - begin for begin, end in pairwise(bounds)]
         mine = sums[bounds[self._comm.rank] : bounds[self._comm.rank + 1]]
-        yield self._comm.Ireduce_scatter(ours, mine, counts, MPI.SUM).Test
-        yield self._comm.Iallgatherv(MPI.IN_PLACE, (sums, (counts, bounds[:-1]))).Test
+        yield self._comm.Ireduce_scatter(ours, mine, counts, MPI.SUM).Test, FOR_MPI
+        yield self._comm.Iallgatherv(MPI.IN_PLACE, (sums, (counts, bounds[:-1]))).Test, FOR_MPI
 
     def _has_entered(self, word: int, rank: int) -> bool:
         return self._protocol.entered(rank) >= word

@@ -43,7 +43,7 @@ class Watch:
     def expect(
         self,
         operation: str,
-        missing: Callable[[], list[int]],
+        missing: Callable[[], list[int] | None],
         check: Callable[[], None],
         cure: str,
     ) -> None:
@@ -51,7 +51,7 @@ class Watch:
 
         Args:
             operation: what waits, and where.
-            missing: returns the ranks that are waited for.
+            missing: returns the ranks that are waited for, or None if the wait ends without any of them.
             check: raises if the wait can't end well.
             cure: what to do after a timeout.
         """
@@ -70,6 +70,8 @@ class Watch:
         if not timed_out and seconds < self._next_warning:
             return
         missing = self._missing()
+        if missing is None:
+            return
         whom = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
         said = f"{self._operation}: waited {seconds:.1f} s for {whom}"
         if timed_out:

@@ -6,6 +6,7 @@ cdef struct Wait:
     double since   # when this wait began, seconds on the window's clock
     double until   # sleep at most to this time, if it has not passed yet
     double looked  # when signals and the watcher were last looked at
+    double longest # sleep, seconds
     int turns      # how often it has paused
 
 cdef class Window:

@@ -113,6 +113,7 @@ cdef class Window:
         cdef Wait wait
         wait.since = wait.looked = self.now()
         wait.until = until
+        wait.longest = LONGEST_SLEEP
         wait.turns = 0
         return wait
 
@@ -133,7 +134,7 @@ cdef class Window:
             wagma_yield()
         else:
             now = self.now()
-            nap = min(max((now - wait.since) / 16, SHORTEST_SLEEP), LONGEST_SLEEP)
+            nap = min(max((now - wait.since) / 16, SHORTEST_SLEEP), wait.longest)
             if now < wait.until:
                 nap = min(nap, wait.until - now)
             cut_short = wagma_sleep(nap)
@@ -158,9 +159,13 @@ cdef class Window:
             raise error
         return 0
 
-    def wait_for(self, test):
-        """Wait until `test()` is true; return the seconds it took. Ctrl-C and the watcher get through."""
+    def wait_for(self, test, double longest=LONGEST_SLEEP):
+        """Wait until `test()` is true, with sleeps of `longest` seconds at most; return the seconds it took.
+
+        Ctrl-C and the watcher get through.
+        """
         cdef Wait wait = self.wait(0)
+        wait.longest = longest
         while not test():
             with nogil:
                 self.pause(&wait)

@@ -4,7 +4,7 @@
     state          step : 36 | phase : 2 | arrived : 26
     contribution   step : 36 | age : 20 | slot : 8
     chunk          step : 36 | mark : 2 | member : 26
-    entered        step : 62 | stage : 2
+    entered        of synchronization.py alone
     retired, result_tag, latest, finished   one number
 
 A pin is added at the top of `published`, so its overflow falls off and never reaches the step.

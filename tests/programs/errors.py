@@ -496,11 +496,12 @@ def back_in_the_middle(comm, comes_with):
     averager = GroupAverager(comm, nested(), timeout=0.4)
     mine = nested(float(comm.rank))
     told = []
+    comm.Barrier()
     if comm.rank == 1:
         interrupted(averager.synchronize, mine, after=0.2)
-        time.sleep(1.2)
+        time.sleep(1.4)
     elif comm.rank == 2:
-        time.sleep(0.5)
+        time.sleep(0.6)
     else:
         # Timeouts at 0.4 s, with rank 2 missing, and at 0.8 s, with all arrived.
         told = [said(averager.synchronize, mine) for _ in range(2)]
