@@ -564,7 +564,7 @@ def test_synchronising_at_different_steps_is_an_error_on_every_rank(on_4, early,
         assert "RuntimeError" in rank["told"][0]
         assert rank["step"] == int(mine) - 1
         for again, told in rank["later"].items():
-            assert_told(told, "RuntimeError", f"{again}: ", "can't go on", "synchronises step", "close it")
+            assert_told(told, "RuntimeError", f"{again}: ", "can't go on", "synchronises ", "close it")
         assert_told(rank["closed"], "RuntimeError", "is closed")
         assert rank["afterwards"] == MEAN_RANK
 

@@ -146,10 +146,10 @@ class Structure:
             )
         if containers != self._containers:
             pairs = zip_longest(containers, self._containers, fillvalue=("", type(None)))
-            (path, kind), (known_path, known) = next(pair for pair in pairs if pair[0] != pair[1])
-            where = what + (path or known_path).removeprefix("model")
+            (path, kind), (usual_path, usual) = next(pair for pair in pairs if pair[0] != pair[1])
+            where = what + (path or usual_path).removeprefix("model")
             raise ValueError(
-                f"{name}: {where} is a {kind.__name__} where the averager's model has a {known.__name__}; "
+                f"{name}: {where} is a {kind.__name__} where the averager's model has a {usual.__name__}; "
                 "make a new averager for another model"
             )
         return [leaf for _, leaf in walked]
