@@ -16,11 +16,11 @@ except ImportError as _error:
     ) from _error
 
 from wagma_rma.averager import GroupAverager as GroupAverager
-from wagma_rma.averager import window_bytes as window_bytes
 from wagma_rma.grouping import Butterfly as Butterfly
 from wagma_rma.grouping import Grouping as Grouping
 from wagma_rma.grouping import Strided as Strided
 from wagma_rma.model import Model as Model
+from wagma_rma.options import window_bytes as window_bytes
 from wagma_rma.report import Outcome as Outcome
 from wagma_rma.report import Report as Report
 from wagma_rma.report import Statistics as Statistics

@@ -1,9 +1,6 @@
 """The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
 
-import math
-import operator
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -12,13 +9,12 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 import numpy as np
 from mpi4py import MPI
 
-from wagma_rma import grouping as groupings
 from wagma_rma.agreement import Facts, agree
 from wagma_rma.floats import DefaultFloats
 from wagma_rma.grouping import Grouping
 from wagma_rma.interrupts import Interrupts
-from wagma_rma.layout import Layout
 from wagma_rma.model import Array, Structure
+from wagma_rma.options import STEPS, Options
 from wagma_rma.pieces import Pieces, is_plain
 from wagma_rma.protocol import Protocol
 from wagma_rma.report import Outcome, Report, Statistics
@@ -28,38 +24,6 @@ from wagma_rma.watch import Watch
 from wagma_rma.window import Window
 
 M = TypeVar("M")
-
-STEPS = 1 << 36  # a step must stay below: the width of its field in a word
-PINS = 1 << 20  # so must the pins that one snapshot can collect between synchronisations
-
-
-def _integer(name: str, value: object, least: int, most: int, cure: str) -> int:
-    """Return an option as an int.
-
-    Raises:
-        TypeError, ValueError: it isn't one, or is out of range.
-    """
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"GroupAverager: {name}={value!r} is not an integer; {cure}") from None
-    if not least <= number <= most:
-        raise ValueError(f"GroupAverager: {name}={number} is out of range; {cure}")
-    return number
-
-
-def _seconds(name: str, value: object, cure: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"GroupAverager: {name}={value!r} is not a number of seconds; {cure}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"GroupAverager: {name}={value!r} is out of range; {cure}")
-    return seconds
 
 
 class _Held(NamedTuple):
@@ -74,118 +38,6 @@ class _Held(NamedTuple):
         for leaf, target in zip(self.outputs, self.targets, strict=True):
             if leaf is not target:
                 leaf[...] = target
-
-
-class _Options:
-    """The options of an averager, checked. Local and pure.
-
-    Raises:
-        TypeError, ValueError: an option is wrong; names it, its value, its limits and the cure.
-    """
-
-    def __init__(
-        self,
-        ranks: int,
-        group_size: int | None,
-        sync_period: int,
-        quorum: int,
-        patience: object,
-        grouping: Grouping | None,
-        start_step: int,
-        timeout: float | None,
-    ) -> None:
-        if grouping is None:
-            self.grouping = groupings.choose(ranks, group_size)
-        else:
-            groupings.check(grouping, ranks)
-            self.grouping = grouping
-            if group_size is not None and group_size != grouping.size:
-                raise ValueError(
-                    f"GroupAverager: group_size={group_size} contradicts the grouping's size "
-                    f"{grouping.size}; pass one of the two"
-                )
-        size = self.grouping.size
-        most = (PINS - 1) // size
-        self.sync_period = _integer(
-            "sync_period",
-            sync_period,
-            1,
-            most,
-            f"pass a number of steps between 1 and {most} (groups of {size})",
-        )
-        self.quorum = _integer(
-            "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
-        )
-        cure = "pass 'auto' or a number of seconds, 0 or more"
-        auto = isinstance(patience, str) and patience == "auto"
-        self.patience = -1.0 if auto else _seconds("patience", patience, cure)
-        self.start_step = _integer(
-            "start_step",
-            start_step,
-            0,
-            STEPS - 1,
-            f"pass the number of steps done before, 0 to {STEPS - 1}",
-        )
-        cure = "pass a number of seconds above 0, or None to wait for ever"
-        self.timeout = None if timeout is None else _seconds("timeout", timeout, cure)
-        if self.timeout == 0:
-            raise ValueError(f"GroupAverager: timeout={timeout!r} is out of range; {cure}")
-
-    def groups(self, rank: int) -> list[tuple[int, ...]]:
-        """Return the groups of a rank at step 1, 2, ... of a full turn."""
-        steps = range(1, self.grouping.period + 1)
-        return [tuple(map(int, self.grouping.members(rank, step))) for step in steps]
-
-    def facts(self, ranks: int) -> Facts:
-        """Return what ranks must agree on."""
-        grouping = self.grouping
-        name: object = grouping
-        if not isinstance(grouping, groupings.Butterfly | groupings.Strided):
-            table = repr([self.groups(rank) for rank in range(ranks)])
-            name = (type(grouping).__name__, grouping.period, zlib.crc32(table.encode()))
-        return {
-            "group_size": grouping.size,
-            "grouping": repr(name),
-            "sync_period": self.sync_period,
-            "quorum": self.quorum,
-            "patience": "auto" if self.patience < 0 else self.patience,
-            "start_step": self.start_step,
-            "timeout": self.timeout,
-        }
-
-    def layout(self, structure: Structure) -> Layout:
-        """Return where everything lies in a window for models of this structure."""
-        alone = self.grouping.size == 1
-        return Layout(
-            structure.kinds,
-            structure.counts,
-            self.grouping.size,
-            0 if alone else self.sync_period,
-            # With fewer, even punctual ranks would have to skip publishing while groups of other
-            # steps finish.
-            max(3, self.grouping.period + 1),
-        )
-
-
-def window_bytes(
-    model: Any,
-    ranks: int,
-    *,
-    group_size: int | None = None,
-    sync_period: int = 10,
-    grouping: Grouping | None = None,
-) -> int:
-    """Return the bytes of window memory that each of `ranks` ranks needs to average `model`.
-
-    These are the snapshots (three, or one more than the groupings in a full turn if that is more), three
-    results (in float32 for 16-bit models), and a header. Outside the window an averager keeps one more
-    private model, whose memory is touched only by steps that can't publish. Local; allocates nothing.
-
-    Raises:
-        TypeError, ValueError: as GroupAverager does for the same arguments.
-    """
-    options = _Options(ranks, group_size, sync_period, 1, "auto", grouping, 0, None)
-    return options.layout(Structure("window_bytes", model)).nbytes
 
 
 def _check_mpi(comm: object) -> None:
@@ -293,12 +145,12 @@ class GroupAverager:
             self._comm.Free()
             raise
 
-    def _prepare(self, model: Any, broadcast: bool, **options: Any) -> _Options:
+    def _prepare(self, model: Any, broadcast: bool, **options: Any) -> Options:
         """Check the arguments here, and that all ranks agree on them. Collective."""
-        checked: _Options | None = None
+        checked: Options | None = None
         found: Facts | Exception
         try:
-            checked = _Options(self._comm.size, **options)
+            checked = Options(self._comm.size, **options)
             self._structure = Structure("GroupAverager", model)
             leaves = self._structure.leaves("GroupAverager", model)
             for path, leaf in zip(self._structure.paths, leaves, strict=True):
@@ -328,7 +180,7 @@ class GroupAverager:
             )
         return checked
 
-    def _open(self, options: _Options, model: Any, broadcast: bool) -> None:
+    def _open(self, options: Options, model: Any, broadcast: bool) -> None:
         """Allocate the windows and publish the common start. Collective."""
         self._layout = options.layout(self._structure)
         self._window = SharedWindow(self._comm, self._layout.nbytes, self._layout.words_bytes)
