@@ -1,7 +1,6 @@
 """Average pytrees of arrays: the numpy averager, called eagerly or from inside jit."""
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import jax
@@ -147,14 +146,8 @@ class PytreeAverager:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # Other ranks may never leave their blocks after an error in one, so it must not wait for them here.
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:  # else the others may never come to close: see GroupAverager
             self.close()
 
 

@@ -579,6 +579,19 @@ cdef class Protocol:
             self.window.complete()
         return word
 
+    def unfinished(self):
+        """Return which records of this rank lack chunks; none does when nobody is in a group step."""
+        cdef uint64_t done, step
+        found = []
+        for record in range(self.layout.records):
+            step = record
+            with nogil:
+                self.window.load(self.window.rank, self.layout.finished(step), 1, &done)
+                self.window.complete()
+            if done % <uint64_t> self.layout.chunks:
+                found.append(record)
+        return found
+
     def published(self, int rank):
         """Return the step of a rank's newest snapshot: it has reached at least that."""
         cdef uint64_t word

@@ -94,6 +94,10 @@ def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum
                 comm.Barrier()
                 if any(averager._protocol.snapshots.pins()):
                     checker.wrong.append(f"pins {averager._protocol.snapshots.pins()} at step {step}")
+                if averager._protocol.unfinished():
+                    checker.wrong.append(
+                        f"records {averager._protocol.unfinished()} miscounted at step {step}"
+                    )
                 comm.Barrier()
         counts = averager.statistics
     return checker.wrong[:5], [counts.fresh, counts.late, counts.missed, counts.synchronized]
@@ -142,6 +146,9 @@ def progress(comm, naps, period, size, group_size, chunk_bytes):
             model[:] = code(comm.rank, step)
             checker.check(averager.average(model, out=model))
             done[0] = step
+        comm.Barrier()
+        checker.wrong += [f"record {record} miscounted" for record in averager._protocol.unfinished()]
+        comm.Barrier()
     return checker.wrong[:5], step
 
 
