@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ OVERSUBSCRIBED = {
     "OPENBLAS_NUM_THREADS": "1",
     "JAX_PLATFORMS": "cpu",
 }
+# What Open MPI's mpiexec says when, once in a thousand times or so, it fails before it starts a single rank.
+STILLBORN = "listener thread failed to start"
 
 
 def mpi_name() -> str:
@@ -54,7 +57,8 @@ class Ranks:
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="ranks-"))
         weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
-        self.process = subprocess.Popen(
+        self._launch = partial(
+            subprocess.Popen,
             [mpiexec(), "-n", str(ranks), *command],
             env={
                 **os.environ,
@@ -70,6 +74,7 @@ class Ranks:
             text=True,
             start_new_session=True,
         )
+        self.process = self._launch()
 
     def pids(self) -> dict[int, int]:
         """Return the process ids of the ranks that have begun (those run by `rank_main`)."""
@@ -84,6 +89,9 @@ class Ranks:
         """Return (exit code, output); kill everything and raise if it takes more than `limit` seconds."""
         try:
             output, _ = self.process.communicate(timeout=limit)
+            if STILLBORN in output and not self.pids():
+                self.process = self._launch()
+                output, _ = self.process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             self._end()
             output, _ = self.process.communicate()

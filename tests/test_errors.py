@@ -569,8 +569,9 @@ def test_synchronising_at_different_steps_is_an_error_on_every_rank(on_4, early,
         assert rank["afterwards"] == MEAN_RANK
 
 
-def test_synchronising_while_others_wait_for_a_quorum_is_an_error_on_every_rank():
-    ran = launch.run(3, "errors:quorum_and_synchronize", limit=8, env={"RANKS_DUMP_AFTER": "5"})
+@pytest.mark.parametrize("late", [False, True])
+def test_synchronising_while_others_wait_for_a_quorum_is_an_error_on_every_rank(late):
+    ran = launch.run(3, "errors:quorum_and_synchronize", limit=8, env={"RANKS_DUMP_AFTER": "5"}, late=late)
     for rank in ran:
         assert_told(rank["told"], "RuntimeError", "step 1")
 

@@ -260,6 +260,9 @@ cdef class Protocol:
                 self.window.pause(&wait)
             self.window.load(self.home, self.layout.state(self.outcome.step), 1, &self.state)
             self.window.complete()
+        if state_arrived(self.state) < quorum:
+            # Somebody's wait for the quorum was cut short. What ended it may concern this rank too.
+            self.window.look(self.window.now() - wait.since)
         self.outcome.seconds_waited += self.window.now() - wait.since
         return 0
 

@@ -44,4 +44,5 @@ cdef class Window:
     cdef double now(self) noexcept nogil
     cdef Wait wait(self, double until) noexcept nogil
     cdef int pause(self, Wait* wait) except -1 nogil
+    cdef int look(self, double waited) except -1 nogil
     cdef int raise_interruption(self) except -1

@@ -139,13 +139,19 @@ cdef class Window:
                 nap = min(nap, wait.until - now)
             cut_short = wagma_sleep(nap)
         now = self.now()
-        if not self.interrupted and (cut_short or now - wait.looked > LOOK_EVERY):
+        if cut_short or now - wait.looked > LOOK_EVERY:
             wait.looked = now
+            self.look(now - wait.since)
+        return 0
+
+    cdef int look(self, double waited) except -1 nogil:
+        """Ask signals and the watcher, after `waited` seconds, whether to go on; keep what they raise."""
+        if not self.interrupted:
             with gil:
                 try:
                     PyErr_CheckSignals()
                     if self.watcher is not None:
-                        self.watcher(now - wait.since)
+                        self.watcher(waited)
                 except BaseException as error:
                     self.interruption = error
                     self.interrupted = True

@@ -652,9 +652,14 @@ def other_steps(comm, early, automatic):
     }
 
 
-def quorum_and_synchronize(comm):
-    """Rank 0 synchronises at a step at which the others wait for it as a member of their group."""
+def quorum_and_synchronize(comm, late):
+    """Rank 0 synchronises at a step at which the others wait for it as a member of their group.
+
+    If `late`, rank 2 comes when rank 1's wait has been cut short and has opened the record.
+    """
     averager = GroupAverager(comm, nested(), group_size=comm.size, quorum=comm.size)
+    if late and comm.rank == 2:
+        time.sleep(0.5)
     told = said(averager.synchronize if comm.rank == 0 else averager.average, nested())
     return {"told": told}
 
