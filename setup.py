@@ -1,6 +1,7 @@
 """The extensions of wagma_rma; everything else about the package stands in pyproject.toml.
 
-WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions and debug symbols.
+WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS and
+LDFLAGS add to it what sanitizers and coverage need.
 """
 
 import os
@@ -29,29 +30,29 @@ else:
     MACROS += [("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
 
-def extension(name: str, *more: str) -> Extension:
+KERNELS = {"snapshots": ["kernels.c"], "protocol": ["kernels.c"]}
+
+
+def extension(module: str) -> Extension:
+    sources = [f"{module.replace('.', '/')}.pyx", *KERNELS.get(module, [])]
     return Extension(
-        f"wagma_rma.{name}",
-        [f"wagma_rma/{name}.pyx", *more],
-        include_dirs=[numpy.get_include()],
+        f"wagma_rma.{module}",
+        [f"wagma_rma/{source}" for source in sources],
+        include_dirs=[numpy.get_include(), "wagma_rma"],
         define_macros=MACROS,
         extra_compile_args=FLAGS,
         depends=["wagma_rma/atomics.h", "wagma_rma/kernels.h"],
     )
 
 
+MODULES = ["floats", "window", "mapped_window", "shared_window", "layout", "pieces", "snapshots", "protocol"]
+TESTING = []
+
 setup(
     ext_modules=cythonize(
-        [
-            extension("floats"),
-            extension("window"),
-            extension("shared_window"),
-            extension("layout"),
-            extension("pieces"),
-            extension("snapshots", "wagma_rma/kernels.c"),
-            extension("protocol", "wagma_rma/kernels.c"),
-        ],
+        [extension(module) for module in [*MODULES, *TESTING]],
         compiler_directives=DIRECTIVES,
         force=DEBUG,
+        emit_linenums=DEBUG,
     ),
 )

@@ -1,23 +1,17 @@
-"""The memory of one host as a window: an MPI shared window and C11 atomics straight on it.
+"""The memory of one host as a window: an MPI shared window, mapped by every rank.
 
 MPI allocates and frees; in between nothing here calls it, so no operation depends on anyone's progress.
 """
 
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
-from wagma_rma.window cimport Window
+from wagma_rma.mapped_window cimport MappedWindow
 
 import os
 
 from mpi4py import MPI
 
 cdef extern from "atomics.h" nogil:
-    uint64_t wagma_load(void* word)
-    void wagma_store(void* word, uint64_t value)
-    uint64_t wagma_fetch_add(void* word, uint64_t addend)
-    uint64_t wagma_fetch_max(void* word, uint64_t value)
-    uint64_t wagma_compare_and_swap(void* word, uint64_t expected, uint64_t desired)
     void wagma_fence()
 
 cdef enum:
@@ -38,7 +32,7 @@ def free_shared_memory():
     return room.f_bavail * room.f_frsize
 
 
-cdef class SharedWindow(Window):
+cdef class SharedWindow(MappedWindow):
     """A window in the shared memory of one host.
 
     Args:
@@ -52,18 +46,11 @@ cdef class SharedWindow(Window):
     """
     cdef object comm
     cdef object window
-    cdef char** base  # each rank's window in this process's addresses
 
-    def __cinit__(self, comm, int64_t nbytes, int64_t words):
+    def __init__(self, comm, int64_t nbytes, int64_t words):
         cdef int r
         self.comm = comm
-        self.rank = comm.Get_rank()
-        self.ranks = comm.Get_size()
-        self.nbytes = nbytes
-        self.lanes = 1
-        self.base = <char**> calloc(self.ranks, sizeof(char*))
-        if self.base is NULL:
-            raise MemoryError("SharedWindow: no memory for the table of ranks")
+        self.share(comm.Get_rank(), comm.Get_size(), nbytes)
         # Some MPIs reserve only and die of SIGBUS when the memory is touched, so ask first. Rank 0's answer
         # counts: each would see a different moment.
         needed = (self.ranks * (nbytes + PER_RANK) + PER_WINDOW) * 21 // 20
@@ -87,63 +74,9 @@ cdef class SharedWindow(Window):
         wagma_fence()
         comm.Barrier()
 
-    def __dealloc__(self):
-        free(self.base)
-
     def free(self):
         """Free the memory. Collective; no rank may use any window afterwards."""
         window, self.window = self.window, None
         if window is not None:
             window.Unlock_all()
             window.Free()
-
-    cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil:
-        cdef int i
-        for i in range(count):
-            values[i] = wagma_load(self.base[rank] + word + 8 * i)
-        return 0
-
-    cdef int store(self, int rank, int64_t word, uint64_t value) except -1 nogil:
-        wagma_store(self.base[rank] + word, value)
-        return 0
-
-    cdef int fetch_add(self, int rank, int64_t word, uint64_t addend, uint64_t* found) except -1 nogil:
-        found[0] = wagma_fetch_add(self.base[rank] + word, addend)
-        return 0
-
-    cdef int fetch_max(self, int rank, int64_t word, uint64_t value, uint64_t* found) except -1 nogil:
-        found[0] = wagma_fetch_max(self.base[rank] + word, value)
-        return 0
-
-    cdef int compare_and_swap(self, int rank, int64_t word, uint64_t expected, uint64_t desired,
-                              uint64_t* found) except -1 nogil:
-        found[0] = wagma_compare_and_swap(self.base[rank] + word, expected, desired)
-        return 0
-
-    cdef int complete(self) except -1 nogil:
-        return 0
-
-    cdef char* own(self, int64_t offset) noexcept nogil:
-        return self.base[self.rank] + offset
-
-    cdef int wrote(self, int64_t offset, int64_t nbytes) except -1 nogil:
-        return 0
-
-    cdef int read(self, int lane, int source, int rank, int64_t offset, int64_t nbytes,
-                  const void** bytes) except -1 nogil:
-        bytes[0] = self.base[rank] + offset
-        return 0
-
-    cdef int complete_reads(self, int lane) except -1 nogil:
-        return 0
-
-    cdef int prepare_reads(self, int sources, int64_t nbytes) except -1:
-        return 0
-
-    cdef int write_fence(self) except -1 nogil:
-        wagma_fence()
-        return 0
-
-    cdef int read_fence(self) except -1 nogil:
-        wagma_fence()
-        return 0
