@@ -1,7 +1,7 @@
 """The extensions of wagma_rma; everything else about the package stands in pyproject.toml.
 
-WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS and
-LDFLAGS add to it what sanitizers and coverage need.
+WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS
+and LDFLAGS add to it what sanitizers and coverage need.
 """
 
 import os
@@ -46,7 +46,7 @@ def extension(module: str) -> Extension:
 
 
 MODULES = ["floats", "window", "mapped_window", "shared_window", "layout", "pieces", "snapshots", "protocol"]
-TESTING = []
+TESTING = ["testing.scheduler", "testing.simulated_window", "testing.verbs"]
 
 setup(
     ext_modules=cythonize(

@@ -1,1 +1,16 @@
-"""What it takes to test a window, or the protocol over one, in a single process."""
+"""What it takes to test a window, or the protocol over one, in a single process.
+
+``Scheduler`` runs each rank as a thread, one at a time, as a ``Schedule`` has it; ``SimulatedWindow`` is a window
+whose every access is a turn of it.
+"""
+
+from wagma_rma.testing.schedule import FOREVER as FOREVER
+from wagma_rma.testing.schedule import Interruption as Interruption
+from wagma_rma.testing.schedule import Schedule as Schedule
+from wagma_rma.testing.schedule import Stop as Stop
+from wagma_rma.testing.scheduler import NoEnd as NoEnd
+from wagma_rma.testing.scheduler import Scheduler as Scheduler
+from wagma_rma.testing.scheduler import SimulationOver as SimulationOver
+from wagma_rma.testing.simulated_window import SimulatedMemory as SimulatedMemory
+from wagma_rma.testing.simulated_window import SimulatedWindow as SimulatedWindow
+from wagma_rma.testing.verbs import Verbs as Verbs

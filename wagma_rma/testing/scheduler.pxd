@@ -1,0 +1,60 @@
+"""One thread at a time, and which one is a matter of choice."""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef extern from "<semaphore.h>" nogil:
+    ctypedef struct sem_t:
+        pass
+    int sem_init(sem_t* semaphore, int shared, unsigned value)
+    int sem_destroy(sem_t* semaphore)
+    int sem_post(sem_t* semaphore)
+    int sem_wait(sem_t* semaphore)
+
+cdef enum Policy:
+    DULL = 0
+    RANDOM = 1
+    ROUND_ROBIN = 2
+    PRIORITIES = 3
+
+cdef class Scheduler:
+    cdef readonly int ranks
+    cdef readonly object schedule
+    cdef readonly int64_t turns      # so far
+    cdef readonly int64_t most_turns
+    cdef readonly str over           # why the simulation has ended; None while it goes on
+    cdef bint ending                 # the same, without the GIL
+    cdef bint running
+    cdef dict errors                 # what ranks have raised
+    cdef bint stops, interrupts      # there are some
+    cdef list interruptions          # that have not come yet
+
+    # The baton: the thread that has it runs, each of the others waits for its semaphore.
+    cdef sem_t* batons
+    cdef bint* finished              # per rank
+    cdef int64_t* stopped_until      # per rank, turns
+    cdef double* clocks              # per rank, seconds
+
+    # Choices.
+    cdef const uint8_t* drawn
+    cdef int64_t drawn_count
+    cdef uint8_t* taken              # all choices made, for a replay
+    cdef int64_t taken_count, taken_room
+    cdef int policy
+    cdef uint64_t random             # state of the generator
+    cdef int64_t seldom              # one in so many turns changes who goes on, if RANDOM
+    cdef int64_t span                # turns: see Schedule
+    cdef int64_t since               # turns since the last change, if ROUND_ROBIN
+    cdef int64_t* priorities         # per rank, if PRIORITIES
+    cdef int64_t lowest
+    cdef int64_t* changes            # turns at which whoever runs falls to the lowest
+    cdef int change_count
+
+    cdef uint64_t draw(self) noexcept nogil
+    cdef int choose(self, int options) except -1 nogil
+    cdef int take(self, int choice, int options) except -1 nogil
+    cdef int turn(self, int rank, bint pausing) except -1 nogil
+    cdef int next_rank(self, int rank, bint pausing) except -2 nogil
+    cdef int preferred(self, int rank, int* candidates, int count, bint pausing) noexcept nogil
+    cdef int wait_for_baton(self, int rank) except -1 nogil
+    cdef int end(self, str reason) except -1
+    cdef object interruption(self, int rank)

@@ -1,0 +1,270 @@
+"""One thread at a time, and which one is a matter of choice.
+
+Each rank of a simulation is a thread. Exactly one of them holds the baton and runs; before it touches anything
+that others can see it calls turn(), where the schedule decides who goes on. So a list of choices determines a
+run completely, and any interleaving of what threads do between two turns can be had.
+"""
+
+import threading
+
+from libc.stdlib cimport calloc, free, realloc
+
+from wagma_rma.testing.schedule import FOREVER, Schedule
+
+POLICIES = {"dull": DULL, "random": RANDOM, "round-robin": ROUND_ROBIN, "priorities": PRIORITIES}
+
+cdef int64_t NEVER = FOREVER  # no turn is ever reached that is as late
+cdef double TURN = 1e-6       # seconds that a turn takes on the clock of who has it
+
+
+class SimulationOver(BaseException):
+    """The simulation has ended before this rank was through."""
+
+
+class NoEnd(AssertionError):
+    """A simulation went on for too many turns: its ranks wait for what doesn't come."""
+
+
+cdef class Scheduler:
+    """Runs a function on several ranks, each a thread, one at a time, as a schedule has it.
+
+    Args:
+        ranks: how many.
+        schedule: who goes on when.
+        most_turns: a run that takes more has no end.
+
+    Until run() is called one thread may act for any rank.
+    """
+
+    def __cinit__(self, int ranks, schedule=None, int64_t most_turns=100_000):
+        cdef int rank, i, j
+        schedule = Schedule() if schedule is None else schedule
+        self.ranks = ranks
+        self.schedule = schedule
+        self.most_turns = most_turns
+        self.errors = {}
+        self.stops = bool(schedule.stops)
+        self.interruptions = list(schedule.interruptions)
+        self.interrupts = bool(self.interruptions)
+        self.span = schedule.span
+        self.batons = <sem_t*> calloc(ranks, sizeof(sem_t))
+        self.finished = <bint*> calloc(ranks, sizeof(bint))
+        self.stopped_until = <int64_t*> calloc(ranks, sizeof(int64_t))
+        self.clocks = <double*> calloc(ranks, sizeof(double))
+        self.priorities = <int64_t*> calloc(ranks, sizeof(int64_t))
+        self.change_count = schedule.changes
+        self.changes = <int64_t*> calloc(max(1, self.change_count), sizeof(int64_t))
+        if (self.batons is NULL or self.finished is NULL or self.stopped_until is NULL or self.clocks is NULL
+                or self.priorities is NULL or self.changes is NULL):
+            raise MemoryError("Scheduler: no memory for the tables of ranks")
+        for rank in range(ranks):
+            sem_init(&self.batons[rank], 0, 0)
+        self.drawn = <const uint8_t*> <const char*> schedule.choices
+        self.drawn_count = len(schedule.choices)
+        self.policy = POLICIES[schedule.policy]
+        self.random = schedule.seed
+        self.seldom = <int64_t> 1 << (1 + 2 * (self.draw() % 3))
+        for rank in range(ranks):
+            # A random order: each goes in before a random one of those already there.
+            j = self.draw() % (rank + 1)
+            for i in range(rank):
+                self.priorities[i] += self.priorities[i] >= j
+            self.priorities[rank] = j
+        for i in range(self.change_count):
+            self.changes[i] = self.draw() % max(1, schedule.span)
+
+    def __dealloc__(self):
+        for rank in range(self.ranks):
+            sem_destroy(&self.batons[rank])
+        free(self.batons)
+        free(self.finished)
+        free(self.stopped_until)
+        free(self.clocks)
+        free(self.priorities)
+        free(self.changes)
+        free(self.taken)
+
+    @property
+    def choices(self):
+        """All choices made so far: with the same stops and interruptions they make the same run again."""
+        return bytes(self.taken[:self.taken_count])
+
+    def run(self, function):
+        """Run `function(rank)` on all ranks and return what each returned; None where a rank was stopped for good.
+
+        Raises:
+            NoEnd: it took more turns than it may.
+            BaseException: what a rank raised, the lowest that did so first.
+        """
+        cdef int first
+        results = [None] * self.ranks
+        threads = [
+            threading.Thread(target=self._run_rank, args=(rank, function, results), daemon=True)
+            for rank in range(self.ranks)
+        ]
+        for thread in threads:
+            thread.start()
+        self.running = True
+        with nogil:
+            first = self.next_rank(-1, False)
+        sem_post(&self.batons[first])
+        for thread in threads:
+            thread.join()
+        for rank in sorted(self.errors):
+            raise self.errors[rank]
+        if self.turns >= self.most_turns:
+            raise NoEnd(self.over)
+        return results
+
+    def _run_rank(self, int rank, function, results):
+        cdef int following
+        try:
+            with nogil:
+                self.wait_for_baton(rank)
+            results[rank] = function(rank)
+        except SimulationOver:
+            return
+        except BaseException as error:
+            self.errors[rank] = error
+            self.end(f"rank {rank} raised {error!r}")
+            return
+        self.finished[rank] = True
+        with nogil:
+            following = -1 if self.ending else self.next_rank(rank, True)
+        if following >= 0:
+            sem_post(&self.batons[following])
+
+    cdef int end(self, str reason) except -1:
+        """End the simulation: every thread that waits for the baton raises SimulationOver."""
+        cdef int rank
+        if not self.ending:
+            self.over = reason
+            self.ending = True
+            for rank in range(self.ranks):
+                sem_post(&self.batons[rank])
+        return 0
+
+    cdef int wait_for_baton(self, int rank) except -1 nogil:
+        while sem_wait(&self.batons[rank]):
+            pass
+        if self.ending:
+            with gil:
+                raise SimulationOver(self.over)
+        return 0
+
+    cdef uint64_t draw(self) noexcept nogil:
+        """Return 64 random bits (Steele et al., SplitMix, OOPSLA 2014)."""
+        cdef uint64_t z
+        self.random += <uint64_t> 0x9e3779b97f4a7c15
+        z = self.random
+        z = (z ^ (z >> 30)) * <uint64_t> 0xbf58476d1ce4e5b9
+        z = (z ^ (z >> 27)) * <uint64_t> 0x94d049bb133111eb
+        return z ^ (z >> 31)
+
+    cdef int take(self, int choice, int options) except -1 nogil:
+        """Note a choice, unless the schedule has drawn another, and return which it is."""
+        if self.taken_count < self.drawn_count:
+            choice = self.drawn[self.taken_count] % options
+        if self.taken_count == self.taken_room:
+            self.taken_room = max(1024, 2 * self.taken_room)
+            self.taken = <uint8_t*> realloc(self.taken, self.taken_room)
+            if self.taken is NULL:
+                with gil:
+                    raise MemoryError("Scheduler: no memory for the choices")
+        self.taken[self.taken_count] = choice
+        self.taken_count += 1
+        return choice
+
+    cdef int choose(self, int options) except -1 nogil:
+        """Choose one of some options for what the rank that runs does next."""
+        cdef int choice = 0
+        if options <= 1:
+            return 0
+        options = min(options, 255)
+        if self.policy != DULL and self.draw() % 4 == 0:
+            choice = self.draw() % <uint64_t> options
+        return self.take(choice, options)
+
+    cdef int turn(self, int rank, bint pausing) except -1 nogil:
+        """Let the schedule decide who goes on; return when it is this rank, which holds the baton now."""
+        cdef int following
+        self.clocks[rank] += TURN
+        if not self.running:
+            return 0  # what comes before run() is nobody's turn
+        following = self.next_rank(rank, pausing)
+        if following != rank:
+            if following >= 0:
+                sem_post(&self.batons[following])
+            self.wait_for_baton(rank)
+        elif self.ending:
+            with gil:
+                raise SimulationOver(self.over)
+        return 0
+
+    cdef int next_rank(self, int rank, bint pausing) except -2 nogil:
+        """Choose who goes on after `rank`, or return -1 when nobody can."""
+        cdef int[64] candidates
+        cdef int count = 0, i, r, soonest = -1, first
+        self.turns += 1
+        if self.turns >= self.most_turns:
+            with gil:
+                self.end(f"no end after {self.turns} turns")
+            return rank
+        if self.stops:
+            with gil:
+                for stop in self.schedule.stops:
+                    if stop.turn == self.turns:
+                        self.stopped_until[stop.rank] = min(NEVER, self.turns + stop.turns)
+        # The rank itself comes first, or last if it waits; the others come in turn.
+        first = rank + 1 if pausing else max(0, rank)
+        for i in range(self.ranks):
+            r = (first + i) % self.ranks
+            if self.finished[r]:
+                continue
+            if self.stopped_until[r] <= self.turns:
+                candidates[count] = r
+                count += 1
+            elif self.stopped_until[r] < NEVER and (
+                    soonest < 0 or self.stopped_until[r] < self.stopped_until[soonest]):
+                soonest = r
+        if count == 0:
+            if soonest < 0:
+                with gil:
+                    self.end("the ranks that are left have been stopped for good")
+                return -1
+            self.stopped_until[soonest] = 0
+            return soonest
+        if count == 1:
+            return candidates[0]
+        return candidates[self.take(self.preferred(rank, candidates, count, pausing), count)]
+
+    cdef int preferred(self, int rank, int* candidates, int count, bint pausing) noexcept nogil:
+        """Return which candidate the policy prefers."""
+        cdef int i, best = 0
+        if self.policy == RANDOM:
+            if pausing or self.draw() % <uint64_t> self.seldom == 0:
+                return self.draw() % <uint64_t> count
+        elif self.policy == ROUND_ROBIN:
+            self.since += 1
+            if self.since >= self.span:
+                self.since = 0
+                return 0 if candidates[0] != rank else 1
+        elif self.policy == PRIORITIES:
+            for i in range(self.change_count):
+                pausing = pausing or self.changes[i] == self.turns
+            if pausing and rank >= 0:
+                self.lowest -= 1
+                self.priorities[rank] = self.lowest
+            for i in range(1, count):
+                if self.priorities[candidates[i]] > self.priorities[candidates[best]]:
+                    best = i
+            return best
+        return 0
+
+    cdef object interruption(self, int rank):
+        """Return what interrupts a wait of this rank now, or None; each interruption comes once."""
+        for coming in self.interruptions:
+            if coming.rank == rank and coming.turn <= self.turns:
+                self.interruptions.remove(coming)
+                return KeyboardInterrupt(f"{coming}")
+        return None
