@@ -185,7 +185,7 @@ def run(world, schedule, most_turns=100_000):
         for rank in range(world.ranks)
     ]
     kinds, counts = [kind for kind, _ in world.leaves], [count for _, count in world.leaves]
-    largest = max([8, *(count * KINDS[kind]().nbytes for kind, count in world.leaves)])
+    largest = max([8, *(count * np.dtype(KINDS[kind]).itemsize for kind, count in world.leaves)])
     usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
     layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = -(-largest // world.chunks), 1 << 40
     try:
