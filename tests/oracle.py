@@ -95,7 +95,9 @@ class Replay:
         elif self.tags_at <= offset < self.records_at:
             slot = (offset - self.tags_at) // 8
             if rank != target or after <= before or after % RESULTS != slot:
-                self.say("tag", f"rank {rank} changes result_tag {slot} of rank {target} from {before} to {after}")
+                self.say(
+                    "tag", f"rank {rank} changes result_tag {slot} of rank {target} from {before} to {after}"
+                )
             self.tags[target, slot].append((self.turn, after))
         elif offset >= self.records_at:
             self.play_record(rank, target, (offset - self.records_at) % self.record_bytes // 8, before, after)
@@ -121,7 +123,9 @@ class Replay:
             if not record.done(self.layout.chunks):
                 for member, (_, used) in record.contributions.items():
                     if (record.group[member], used) == (rank, slot):
-                        self.say("slot", f"rank {rank} writes slot {slot}, which step {record.step} still sums")
+                        self.say(
+                            "slot", f"rank {rank} writes slot {slot}, which step {record.step} still sums"
+                        )
 
     # Words.
 
@@ -174,7 +178,9 @@ class Replay:
             return
         record = self.records.get((home, step))
         if record is None:
-            self.say("opened_once", f"rank {rank} writes into the record of step {step}, which nobody has begun")
+            self.say(
+                "opened_once", f"rank {rank} writes into the record of step {step}, which nobody has begun"
+            )
         elif word < 2 + layout.group_size:
             self.play_contribution(record, word - 2, after >> 8 & (1 << 20) - 1, after & 0xFF)
         else:
@@ -198,6 +204,9 @@ class Replay:
             fine = (phase, arrived - (before & (1 << 26) - 1)) in moves
         record = self.records[home, step]
         record.phase = phase
+        quorum = min(self.world.quorum, len(record.group))
+        if phase == OPEN and arrived < quorum and not self.history.schedule.interruptions:
+            self.say("quorum", f"step {step} is opened with {arrived} there, not {quorum}: {record}")
         if phase == OPEN:
             record.opened += 1
             fine = fine and len(record.contributions) == len(record.group)
@@ -210,7 +219,9 @@ class Replay:
             self.say("opened_once", f"the contribution of rank {rank} to step {step} is changed: {record}")
         record.contributions[member] = step - age, slot
         if self.content.get((rank, slot)) != step - age:
-            self.say("slot", f"slot {slot} of rank {rank} holds {self.content.get((rank, slot))}, not {step - age}")
+            self.say(
+                "slot", f"slot {slot} of rank {rank} holds {self.content.get((rank, slot))}, not {step - age}"
+            )
         if self.pins[rank, slot] < 1:
             self.say("slot", f"slot {slot} of rank {rank} contributes to step {step} without a pin")
         if not (step - 1) // self.world.sync_period * self.world.sync_period <= step - age <= step:
@@ -263,7 +274,9 @@ class Results:
                 self.wrong["formulas"].append(f"alone, but another model: {here}")
             return
         record = self.replay.record_of(rank, step.source_step)
-        ages = tuple(step.source_step - at for at, _ in (record.contributions[m] for m in range(len(step.group))))
+        ages = tuple(
+            step.source_step - at for at, _ in (record.contributions[m] for m in range(len(step.group)))
+        )
         if ages != step.ages:
             self.wrong["same_sum"].append(f"contributions of ages {ages}: {here}")
         age = ages[step.group.index(rank)]

@@ -8,9 +8,10 @@ from mpi4py import MPI
 from programs import models
 
 from wagma_rma import layout as layouts
-from wagma_rma.grouping import choose
 from wagma_rma.interrupts import Interrupts
 from wagma_rma.layout import Layout
+from wagma_rma.model import Structure
+from wagma_rma.options import Options
 from wagma_rma.pieces import Pieces
 from wagma_rma.protocol import Protocol
 from wagma_rma.report import Outcome
@@ -179,18 +180,23 @@ def run(world, schedule, most_turns=100_000):
         NoEnd: it took too many turns.
         BaseException: what a rank raised.
     """
-    grouping = choose(world.ranks, world.group_size)
-    groups = [
-        [tuple(grouping.members(rank, step)) for step in range(1, grouping.period + 1)]
-        for rank in range(world.ranks)
-    ]
-    kinds, counts = [kind for kind, _ in world.leaves], [count for _, count in world.leaves]
-    largest = max([8, *(count * np.dtype(KINDS[kind]).itemsize for kind, count in world.leaves)])
+    options = Options(
+        world.ranks,
+        world.group_size,
+        world.sync_period,
+        world.quorum,
+        "auto" if world.patience < 0 else world.patience,
+        None,
+        0,
+        None,
+    )
+    groups = [options.groups(rank) for rank in range(world.ranks)]
+    start = list(model(world.leaves, 0, 0))
     usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
+    largest = max([8, *(leaf.nbytes for leaf in start)])
     layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = -(-largest // world.chunks), 1 << 40
     try:
-        records = 0 if grouping.size == 1 else world.sync_period
-        layout = Layout(kinds, counts, grouping.size, records, max(3, grouping.period + 1))
+        layout = options.layout(Structure("simulation", start))
     finally:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
     scheduler = Scheduler(world.ranks, schedule, most_turns)
@@ -198,9 +204,8 @@ def run(world, schedule, most_turns=100_000):
     board, ranks = {}, []
     for rank in range(world.ranks):
         window = SimulatedWindow(memory, rank, world.lanes)
-        protocol = Protocol(window, layout, groups[rank], world.quorum, world.patience)
+        protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
         pieces = Pieces(layout.order)
-        start = list(model(world.leaves, 0, 0))
         pieces.hold(layout.order, start, [leaf.copy() for leaf in start])
         protocol.begin(0, pieces)
         watch = Watch(protocol.published, None, Interrupts())

@@ -1,9 +1,10 @@
 """What it takes to test a window, or the protocol over one, in a single process.
 
-``Scheduler`` runs each rank as a thread, one at a time, as a ``Schedule`` has it; ``SimulatedWindow`` is a window
-whose every access is a turn of it.
+``Scheduler`` runs each rank as a thread, one at a time, as a ``Schedule`` has it; ``SimulatedWindow`` is a
+window whose every access is a turn of it. ``check_window`` is a suite that every window must pass.
 """
 
+from wagma_rma.testing.conformance import check_window as check_window
 from wagma_rma.testing.schedule import FOREVER as FOREVER
 from wagma_rma.testing.schedule import Interruption as Interruption
 from wagma_rma.testing.schedule import Schedule as Schedule

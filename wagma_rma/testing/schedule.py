@@ -29,9 +29,9 @@ class Schedule:
     """How a simulation chooses at each point where it has a choice.
 
     A choice is a number below the number of options. Options stand in an order in which 0 changes least: the
-    same rank goes on (but another one when it waits), operations complete in the order in which they began, loads are
-    not older than they need be, clocks go on slowly. So a schedule of zeros is the dull one, and a failing
-    schedule shrinks towards it.
+    same rank goes on (but another one when it waits), operations complete in the order in which they began,
+    loads are not older than they need be, clocks go on slowly. So a schedule of zeros is the dull one, and a
+    failing schedule shrinks towards it.
     """
 
     choices: bytes = b""

@@ -107,7 +107,8 @@ cdef class Scheduler:
         self.running = True
         with nogil:
             first = self.next_rank(-1, False)
-        sem_post(&self.batons[first])
+        if first >= 0:
+            sem_post(&self.batons[first])
         for thread in threads:
             thread.join()
         for rank in sorted(self.errors):

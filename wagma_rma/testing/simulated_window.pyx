@@ -315,7 +315,7 @@ cdef class SimulatedWindow(Window):
         self.memory.note(self.rank, SHOWN, self.rank, offset, 0, nbytes)
         with gil:
             for other in self.memory.windows:
-                if other is not None:
+                if other is not None and other is not self:
                     (<SimulatedWindow> other).spoil(self.rank, offset, nbytes)
         return 0
 

@@ -64,8 +64,8 @@ cdef class Verbs:
         cdef int i, rank
         cdef int64_t word
         try:
-            for i, (verb, at, where, *values) in enumerate(operations):
-                rank, word, value, desired = at, where, values[0], values[-1]
+            for i, (verb, at, where, first, *more) in enumerate(operations):
+                rank, word, value, desired = at, where, first, sum(more)
                 if verb == "fetch_add":
                     with nogil:
                         self.window.fetch_add(rank, word, value, &found[i])

@@ -1,0 +1,157 @@
+"""The invariants of the protocol, each looked for a schedule that breaks it.
+
+Worlds are small and schedules adversarial: see wagma_rma.testing for what a schedule can do to a memory. A
+failure prints a world and a schedule, which `simulation.run(world, schedule)` repeats exactly.
+"""
+
+import os
+import time
+from dataclasses import replace
+
+import oracle
+import simulation
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from simulation import World
+
+from wagma_rma.testing import FOREVER, Interruption, NoEnd, Schedule, Stop
+
+HUNTING = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"  # for tests/mutations.py: any invariant will do
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))  # for each test
+
+LEAVES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 32, 33, 100, 130])), max_size=3)
+TURNS = st.integers(1, 2000)
+
+
+@st.composite
+def worlds(draw, **fixed):
+    ranks = draw(st.integers(1, 6))
+    group_size = draw(st.integers(1, ranks))
+    sync_period = draw(st.integers(1, 5))
+    world = World(
+        ranks=ranks,
+        group_size=group_size,
+        sync_period=sync_period,
+        quorum=draw(st.one_of(st.just(1), st.integers(1, group_size))),
+        patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3, -1.0])),
+        steps=draw(st.integers(1, 2 * sync_period + 1)),
+        leaves=tuple(draw(LEAVES)),
+        chunks=draw(st.integers(1, 4)),
+        lanes=draw(st.integers(1, 3)),
+    )
+    return replace(world, **fixed)
+
+
+@st.composite
+def schedules(draw, world, forever=False):
+    ranks = st.integers(0, world.ranks - 1)
+    turns = st.just(FOREVER) if forever else TURNS
+    stops = st.lists(st.builds(Stop, TURNS, ranks, turns), min_size=int(forever), max_size=3)
+    interruptions = [] if forever else draw(st.lists(st.builds(Interruption, TURNS, ranks), max_size=2))
+    schedule = Schedule(stops=tuple(draw(stops)), interruptions=tuple(interruptions))
+    policy = draw(st.sampled_from(["drawn", "random", "round-robin", "priorities"]))
+    if policy == "drawn":
+        return replace(schedule, choices=draw(st.binary(max_size=600)))
+    span = draw(st.integers(1, 100) if policy == "round-robin" else st.sampled_from([100, 1000, 3000]))
+    return replace(schedule, policy=policy, seed=draw(st.integers(0, 1 << 32)), span=span)
+
+
+@st.composite
+def cases(draw):
+    """Return a world and a schedule in which every rank gets through."""
+    world = draw(worlds())
+    return world, draw(schedules(world))
+
+
+@st.composite
+def cases_with_stops_for_good(draw):
+    """Return a world without a synchronisation, and a schedule that stops at least one rank for good."""
+    period = draw(st.integers(2, 6))
+    world = draw(worlds(sync_period=period, steps=period - 1, quorum=1))
+    return world, draw(schedules(world, forever=True))
+
+
+def explore(invariant, looked_at=cases, examples=()):
+    """Look for a case whose history breaks an invariant."""
+    tried = 0
+
+    @settings(suppress_health_check=list(HealthCheck))
+    @given(looked_at())
+    def holds(case):
+        nonlocal tried
+        tried += 1
+        world, schedule = case
+        try:
+            history = simulation.run(world, schedule)
+        except NoEnd as error:
+            raise AssertionError(f"progress, after {tried} examples: {error}; {world}, {schedule}") from None
+        stopped = {stop.rank for stop in schedule.stops if stop.turns == FOREVER}
+        for rank, through in enumerate(history.through):
+            assert through or rank in stopped, f"rank {rank} is not through; {world}, {schedule}"
+        for name, broken in oracle.violations(history).items():
+            if HUNTING or name == invariant:
+                raise AssertionError(f"{name}, after {tried} examples: {broken[0]}; {world}, {schedule}")
+
+    for case in examples:
+        holds = example(case)(holds)
+    until = time.monotonic() + SOAK_SECONDS
+    holds()
+    while time.monotonic() < until:
+        holds()
+
+
+def test_a_snapshot_is_never_written_while_it_may_still_be_read():
+    explore("slot")
+
+
+def test_all_who_use_a_step_use_the_sum_of_exactly_its_contributions_to_the_bit():
+    explore("same_sum")
+
+
+def test_a_record_is_opened_once_and_moves_only_forward():
+    explore("opened_once")
+
+
+def test_no_record_is_opened_without_its_quorum():
+    explore("quorum")
+
+
+def test_each_chunk_has_one_owner_and_is_counted_once():
+    explore("one_owner")
+
+
+def test_no_contribution_is_older_than_the_last_synchronisation():
+    explore("age")
+
+
+def test_sums_never_lie_under_the_tag_of_another_step():
+    explore("tag")
+
+
+def test_latest_names_complete_steps_only():
+    explore("latest")
+
+
+def test_whoever_is_not_stopped_completes_its_steps():
+    explore("progress", cases_with_stops_for_good)
+
+
+def test_what_stopped_ranks_leave_behind_hurts_nobody():
+    for invariant in ("slot", "same_sum", "opened_once", "one_owner"):
+        explore(invariant, cases_with_stops_for_good)
+
+
+def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
+    explore("pins")
+
+
+def test_all_models_are_equal_to_the_bit_after_every_synchronisation():
+    explore("models_equal")
+
+
+def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
+    explore("formulas")
+
+
+def test_a_result_is_missed_only_when_it_has_been_recycled():
+    explore("missed")

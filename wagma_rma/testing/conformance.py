@@ -1,0 +1,218 @@
+"""What every window must do: a suite for whoever writes one for another memory.
+
+All ranks run it together, each for its own window: as MPI ranks, as threads, or as those of a ``Scheduler``.
+It knows nothing of the memory behind the verbs; what each verb promises stands in ``wagma_rma.window``. A
+window of one's own is a Cython class derived from ``wagma_rma.window.Window`` (cimport it; ``MappedWindow``
+and ``SimulatedWindow`` are examples).
+"""
+
+from collections.abc import Callable, Iterator
+
+from wagma_rma.testing.verbs import Verbs
+from wagma_rma.window import Window
+
+# Where the suite keeps its words; bulk memory begins behind them.
+FLAGS, COUNTER, SWAPPED, HIGHEST, TAG, PLAIN = 0, 64, 128, 192, 256, 320
+WORDS = 1024
+BULK = 8192
+NBYTES = WORDS + BULK
+ROUNDS = 20
+MASK = (1 << 64) - 1
+
+
+def check_window(make_window: Callable[[int, int], Window], barrier: Callable[[], None]) -> None:
+    """Check that a window keeps the promises of its verbs.
+
+    Args:
+        make_window: called once, at every rank, with the bytes of each rank's window and how many of the
+            first of them hold words; returns this rank's window. The caller frees it.
+        barrier: waits until every rank has called it, and lets all see what any rank did before.
+
+    Raises:
+        AssertionError: a verb breaks its promise; names it, the rank, what was found and what should be.
+
+    Collective. Takes about a second.
+    """
+    window = make_window(NBYTES, WORDS)
+    suite = _Suite(window, barrier)
+    for check in (
+        suite.words_begin_as_zero,
+        suite.verbs_find_what_was_there,
+        suite.operations_in_flight_are_all_made,
+        suite.additions_of_all_ranks_are_all_counted,
+        suite.one_swap_wins,
+        suite.the_maximum_stays,
+        suite.bulk_data_is_there_before_its_word,
+        suite.reads_in_flight_give_each_its_bytes,
+        suite.a_tag_read_after_the_data_tells_torn_reads,
+        suite.time_goes_forward,
+    ):
+        check()
+        barrier()
+
+
+def _pattern(rank: int, generation: int, nbytes: int) -> bytes:
+    """Return bytes that tell their rank, generation and place: each 8 of them at once."""
+    return b"".join(
+        (generation << 32 | rank << 16 | place).to_bytes(8, "little") for place in range(nbytes // 8)
+    )
+
+
+class _Suite:
+    def __init__(self, window: Window, barrier: Callable[[], None]) -> None:
+        self.verbs = Verbs(window, max(2, window.ranks), BULK)
+        self.window, self.barrier = window, barrier
+        self.rank, self.ranks = window.rank, window.ranks
+        self.everyone = range(window.ranks)
+        self.next_rank = (window.rank + 1) % window.ranks
+
+    def expect(self, verb: str, found: object, expected: object) -> None:
+        assert found == expected, (
+            f"{type(self.window).__name__}.{verb}: rank {self.rank} of {self.ranks} finds {found!r}, "
+            f"not {expected!r}"
+        )
+
+    def wait_for_word(self, rank: int, word: int, value: int) -> None:
+        """Wait until another rank has changed a word."""
+        self.window.wait_for(lambda: self.verbs.load(rank, word)[0] == value)
+
+    def words_begin_as_zero(self) -> None:
+        for rank in self.everyone:
+            self.expect("load", self.verbs.load(rank, 0, WORDS // 8), [0] * (WORDS // 8))
+
+    def verbs_find_what_was_there(self) -> None:
+        """Use words at the next rank that nobody else uses: one of each kind of verb."""
+        verbs, rank = self.verbs, self.next_rank
+        added, highest, swapped, stored = (PLAIN + 8 * i for i in range(4))
+        self.expect("fetch_add", verbs.fetch_add(rank, added, 5), 0)
+        self.expect("fetch_add", verbs.fetch_add(rank, added, MASK - 5), 5)
+        self.expect("fetch_add, beyond 2^64", verbs.fetch_add(rank, added, 3), MASK)
+        self.expect("load", verbs.load(rank, added), [2])
+        self.expect("fetch_max", verbs.fetch_max(rank, highest, 7), 0)
+        self.expect("fetch_max, a smaller one", verbs.fetch_max(rank, highest, 3), 7)
+        self.expect("fetch_max, unsigned", verbs.fetch_max(rank, highest, 1 << 63), 7)
+        self.expect("load", verbs.load(rank, highest), [1 << 63])
+        self.expect("compare_and_swap", verbs.compare_and_swap(rank, swapped, 0, 11), 0)
+        self.expect("compare_and_swap, another", verbs.compare_and_swap(rank, swapped, 0, 12), 11)
+        self.expect("compare_and_swap, the same", verbs.compare_and_swap(rank, swapped, 11, MASK), 11)
+        verbs.store(rank, stored, 13)
+        self.expect("load", verbs.load(rank, added, 4), [2, 1 << 63, MASK, 13])
+        self.barrier()
+        self.expect("load of what another did", verbs.load(self.rank, added, 4), [2, 1 << 63, MASK, 13])
+
+    def operations_in_flight_are_all_made(self) -> None:
+        """Begin operations at all ranks, on the same word too, and complete them together."""
+        before = [self.verbs.load(rank, PLAIN + 64 + 8 * self.rank)[0] for rank in self.everyone]
+        self.expect("load", before, [0] * self.ranks)
+        operations = [
+            ("fetch_add", rank, PLAIN + 64 + 8 * self.rank, 1 + again)
+            for again in range(3)
+            for rank in self.everyone
+        ]
+        found = self.verbs.several(operations)
+        self.expect(
+            "fetch_add, three in flight", found, [0] * self.ranks + [1] * self.ranks + [3] * self.ranks
+        )
+        for rank in self.everyone:
+            self.expect("load", self.verbs.load(rank, PLAIN + 64 + 8 * self.rank), [6])
+
+    def additions_of_all_ranks_are_all_counted(self) -> None:
+        found = [self.verbs.fetch_add(0, COUNTER, 1) for _ in range(ROUNDS)]
+        self.expect("fetch_add, ascending", found, sorted(set(found)))
+        self.barrier()
+        self.expect("fetch_add of all ranks", self.verbs.load(0, COUNTER), [ROUNDS * self.ranks])
+        # Each addition found another number: shown by their sum, which the ranks add up in another word.
+        self.verbs.fetch_add(0, COUNTER + 8, sum(found))
+        self.barrier()
+        total = ROUNDS * self.ranks
+        self.expect(
+            "fetch_add, sum of what was found", self.verbs.load(0, COUNTER + 8), [total * (total - 1) // 2]
+        )
+
+    def one_swap_wins(self) -> None:
+        for generation in range(ROUNDS):
+            mine = generation << 32 | self.rank + 1
+            seen = self.verbs.load(0, SWAPPED)[0]
+            while seen >> 32 < generation or seen == 0:
+                found = self.verbs.compare_and_swap(0, SWAPPED, seen, mine)
+                if found == seen:
+                    self.verbs.fetch_add(0, SWAPPED + 8, 1)
+                    break
+                seen = found
+        self.barrier()
+        winners = self.verbs.load(0, SWAPPED + 8)[0]
+        # A slow rank finds that others have swapped for a later generation already: no more than one each.
+        self.expect("compare_and_swap, winners of each swap at most one", winners <= ROUNDS, True)
+        self.expect(
+            "compare_and_swap, somebody won the last", self.verbs.load(0, SWAPPED)[0] >> 32, ROUNDS - 1
+        )
+
+    def the_maximum_stays(self) -> None:
+        for i in range(ROUNDS):
+            mine = i * self.ranks + self.rank
+            self.verbs.fetch_max(0, HIGHEST, mine)
+            seen = self.verbs.load(0, HIGHEST)[0]
+            self.expect("fetch_max, at least one's own", seen >= mine, True)
+        self.barrier()
+        self.expect("fetch_max of all ranks", self.verbs.load(0, HIGHEST), [ROUNDS * self.ranks - 1])
+
+    def bulk_data_is_there_before_its_word(self) -> None:
+        nbytes = BULK // 8 * 8
+        for generation in range(1, ROUNDS + 1):
+            self.verbs.write(WORDS, _pattern(self.rank, generation, nbytes))
+            self.verbs.write_fence()
+            self.verbs.fetch_add(self.rank, FLAGS, 1)
+            for rank in dict.fromkeys((self.next_rank, self.rank)):
+                self.wait_for_word(rank, FLAGS, generation)
+                data = self.verbs.read(rank, WORDS, nbytes)
+                self.verbs.read_fence()
+                assert data == _pattern(rank, generation, nbytes), (
+                    f"{type(self.window).__name__}: rank {self.rank} reads old data of rank {rank} in "
+                    f"generation {generation}, though the word that follows a write fence is there"
+                )
+            self.barrier()
+
+    def reads_in_flight_give_each_its_bytes(self) -> None:
+        nbytes = BULK // 8 * 8
+        self.verbs.write(WORDS, _pattern(self.rank, 1, nbytes))
+        self.verbs.write_fence()
+        self.barrier()
+        for ranges in self.ranges():
+            for lane in range(self.window.lanes):
+                self.verbs.start_reads(lane, ranges)
+            for lane in reversed(range(self.window.lanes)):
+                for (rank, offset, size), data in zip(ranges, self.verbs.complete_reads(lane), strict=True):
+                    expected = _pattern(rank, 1, nbytes)[offset - WORDS : offset - WORDS + size]
+                    self.expect(f"read of {size} bytes at {offset} in lane {lane}", data, expected)
+                self.verbs.read_fence()
+
+    def ranges(self) -> Iterator[list[tuple[int, int, int]]]:
+        for offset, size in ((0, 8), (8, 0), (24, 100), (4090, 13), (0, BULK // 8 * 8)):
+            yield [(rank, WORDS + offset, size) for rank in self.everyone]
+
+    def a_tag_read_after_the_data_tells_torn_reads(self) -> None:
+        """Overwrite data while others read it: tag before data, and the reader looks at the tag last."""
+        nbytes = BULK // 8 * 8
+        kept = 0
+        for generation in range(2, ROUNDS + 2):
+            self.verbs.fetch_max(self.rank, TAG, generation)
+            self.verbs.write_fence()
+            self.verbs.write(WORDS, _pattern(self.rank, generation, nbytes))
+            self.verbs.write_fence()
+            self.verbs.fetch_max(self.rank, TAG + 8, generation)
+            for rank in dict.fromkeys((self.next_rank, self.rank)):
+                complete = self.verbs.load(rank, TAG + 8)[0]
+                data = self.verbs.read(rank, WORDS, nbytes)
+                self.verbs.read_fence()
+                if complete and self.verbs.load(rank, TAG)[0] == complete:
+                    kept += 1
+                    assert data == _pattern(rank, complete, nbytes), (
+                        f"{type(self.window).__name__}: rank {self.rank} reads torn data of rank {rank} "
+                        f"under the tag {complete}"
+                    )
+        self.expect("read, of one's own latest data", kept >= ROUNDS, True)
+
+    def time_goes_forward(self) -> None:
+        before = self.window.time()
+        waited = self.verbs.pause(times=3)
+        self.expect("now", self.window.time() >= before + waited >= before, True)
