@@ -24,7 +24,7 @@ DIRECTIVES = {
 FLAGS = ["-std=c11", "-ffp-contract=off"]
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
 if DEBUG:
-    FLAGS += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
+    FLAGS += ["-O0", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
 else:
     FLAGS += ["-O3"]
     MACROS += [("CYTHON_WITHOUT_ASSERTIONS", "1")]

@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL, SNAPSHOTS = "wagma_rma/protocol.pyx", "wagma_rma/snapshots.pyx"
-LIMIT = 240  # seconds for the tests of one mutation
+LIMIT = 400  # seconds for the tests of one mutation; one that is not caught by then survives
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Mutation:
     old: str
     new: str
     also: tuple[str, str] | None = None  # another edit of the same file
+    equivalent: str = ""  # why nothing can catch it; run only when it is named
     tests: str = "tests/test_protocol.py"
     quick: bool = False
 
@@ -130,12 +132,14 @@ MUTATIONS = [
         "        for m in range(self.group.size):\n"
         "            if word_step(self.contributions[m]) == step:\n"
         "                self.snapshots.unpin(self.group.ranks[m], published_slot(self.found[m]))\n",
+        equivalent="a record serves one step between two synchronisations, which no helper outlives",
     ),
     Mutation(
         "later step of a member not noticed",
         PROTOCOL,
         "            if published_step(self.found[m]) > step:\n",
         "            if False:\n",
+        equivalent="who has left the step has seen it open, so the swap from an older contribution fails",
     ),
     Mutation(
         "arrivals counted in ACTIVATING",
@@ -475,7 +479,7 @@ def test(directory, tests):
         try:
             output, _ = process.communicate(timeout=LIMIT)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
+            os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
             return None, output
     return process.returncode, output
@@ -483,8 +487,6 @@ def test(directory, tests):
 
 def caught_by(code, output):
     """Return what a failed run says: the test whose property was broken, and after how many examples."""
-    if code is None:
-        return f"time limit: no end within {LIMIT} s"
     found = re.search(r"(\w+), after (\d+) examples", output)
     failed = re.search(r"^FAILED (?:\S*::)?(\w+)", output, re.MULTILINE)
     if found:
@@ -505,8 +507,11 @@ def main():
     chosen = [
         mutation
         for mutation in MUTATIONS
-        if (mutation.quick or not arguments.quick)
-        and (not arguments.names or mutation.name in arguments.names)
+        if (
+            mutation.name in arguments.names
+            if arguments.names
+            else not mutation.equivalent and (mutation.quick or not arguments.quick)
+        )
     ]
     unknown = set(arguments.names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
@@ -529,13 +534,16 @@ def main():
             began = time.monotonic()
             code, output = test(directory, mutation.tests)
             seconds = time.monotonic() - began
-            if code == 0:
+            if not code:
                 verdict = "NOTHING: it survives"
             else:
                 caught += 1
                 verdict = caught_by(code, output)
             print(f"{mutation.name:52} {seconds:7.1f}  {verdict}", flush=True)
             path.write_text(original)
+    for mutation in MUTATIONS:
+        if mutation.equivalent and mutation not in chosen:
+            print(f"{mutation.name:52} not run  equivalent: {mutation.equivalent}")
     print(f"{caught} of {len(chosen)} mutations caught")
     return 0 if caught == len(chosen) else 1
 

@@ -513,8 +513,8 @@ cdef class Protocol:
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.kind]
         cdef int64_t nbytes = chunk.count * section.sum_width
-        if member != self.group.me:
-            self.outcome.bytes_read += nbytes
+        # Never this rank's own: what it has summed itself it has scattered already.
+        self.outcome.bytes_read += nbytes
         return self.window.read(
             lane, 0, self.group.ranks[member],
             self.layout.result(self.outcome.source_step) + section.result + chunk.begin * section.sum_width,

@@ -9,11 +9,13 @@ FOREVER = 1 << 60
 class Stop:
     """A rank that does nothing for some turns of the simulation."""
 
-    turn: int
-    """When it stops: a turn of all ranks together."""
+    at: int
+    """When it stops: at this turn of all ranks together, or after this operation of its own."""
     rank: int
     turns: int = FOREVER
     """For how many turns, or less when nobody else can go on. FOREVER: it never goes on."""
+    verb: str = ""
+    """Count this rank's operations of this verb only ("fetch_add", say), not turns."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,14 @@ cdef enum Policy:
     ROUND_ROBIN = 2
     PRIORITIES = 3
 
+cdef enum Verb:
+    LOAD = 0
+    STORE = 1
+    FETCH_ADD = 2
+    FETCH_MAX = 3
+    COMPARE_AND_SWAP = 4
+    VERBS = 5
+
 cdef class Scheduler:
     cdef readonly int ranks
     cdef readonly object schedule
@@ -32,6 +40,7 @@ cdef class Scheduler:
     cdef sem_t* batons
     cdef bint* finished              # per rank
     cdef int64_t* stopped_until      # per rank, turns
+    cdef int64_t* operations         # per rank and verb, so far
     cdef double* clocks              # per rank, seconds
 
     # Choices.
@@ -52,6 +61,7 @@ cdef class Scheduler:
     cdef uint64_t draw(self) noexcept nogil
     cdef int choose(self, int options) except -1 nogil
     cdef int take(self, int choice, int options) except -1 nogil
+    cdef int did(self, int rank, int verb) except -1 nogil
     cdef int turn(self, int rank, bint pausing) except -1 nogil
     cdef int next_rank(self, int rank, bint pausing) except -2 nogil
     cdef int preferred(self, int rank, int* candidates, int count, bint pausing) noexcept nogil

@@ -11,6 +11,7 @@ from libc.stdlib cimport calloc, free, realloc
 
 from wagma_rma.testing.schedule import FOREVER, Schedule
 
+NAMES = ("load", "store", "fetch_add", "fetch_max", "compare_and_swap")  # of the verbs
 POLICIES = {"dull": DULL, "random": RANDOM, "round-robin": ROUND_ROBIN, "priorities": PRIORITIES}
 
 cdef int64_t NEVER = FOREVER  # no turn is ever reached that is as late
@@ -52,10 +53,11 @@ cdef class Scheduler:
         self.stopped_until = <int64_t*> calloc(ranks, sizeof(int64_t))
         self.clocks = <double*> calloc(ranks, sizeof(double))
         self.priorities = <int64_t*> calloc(ranks, sizeof(int64_t))
+        self.operations = <int64_t*> calloc(ranks * VERBS, sizeof(int64_t))
         self.change_count = schedule.changes
         self.changes = <int64_t*> calloc(max(1, self.change_count), sizeof(int64_t))
         if (self.batons is NULL or self.finished is NULL or self.stopped_until is NULL or self.clocks is NULL
-                or self.priorities is NULL or self.changes is NULL):
+                or self.priorities is NULL or self.operations is NULL or self.changes is NULL):
             raise MemoryError("Scheduler: no memory for the tables of ranks")
         for rank in range(ranks):
             sem_init(&self.batons[rank], 0, 0)
@@ -81,6 +83,7 @@ cdef class Scheduler:
         free(self.stopped_until)
         free(self.clocks)
         free(self.priorities)
+        free(self.operations)
         free(self.changes)
         free(self.taken)
 
@@ -202,6 +205,17 @@ cdef class Scheduler:
                 raise SimulationOver(self.over)
         return 0
 
+    cdef int did(self, int rank, int verb) except -1 nogil:
+        """Count an operation of a rank, which may stop it at its next turn."""
+        cdef int64_t* count = &self.operations[rank * VERBS + verb]
+        count[0] += 1
+        if self.stops:
+            with gil:
+                for stop in self.schedule.stops:
+                    if stop.rank == rank and stop.at == count[0] and stop.verb == NAMES[verb]:
+                        self.stopped_until[rank] = min(NEVER, self.turns + stop.turns)
+        return 0
+
     cdef int next_rank(self, int rank, bint pausing) except -2 nogil:
         """Choose who goes on after `rank`, or return -1 when nobody can."""
         cdef int[64] candidates
@@ -214,7 +228,7 @@ cdef class Scheduler:
         if self.stops:
             with gil:
                 for stop in self.schedule.stops:
-                    if stop.turn == self.turns:
+                    if stop.at == self.turns and not stop.verb:
                         self.stopped_until[stop.rank] = min(NEVER, self.turns + stop.turns)
         # The rank itself comes first, or last if it waits; the others come in turn.
         first = rank + 1 if pausing else max(0, rank)

@@ -9,13 +9,6 @@ cdef enum Kind:
     READ = 1   # a piece of a bulk read
     WRITE = 2  # a piece of a bulk write
 
-cdef enum Verb:
-    LOAD = 0
-    STORE = 1
-    FETCH_ADD = 2
-    FETCH_MAX = 3
-    COMPARE_AND_SWAP = 4
-
 cdef struct Pending:
     int kind
     int verb            # of a WORD

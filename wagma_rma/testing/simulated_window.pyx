@@ -16,6 +16,7 @@ So a fence that is missing makes some schedule fail, on any machine.
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memmove, memset
+from wagma_rma.testing.scheduler cimport COMPARE_AND_SWAP, FETCH_ADD, FETCH_MAX, LOAD, STORE
 
 cdef enum Seen:
     CHANGED = 0  # a word: before, after
@@ -219,6 +220,7 @@ cdef class SimulatedWindow(Window):
         cdef uint64_t old = self.old_words[item.rank * (self.memory.words // 8) + item.offset // 8]
         cdef int r
         cdef Hidden* hidden
+        self.scheduler.did(self.rank, item.verb)
         # This rank's word verbs have one order for all.
         self.memory.hidden[self.rank].active = False
         if item.verb == LOAD:
