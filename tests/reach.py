@@ -3,8 +3,8 @@
     python tests/reach.py
 
 Builds a scratch copy with gcc's coverage counters and the lines of the .pyx files, runs
-tests/test_protocol.py on it, and lists what was never executed, and which conditions came out only one way. Ends with one line; exit
-code 1 if something was not reached for which no reason stands below.
+tests/test_protocol.py on it, and lists what was never executed, and which conditions came out only one way.
+Ends with one line; exit code 1 if something was not reached for which no reason stands below.
 """
 
 import json

@@ -77,22 +77,27 @@ def cases_with_stops_for_good(draw):
 
 @st.composite
 def cases_with_held_pins(draw):
-    """Return a world, and a schedule that stops several ranks for long right after they added to a word."""
-    ranks = draw(st.integers(3, 6))
-    world = draw(
-        worlds(ranks=ranks, group_size=draw(st.integers(2, ranks)), sync_period=6, steps=6, quorum=1)
+    """Return a world, and a schedule that often stops ranks right after they have added to a word."""
+    ranks, group_size = draw(st.sampled_from([(3, 3), (4, 2), (4, 2), (4, 4), (5, 3), (6, 6)]))
+    world = World(
+        ranks=ranks,
+        group_size=group_size,
+        sync_period=7,
+        patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3])),
+        steps=7,
+        leaves=draw(st.sampled_from([(), ((1, 33),)])),
+        chunks=draw(st.integers(1, 2)),
     )
-    world = replace(world, patience=draw(st.sampled_from([0.0, 1e-5, 1e-3])))
-    stop = st.builds(Stop, st.integers(1, 30), st.integers(0, ranks - 1), st.just(3000), st.just("fetch_add"))
-    stops = draw(st.lists(stop, min_size=2, max_size=ranks - 1, unique_by=lambda stop: stop.rank))
+    turns = st.sampled_from([100, 300, 1000, 3000])
+    stop = st.builds(Stop, st.integers(1, 40), st.integers(0, ranks - 1), turns, st.just("fetch_add"))
+    interruption = st.builds(Interruption, TURNS, st.integers(0, ranks - 1))
     return world, Schedule(
         policy=draw(st.sampled_from(["random", "priorities"])),
         seed=draw(st.integers(0, 1 << 32)),
-        span=200,
-        stops=tuple(stops),
-        interruptions=tuple(
-            draw(st.lists(st.builds(Interruption, TURNS, st.integers(0, ranks - 1)), max_size=1))
-        ),
+        span=draw(st.sampled_from([100, 300])),
+        changes=5,
+        stops=tuple(draw(st.lists(stop, min_size=2, max_size=6))),
+        interruptions=tuple(draw(st.lists(interruption, max_size=1))),
     )
 
 
@@ -174,7 +179,12 @@ def test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing():
 
 
 def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
-    explore("pins")
+    # Breaks a protocol in which every LATE rank may use a later step: all leave a record that nobody finishes.
+    world = World(ranks=5, group_size=3, sync_period=7, steps=7, leaves=((1, 33),))
+    stops = (Stop(1, 0, 100, "fetch_add"), Stop(6, 3, 300, "fetch_add"))
+    explore(
+        "pins", cases, [(world, Schedule(policy="priorities", seed=269, span=100, changes=5, stops=stops))]
+    )
 
 
 def test_all_models_are_equal_to_the_bit_after_every_synchronisation():
