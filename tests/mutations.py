@@ -302,10 +302,15 @@ MUTATIONS = [
     Mutation(
         "tag after data",
         PROTOCOL,
-        "        self.window.wrote(place, chunk.count * section.sum_width)\n",
-        "        self.window.wrote(place, chunk.count * section.sum_width)\n"
-        "        self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step,\n"
-        "                              &found)\n        self.window.complete()\n",
+        "            self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step, &found)\n"
+        "            self.window.complete()\n            self.window.write_fence()\n            self.tagged = True\n",
+        "            pass\n",
+        also=(
+            "        self.window.wrote(place, chunk.count * section.sum_width)\n",
+            "        self.window.wrote(place, chunk.count * section.sum_width)\n"
+            "        self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step,\n"
+            "                              &found)\n        self.window.complete()\n",
+        ),
     ),
     Mutation(
         "no fence between tag and data",

@@ -179,7 +179,7 @@ def test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing():
 
 
 def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
-    # Breaks a protocol in which every LATE rank may use a later step: all leave a record that nobody finishes.
+    # If every LATE rank might use a later step, all would leave a record here that nobody finishes.
     world = World(ranks=5, group_size=3, sync_period=7, steps=7, leaves=((1, 33),))
     stops = (Stop(1, 0, 100, "fetch_add"), Stop(6, 3, 300, "fetch_add"))
     explore(
