@@ -174,6 +174,7 @@ EPISODES = {
         "construct": {"cases": list(CASES.values())},
         "misshapen": {},
         "pretend_small": {},
+        "no_memory_at_rank_1": {},
         "not_finite": {},
         "start_is_not_finite": {},
         "absent": {"seconds": 2},
@@ -325,6 +326,13 @@ def test_too_little_shared_memory_is_noticed_before_any_is_taken(on_4):
         # MPI takes some kilobytes for the communicator.
         assert rank["taken"] < 50_000
         assert rank["unknown"] == rank["afterwards"] == MEAN_RANK
+
+
+def test_a_rank_without_memory_of_its_own_is_told_of_on_every_rank(on_4):
+    for rank in on_4["no_memory_at_rank_1"]:
+        assert_told(rank["told"], "MemoryError", "Protocol: no memory left")
+        assert rank["taken"] < 50_000
+        assert rank["afterwards"] == MEAN_RANK
 
 
 @pytest.fixture

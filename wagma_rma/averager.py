@@ -185,8 +185,7 @@ class GroupAverager:
         self._layout = options.layout(self._structure)
         self._window = SharedWindow(self._comm, self._layout.nbytes, self._layout.words_bytes)
         groups = options.groups(self._comm.rank)
-        self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
-        self._pieces = Pieces(self._layout.order)
+        self._take_memory(options, groups)
         self._sync_period = options.sync_period
         self._quorum = options.quorum
         self._seconds = self._seconds_waited = 0.0
@@ -208,6 +207,20 @@ class GroupAverager:
         )
         self._closed = ""
         self._comm.Barrier()
+
+    def _take_memory(self, options: Options, groups: list[tuple[int, ...]]) -> None:
+        """Take the private memory that steps need; a rank that has none tells the others. Collective."""
+        found: Facts | Exception = {}
+        try:
+            self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
+            self._pieces = Pieces(self._layout.order)
+        except Exception as error:
+            found = error
+        try:
+            agree(self._comm, "GroupAverager", found)
+        except Exception:
+            self._window.free()
+            raise
 
     # Steps.
 

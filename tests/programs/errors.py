@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
-from wagma_rma import GroupAverager, shared_window, watch
+from wagma_rma import GroupAverager, averager, shared_window, watch
 
 
 def said(call, *args, **options):
@@ -258,6 +258,23 @@ def pretend_small(comm):
         "each": need,
         "taken": before - after,
         "unknown": unknown,
+        "afterwards": still_works(comm),
+    }
+
+
+def no_memory_at_rank_1(comm):
+    """Make an averager while rank 1 has no memory left for itself."""
+    free = shared_window.free_shared_memory()
+    comm.Barrier()
+    real = averager.Protocol
+    if comm.rank == 1:
+        averager.Protocol = lambda *_: (_ for _ in ()).throw(MemoryError("Protocol: no memory left"))
+    told = said(GroupAverager, comm, np.zeros(100_000))
+    averager.Protocol = real
+    comm.Barrier()
+    return {
+        "told": told,
+        "taken": free - shared_window.free_shared_memory(),
         "afterwards": still_works(comm),
     }
 
