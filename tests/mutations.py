@@ -496,8 +496,8 @@ def caught_by(code, output):
     failed = re.search(r"^FAILED (?:\S*::)?(\w+)", output, re.MULTILINE)
     if found:
         source = (ROOT / "tests/test_protocol.py").read_text()
-        test = re.search(rf'def (\w+)\(\):\n    explore\("{found[1]}"', source)
-        return f"{test[1]}, {found[2]}"
+        before = source[: source.index(f'explore("{found[1]}"')]
+        return f"{re.findall(r'def (test_\w+)', before)[-1]}, {found[2]}"
     if failed:
         raised = re.search(r"^E +(\w+(?:Error|Exit)\b.*)", output, re.MULTILINE)
         return f"{failed[1]}: {raised[1][:80] if raised else ''}"

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from simulation import World
 
+from wagma_rma.report import Outcome
 from wagma_rma.testing import FOREVER, Interruption, NoEnd, Schedule, Stop
 
 HUNTING = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"  # for tests/mutations.py: any invariant will do
@@ -192,7 +193,15 @@ def test_all_models_are_equal_to_the_bit_after_every_synchronisation():
 
 
 def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
-    explore("formulas")
+    # A rank that could not publish, and misses the step, has its own model in private memory only.
+    world = World(ranks=6, group_size=6, sync_period=7, steps=7, leaves=((1, 33),))
+    stops = (Stop(2, 5, 100, "fetch_add"), Stop(7, 0, 1000, "fetch_add"))
+    schedule = Schedule(
+        policy="random", span=100, changes=5, stops=stops, interruptions=(Interruption(1, 3),)
+    )
+    steps = [step for steps in simulation.run(world, schedule).steps for step in steps]
+    assert any(step.outcome is Outcome.MISSED and not step.published for step in steps)
+    explore("formulas", cases, [(world, schedule)])
 
 
 def test_a_result_is_missed_only_when_it_has_been_recycled():
