@@ -1,0 +1,429 @@
+"""The mutations of tests/mutations.py: one break each, as a replacement of text in a source file."""
+
+from dataclasses import dataclass
+
+PROTOCOL, SNAPSHOTS = "wagma_rma/protocol.pyx", "wagma_rma/snapshots.pyx"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    file: str
+    old: str
+    new: str
+    also: tuple[str, str] | None = None  # another edit of the same file
+    equivalent: str = ""  # why nothing can catch it; run only when it is named
+    tests: str = "tests/test_protocol.py"
+    quick: bool = False
+
+
+MUTATIONS = [
+    # Publishing and pins.
+    Mutation(
+        "retired not checked",
+        SNAPSHOTS,
+        "if slot != self.current_slot and self.retired[slot] == 0:",
+        "if slot != self.current_slot:",
+        quick=True,
+    ),
+    Mutation(
+        "no pin",
+        SNAPSHOTS,
+        "return self.window.fetch_add(rank, self.layout.published, one_pin(), found)",
+        "return self.window.load(rank, self.layout.published, 1, found)",
+    ),
+    Mutation(
+        "neither pins nor unpins",
+        SNAPSHOTS,
+        "return self.window.fetch_add(rank, self.layout.published, one_pin(), found)",
+        "return self.window.load(rank, self.layout.published, 1, found)",
+        also=(
+            "return self.window.fetch_add(rank, self.layout.retired + 8 * slot, minus_one, &self.ignored)",
+            "return 0",
+        ),
+    ),
+    Mutation("pins not settled", SNAPSHOTS, "        if taken:\n", "        if False:\n"),
+    Mutation(
+        "whole pin count settled",
+        SNAPSHOTS,
+        "taken = (published_pins(found) - self.pins_settled) & PINS",
+        "taken = published_pins(found)",
+    ),
+    Mutation(
+        "data after word: no write fence before publishing",
+        SNAPSHOTS,
+        "        self.window.write_fence()\n        self.window.fetch_add(",
+        "        self.window.fetch_add(",
+        quick=True,
+    ),
+    Mutation(
+        "published before it is written",
+        SNAPSHOTS,
+        "        self.write(slot, pieces)\n        self.own_step = step\n        self.move_on(step, slot)\n"
+        "        return 1",
+        "        self.own_step = step\n        self.move_on(step, slot)\n        self.write(slot, pieces)\n"
+        "        self.window.write_fence()\n        return 1",
+    ),
+    Mutation(
+        "slot of the newest snapshot written again",
+        SNAPSHOTS,
+        "if slot != self.current_slot and self.retired[slot] == 0:",
+        "if self.retired[slot] == 0:",
+    ),
+    Mutation(
+        "published although no slot is free",
+        SNAPSHOTS,
+        "        if slot < 0:\n            self.own = self.spare",
+        "        if slot < 0:\n            slot = (self.current_slot + 1) % self.layout.slots\n"
+        "        if slot < 0:\n            self.own = self.spare",
+    ),
+    Mutation(
+        "unpinned at the first finished chunk",
+        PROTOCOL,
+        "if (found + 1) % <uint64_t> self.layout.chunks == 0:",
+        "if found % <uint64_t> self.layout.chunks == 0:",
+    ),
+    Mutation(
+        "one member not unpinned",
+        PROTOCOL,
+        "        for m in range(self.group.size):\n"
+        "            self.snapshots.unpin(self.group.ranks[m], contribution_slot",
+        "        for m in range(1, self.group.size):\n"
+        "            self.snapshots.unpin(self.group.ranks[m], contribution_slot",
+    ),
+    # Opening.
+    Mutation(
+        "losing helper does not unpin",
+        PROTOCOL,
+        "            if self.swapped[m] != self.contributions[m]:\n",
+        "            if False:\n",
+        quick=True,
+    ),
+    Mutation(
+        "record loaded after the pins",
+        PROTOCOL,
+        "        self.load_contributions(False)\n        for m in range(self.group.size):\n"
+        "            if word_step(self.contributions[m]) != step:\n"
+        "                self.snapshots.pin(self.group.ranks[m], &self.found[m])\n"
+        "        self.window.complete()\n",
+        "        for m in range(self.group.size):\n"
+        "            self.snapshots.pin(self.group.ranks[m], &self.found[m])\n"
+        "        self.window.complete()\n        self.load_contributions(False)\n"
+        "        for m in range(self.group.size):\n"
+        "            if word_step(self.contributions[m]) == step:\n"
+        "                self.snapshots.unpin(self.group.ranks[m], published_slot(self.found[m]))\n",
+        equivalent="a record serves one step between two synchronisations, which no helper outlives",
+    ),
+    Mutation(
+        "later step of a member not noticed",
+        PROTOCOL,
+        "            if published_step(self.found[m]) > step:\n",
+        "            if False:\n",
+        equivalent="who has left the step has seen it open, so the swap from an older contribution fails",
+    ),
+    Mutation(
+        "arrivals counted in ACTIVATING",
+        PROTOCOL,
+        "            elif state_phase(self.state) == GATHERING:\n"
+        "                arrived = state_arrived(self.state) + 1",
+        "            elif state_phase(self.state) != OPEN:\n"
+        "                arrived = state_arrived(self.state) + 1",
+    ),
+    Mutation(
+        "opened before all contributions are there",
+        PROTOCOL,
+        "        for m in range(self.group.size):\n            self.swapped[m] = self.contributions[m]\n",
+        "        self.swap_state(OPEN, state_arrived(self.state), &swapped)\n"
+        "        for m in range(self.group.size):\n            self.swapped[m] = self.contributions[m]\n",
+    ),
+    Mutation(
+        "quorum ignored",
+        PROTOCOL,
+        "self.window.now() >= until and state_arrived(self.state) >= quorum)",
+        "self.window.now() >= until)",
+    ),
+    Mutation(
+        "waits for ever for a stopped activator",
+        PROTOCOL,
+        "elif self.outcome.initiated or 0 <= activating_since < self.window.now() - LEAST_TAKE_OVER:",
+        "elif self.outcome.initiated:",
+    ),
+    Mutation(
+        "wrong age",
+        PROTOCOL,
+        "pack_contribution(step, step - published_step(self.found[m]), published_slot(self.found[m]))",
+        "pack_contribution(step, 0, published_slot(self.found[m]))",
+    ),
+    Mutation(
+        "wrong slot",
+        PROTOCOL,
+        "pack_contribution(step, step - published_step(self.found[m]), published_slot(self.found[m]))",
+        "pack_contribution(step, step - published_step(self.found[m]), 0)",
+    ),
+    # Choosing the source.
+    Mutation(
+        "s = max(v, latest) for every LATE", PROTOCOL, "        if self.was_open:\n", "        if True:\n"
+    ),
+    Mutation(
+        "latest set when a step opens",
+        PROTOCOL,
+        "        self.swap_state(OPEN, state_arrived(self.state), &swapped)\n        return 0",
+        "        self.swap_state(OPEN, state_arrived(self.state), &swapped)\n"
+        "        for m in range(self.group.size):\n"
+        "            if published_step(self.found[m]) != step:\n"
+        "                self.window.fetch_max(self.group.ranks[m], self.layout.latest, step, &self.swapped[m])\n"
+        "        return self.window.complete()",
+    ),
+    Mutation(
+        "latest told to FRESH ranks too",
+        PROTOCOL,
+        "            if contribution_age(self.contributions[m]) != 0:\n                self.window.fetch_max",
+        "            if True:\n                self.window.fetch_max",
+    ),
+    Mutation(
+        "LATE always mixes",
+        PROTOCOL,
+        "self.mixes = (self.outcome.source_step - contribution_age(self.contributions[self.group.me])) != step",
+        "self.mixes = True",
+    ),
+    Mutation("LATE never mixes", PROTOCOL, "            if self.mixes:\n", "            if False:\n"),
+    Mutation(
+        "wrong divisor for LATE",
+        PROTOCOL,
+        "                          self.group.size + 1, count)",
+        "                          self.group.size, count)",
+        quick=True,
+    ),
+    Mutation(
+        "contributions of the later step not loaded",
+        PROTOCOL,
+        "                self.aim(latest)\n                self.load_contributions(True)\n",
+        "                self.aim(latest)\n",
+    ),
+    # Chunks.
+    Mutation(
+        "chunks that are taken are claimed again",
+        PROTOCOL,
+        "            if word_step(self.chunks[c]) == step:\n                continue\n",
+        "",
+    ),
+    Mutation(
+        "DONE stored, not swapped",
+        PROTOCOL,
+        "        self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), seen,\n"
+        "                                     pack_chunk(step, DONE, self.group.me), &found)\n"
+        "        self.window.complete()\n",
+        "        self.window.store(self.home, self.layout.chunk_word(step, c),\n"
+        "                          pack_chunk(step, DONE, self.group.me))\n"
+        "        self.window.complete()\n        found = seen\n",
+    ),
+    Mutation(
+        "losers count in finished",
+        PROTOCOL,
+        "            self.chunks[c] = found\n            return 0\n"
+        "        self.chunks[c] = pack_chunk(step, DONE",
+        "            self.chunks[c] = found\n"
+        "            self.window.fetch_add(self.home, self.layout.finished(step), 1, &found)\n"
+        "            self.window.complete()\n            return 0\n"
+        "        self.chunks[c] = pack_chunk(step, DONE",
+    ),
+    Mutation(
+        "finished compared with C",
+        PROTOCOL,
+        "if (found + 1) % <uint64_t> self.layout.chunks == 0:",
+        "if found + 1 == <uint64_t> self.layout.chunks:",
+    ),
+    Mutation(
+        "waits for ever for a stopped claimer",
+        PROTOCOL,
+        "            elif now - wait.since < take_over:\n",
+        "            elif True:\n",
+    ),
+    Mutation(
+        "a take-over does not set its tag",
+        PROTOCOL,
+        "                self.start_sum(0, c)\n                self.finish_sum(0, c, self.chunks[c], pieces)",
+        "                self.tagged = True\n"
+        "                self.start_sum(0, c)\n                self.finish_sum(0, c, self.chunks[c], pieces)",
+    ),
+    Mutation(
+        "a member left out of the sum",
+        PROTOCOL,
+        "            slot = contribution_slot(self.contributions[m])\n",
+        "            slot = contribution_slot(self.contributions[max(m - 1, 0)])\n",
+    ),
+    Mutation(
+        "sum in another order at each member",
+        PROTOCOL,
+        "                &self.sources[lane * self.layout.group_size + m])\n"
+        "        self.outcome.bytes_read += nbytes",
+        "                &self.sources[lane * self.layout.group_size + (m + self.group.me) % self.group.size])\n"
+        "        self.outcome.bytes_read += nbytes",
+    ),
+    Mutation(
+        "summed before the reads are complete",
+        PROTOCOL,
+        "        self.window.complete_reads(lane)\n        wagma_sum",
+        "        wagma_sum",
+    ),
+    Mutation(
+        "DONE before the sum is visible: no write fence",
+        PROTOCOL,
+        "        self.window.read_fence()\n        self.window.write_fence()\n        self.window.compare_and_swap",
+        "        self.window.read_fence()\n        self.window.compare_and_swap",
+    ),
+    Mutation(
+        "DONE before the sources are read: no read fence",
+        PROTOCOL,
+        "        self.window.read_fence()\n        self.window.write_fence()\n        self.window.compare_and_swap",
+        "        self.window.write_fence()\n        self.window.compare_and_swap",
+    ),
+    # Results.
+    Mutation(
+        "tag after data",
+        PROTOCOL,
+        "            self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step, &found)\n"
+        "            self.window.complete()\n            self.window.write_fence()\n            self.tagged = True\n",
+        "            pass\n",
+        also=(
+            "        self.window.wrote(place, chunk.count * section.sum_width)\n",
+            "        self.window.wrote(place, chunk.count * section.sum_width)\n"
+            "        self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step,\n"
+            "                              &found)\n        self.window.complete()\n",
+        ),
+    ),
+    Mutation(
+        "no fence between tag and data",
+        PROTOCOL,
+        "            self.window.complete()\n            self.window.write_fence()\n            self.tagged = True",
+        "            self.window.complete()\n            self.tagged = True",
+    ),
+    Mutation(
+        "no tag check by the reader",
+        PROTOCOL,
+        "            kept[0] = kept[0] and self.found[m] == step\n",
+        "            pass\n",
+        quick=True,
+    ),
+    Mutation(
+        "only the last owner's tag checked",
+        PROTOCOL,
+        "            kept[0] = kept[0] and self.found[m] == step\n",
+        "            kept[0] = self.found[m] == step\n",
+    ),
+    Mutation(
+        "no read fence between data and tag",
+        PROTOCOL,
+        "        self.window.read_fence()\n        for m in range(self.group.size):\n"
+        "            self.found[m] = step\n",
+        "        for m in range(self.group.size):\n            self.found[m] = step\n",
+    ),
+    Mutation(
+        "MISSED keeps what was collected",
+        PROTOCOL,
+        "            self.outcome.kind = MISSED\n            self.snapshots.restore(pieces)\n"
+        "        self.outcome.seconds",
+        "            self.outcome.kind = MISSED\n        self.outcome.seconds",
+    ),
+    Mutation(
+        "MISSED restored from the newest snapshot",
+        SNAPSHOTS,
+        '        """Copy `own` into the caller\'s output, leaf by leaf."""\n',
+        '        """Copy `own` into the caller\'s output, leaf by leaf."""\n'
+        "        self.own = self.window.own(self.layout.snapshot(self.current_slot))\n",
+    ),
+    Mutation(
+        "collected from the result slot of its own step",
+        PROTOCOL,
+        "            self.layout.result(self.outcome.source_step) + section.result",
+        "            self.layout.result(self.outcome.step) + section.result",
+    ),
+    # Synchronisation and layout.
+    Mutation(
+        "no barrier after the synchronisation",
+        "wagma_rma/synchronization.py",
+        "            yield partial(self._has_entered, published, rank), FOR_RANKS\n        # Only now",
+        "            pass\n        # Only now",
+    ),
+    Mutation(
+        "mean of all not divided by their number",
+        SNAPSHOTS,
+        "                            self.window.ranks, section.count)",
+        "                            1, section.count)",
+    ),
+    Mutation(
+        "K < tau: too few records",
+        "wagma_rma/options.py",
+        "            0 if alone else self.sync_period,\n",
+        "            0 if alone else max(1, self.sync_period - 2),\n",
+    ),
+    Mutation(
+        "an interrupted wait leaves its record closed",
+        PROTOCOL,
+        "                        or self.window.interrupted):\n"
+        "                    self.swap_state(ACTIVATING, state_arrived(self.state), &swapped)\n",
+        "                        or self.window.interrupted):\n"
+        "                    if self.window.interrupted:\n                        return 0\n"
+        "                    self.swap_state(ACTIVATING, state_arrived(self.state), &swapped)\n",
+    ),
+    # Windows, by the conformance suite.
+    Mutation(
+        "SharedWindow: fetch_add in two operations",
+        "wagma_rma/atomics.h",
+        "return atomic_fetch_add((wagma_word *)word, addend);",
+        "uint64_t seen = atomic_load((wagma_word *)word);\n    sched_yield();\n"
+        "    atomic_store((wagma_word *)word, seen + addend);\n    return seen;",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "SharedWindow: fetch_max lowers",
+        "wagma_rma/atomics.h",
+        "while (seen < value && !atomic",
+        "while (!atomic",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "SharedWindow: compare_and_swap in two operations",
+        "wagma_rma/atomics.h",
+        "    atomic_compare_exchange_strong((wagma_word *)word, &expected, desired);\n    return expected;",
+        "    uint64_t seen = atomic_load((wagma_word *)word);\n    sched_yield();\n"
+        "    if (seen == expected) atomic_store((wagma_word *)word, desired);\n    return seen;",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "SharedWindow: loads the first word only",
+        "wagma_rma/mapped_window.pyx",
+        "            values[i] = wagma_load(self.base[rank] + word + 8 * i)",
+        "            values[i] = wagma_load(self.base[rank] + word)",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "SharedWindow: reads from itself",
+        "wagma_rma/mapped_window.pyx",
+        "        bytes[0] = self.base[rank] + offset",
+        "        bytes[0] = self.base[self.rank] + offset",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "SimulatedWindow: a write fence that does nothing",
+        "wagma_rma/testing/simulated_window.pyx",
+        "        self.settle(WORD, 0)\n        self.settle(WRITE, 0)\n",
+        "        self.settle(WORD, 0)\n",
+        tests="tests/test_windows.py",
+        quick=True,
+    ),
+    Mutation(
+        "SimulatedWindow: a read fence that does nothing",
+        "wagma_rma/testing/simulated_window.pyx",
+        "    cdef int read_fence(self) except -1 nogil:\n        self.may_be_old = False\n",
+        "    cdef int read_fence(self) except -1 nogil:\n",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "SimulatedWindow: reads complete with another lane's",
+        "wagma_rma/testing/simulated_window.pyx",
+        "        self.settle(READ, lane)\n",
+        "        self.settle(READ, 0)\n",
+        tests="tests/test_windows.py",
+    ),
+]
