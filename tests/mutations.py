@@ -5,7 +5,8 @@
     python tests/mutations.py NAME ...   these
 
 Each mutation is applied to a scratch copy of the tree, built there, and tested by the simulation (and, where
-it needs a real window, by the conformance suite). The table says which test caught it, after how many examples.
+it needs a real window, by the conformance suite). The table says which test caught it, and after how many
+examples.
 """
 
 import argparse
