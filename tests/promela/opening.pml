@@ -1,5 +1,8 @@
 /* How a rank sees that the record of its group opens. */
 
+/* Who may take over need not remember that it is the one that must. */
+#define MAY_TAKE_OVER (TAKES_OVER >> i & 1)
+
 /* Move the record's state on from what was seen of it; either way what it holds now has been seen. */
 /* stands for: Protocol.swap_state */
 inline swap_state(phase, arrived) {
@@ -32,7 +35,11 @@ inline arrive() {
         !swapped && WORD_STEP(seen) == step && COUNTS_ARRIVALS(seen) ->
         swap_state(NEXT_PHASE(seen), ARRIVED(seen) + 1)
     }
-    :: d_step { swapped || WORD_STEP(seen) >= step && !COUNTS_ARRIVALS(seen) -> swapped = false } -> break
+    :: d_step {
+        swapped || WORD_STEP(seen) >= step && !COUNTS_ARRIVALS(seen) ->
+        initiated = swapped && PHASE(seen) == ACTIVATING && !MAY_TAKE_OVER;
+        swapped = false
+    } -> break
     od
 }
 
@@ -42,15 +49,19 @@ inline arrive() {
 inline wait_until_open() {
     do
     :: d_step { PHASE(seen) == OPEN -> choose_source() } -> break
-    :: d_step { PHASE(seen) == GATHERING && ARRIVED(seen) >= QUORUM -> swap_state(ACTIVATING, ARRIVED(seen)) }
+    :: d_step { PHASE(seen) == GATHERING && ARRIVED(seen) >= QUORUM -> initiate() }
 #if INTERRUPTS
-    :: d_step {
-        PHASE(seen) == GATHERING && (INTERRUPTS >> i & 1) -> swap_state(ACTIVATING, ARRIVED(seen))
-    }
+    :: d_step { PHASE(seen) == GATHERING && (INTERRUPTS >> i & 1) -> initiate() }
 #endif
-    :: PHASE(seen) == ACTIVATING -> activate()
+    :: PHASE(seen) == ACTIVATING && (initiated || MAY_TAKE_OVER) -> activate()
     :: d_step { PHASE(seen) != OPEN && state[r] != seen -> seen = state[r] }
     od
+}
+
+inline initiate() {
+    swap_state(ACTIVATING, ARRIVED(seen));
+    initiated = swapped && !MAY_TAKE_OVER;
+    swapped = false
 }
 
 /* stands for: Protocol.activate */
@@ -161,7 +172,7 @@ inline choose_source() {
         MEMBERS(load_opened)
     :: else
     fi;
-    was_open = false; seen = 0
+    was_open = false; initiated = false; seen = 0
 }
 
 inline load_opened(m) {

@@ -176,7 +176,7 @@ inline collect_chunk(k) {
             c = 0
         }
     :: d_step {
-        LACKS(k) && !IS_DONE(k) ->
+        LACKS(k) && !IS_DONE(k) && (MAY_TAKE_OVER || source != step) ->
         assert(source == step && MARK(WORD(k)) == CLAIMED);
         c = k;
         word = WORD(c)

@@ -15,6 +15,8 @@
  *   QUORUM     arrivals that it takes; patience may be over at any time
  *   HALVES     2: a reader looks twice at what it reads, so that a write may come in between
  *   STOPS      mask of the ranks that may stop for good between any two atomics
+ *   TAKES_OVER mask of the ranks that may take what another one has begun for abandoned, at any moment;
+ *              the others wait for it
  *   MAY_SKIP   a rank may skip publishing at any time, as if somebody held pins on all its snapshots
  *   INTERRUPTS mask of the ranks whose wait for the quorum may be interrupted
  *   PUNCTUAL   nobody may have to skip publishing
@@ -64,6 +66,9 @@
 #endif
 #ifndef STOPS
 #define STOPS 0
+#endif
+#ifndef TAKES_OVER
+#define TAKES_OVER 15
 #endif
 #ifndef INTERRUPTS
 #define INTERRUPTS 0
