@@ -2,9 +2,9 @@
 
 python tests/promela/check.py [--quick | --traps | NAME ...]
 
-Ends with `N models, 0 errors` and exit code 0, or with what failed and 1; without spin or gcc with 2. A run that
-its limits cut short, or that keeps only hashes of its states, is `partial`, and says nothing about what it
-didn't reach.
+Ends with `N models, 0 errors` and exit code 0, or with what failed and 1; without spin or gcc with 2. A run
+that its limits cut short, or that keeps only hashes of its states, is `partial`, and says nothing about what
+it didn't reach.
 """
 
 import argparse
