@@ -83,7 +83,13 @@ MODELS = [
     Model("two-chunks", "2", "2 steps, one result, 2 chunks", "STEPS=2 RESULTS=1 CHUNKS=2", quick=True),
     Model("two-stops", "2", "2 steps, either stops", "STEPS=2 RESULTS=1 STOPS=3", quick=True),
     Model("two-skips", "2", "2 steps, skips", "STEPS=2 RESULTS=1 MAY_SKIP", quick=True),
-    Model("two-quorum", "2", "2 steps, quorum 2, interrupts", "STEPS=2 QUORUM=2 INTERRUPTS=3", quick=True),
+    Model(
+        "two-quorum",
+        "2",
+        "2 steps, quorum 2, rank 0 interrupted",
+        "STEPS=2 QUORUM=2 INTERRUPTS=1",
+        quick=True,
+    ),
     Model("two-synchronized", "2", "step, sync, step", "STEPS=3 TAU=2 HALVES=2", quick=True),
     Model("two-end", "2", "2 steps, no endless run", "STEPS=2", "endless runs", quick=True),
     Model("three-patient", "3", "1 step, no take-over", "RANKS=3 STEPS=1 TAKES_OVER=0 HALVES=2", quick=True),
@@ -100,6 +106,10 @@ MODELS = [
     Model("three-recycled", "3", "2 steps, one result", "RANKS=3 STEPS=2 RESULTS=1", "hashed"),
     Model("rotating", "3", "a pair and one alone, 2 steps", f"{ROTATING} STEPS=2"),
     Model("rotating-skips", "3", "3 steps, skips, no take-over", f"{ROTATING} STEPS=3 MAY_SKIP TAKES_OVER=0"),
+    Model("rotating-one-takes-over", "3", "2 steps, rank 0 takes over", f"{ROTATING} STEPS=2 TAKES_OVER=1"),
+    Model(
+        "rotating-patient", "3", "2 steps, skips, no take-over", f"{ROTATING} STEPS=2 MAY_SKIP TAKES_OVER=0"
+    ),
     Model("rotating-synchronized", "3", "step, sync, step", f"{ROTATING} STEPS=3 TAU=2 TAKES_OVER=0"),
     Model(
         "rotating-punctual",
@@ -115,6 +125,12 @@ MODELS = [
     ),
     Model(
         "pairs-three-present", "3 of 4", "pairs, 2 steps", f"{PAIRS} PRESENT=7 STEPS=2 RESULTS=1 TAKES_OVER=1"
+    ),
+    Model(
+        "pairs-patient",
+        "3 of 4",
+        "pairs, 2 steps, no take-over",
+        f"{PAIRS} PRESENT=7 STEPS=2 RESULTS=1 TAKES_OVER=0",
     ),
     Model("pairs", "4", "pairs, 2 steps, no take-over", f"{PAIRS} STEPS=2 RESULTS=1 TAKES_OVER=0"),
     Model("four-hashed", "4", "one group, 1 step, 2 chunks", "RANKS=4 STEPS=1 CHUNKS=2", "hashed"),
@@ -256,7 +272,7 @@ def verdict(model: Model, found: Outcome) -> tuple[str, bool]:
     return (found.error, False) if found.error else ("no error", True)
 
 
-COLUMNS = "{:<24} {:<7} {:<38} {:>11} {:>12} {:>8} {:>6} {:<11} {}"
+COLUMNS = "{:<25} {:<7} {:<38} {:>11} {:>12} {:>8} {:>6} {:<11} {}"
 
 
 def check(models: Iterable[Model]) -> list[Model]:
