@@ -103,6 +103,8 @@ MODELS = [
     Model("two-chunks-stops", "2", "2 steps, 2 chunks, either stops", "STEPS=2 RESULTS=1 CHUNKS=2 STOPS=3"),
     Model("three-one-takes-over", "3", "1 step, rank 0 takes over", "RANKS=3 STEPS=1 TAKES_OVER=1"),
     Model("three", "3", "1 step", "RANKS=3 STEPS=1"),
+    Model("three-two-stop", "2 of 3", "1 step, either stops", "RANKS=3 PRESENT=3 STEPS=1 STOPS=3 HALVES=2"),
+    Model("three-stops", "3", "1 step, any stop", "RANKS=3 STEPS=1 STOPS=7", "hashed"),
     Model("three-recycled", "3", "2 steps, one result", "RANKS=3 STEPS=2 RESULTS=1", "hashed"),
     Model("rotating", "3", "a pair and one alone, 2 steps", f"{ROTATING} STEPS=2"),
     Model("rotating-skips", "3", "3 steps, skips, no take-over", f"{ROTATING} STEPS=3 MAY_SKIP TAKES_OVER=0"),
@@ -124,7 +126,10 @@ MODELS = [
         f"{PAIRS} PRESENT=3 STEPS=3 RESULTS=1 STOPS=3",
     ),
     Model(
-        "pairs-three-present", "3 of 4", "pairs, 2 steps", f"{PAIRS} PRESENT=7 STEPS=2 RESULTS=1 TAKES_OVER=1"
+        "pairs-three-present",
+        "3 of 4",
+        "pairs, 2 steps, rank 0 takes over",
+        f"{PAIRS} PRESENT=7 STEPS=2 RESULTS=1 TAKES_OVER=1",
     ),
     Model(
         "pairs-patient",

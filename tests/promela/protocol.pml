@@ -83,7 +83,12 @@ end:
     do
     :: (STOPS & 1) && !has_stopped[0] -> has_stopped[0] = true
     :: (STOPS & 2) && !has_stopped[1] -> has_stopped[1] = true
+#if RANKS > 2
     :: (STOPS & 4) && !has_stopped[2] -> has_stopped[2] = true
+#endif
+#if RANKS > 3
+    :: (STOPS & 8) && !has_stopped[3] -> has_stopped[3] = true
+#endif
     od
 }
 #endif
