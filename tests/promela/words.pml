@@ -1,0 +1,172 @@
+/*
+ * Parameters, groups, words and memory of the model.
+ *
+ * Parameters (-D), and what they are when not given:
+ *
+ *   RANKS      ranks that the window has
+ *   PRESENT    mask of the ranks that run; the others stay at step 0 for good, and publish nothing
+ *   GROUPS     ALL: all ranks; PAIRS: butterfly of 4 ranks; ROTATING: of 3 ranks two, and one alone
+ *   STEPS      steps that each rank does
+ *   TAU        a multiple of it is a synchronisation
+ *   CHUNKS     chunks of a model, 1 or 2
+ *   SLOTS      snapshots of a rank
+ *   RESULTS    results of a rank; 1 lets them be recycled at the next step
+ *   RECORDS    records of a rank
+ *   QUORUM     arrivals that it takes; patience may be over at any time
+ *   HALVES     2: a reader looks twice at what it reads, so that a write may come in between
+ *   STOPS      mask of the ranks that may stop for good between any two atomics
+ *   TAKES_OVER mask of the ranks that may take what another one has begun for abandoned, at any moment;
+ *              the others wait for it
+ *   MAY_SKIP   a rank may skip publishing at any time, as if somebody held pins on all its snapshots
+ *   INTERRUPTS mask of the ranks whose wait for the quorum may be interrupted
+ *   PUNCTUAL   nobody may have to skip publishing
+ *   TRAP_...   something done wrong; see README.md
+ */
+
+#define ALL 1
+#define PAIRS 2
+#define ROTATING 3
+
+#ifndef RANKS
+#define RANKS 2
+#endif
+#ifndef PRESENT
+#define PRESENT ((1 << RANKS) - 1)
+#endif
+#ifndef GROUPS
+#define GROUPS ALL
+#endif
+#ifndef STEPS
+#define STEPS 2
+#endif
+#ifndef TAU
+#define TAU 7
+#endif
+#ifndef CHUNKS
+#define CHUNKS 1
+#endif
+#ifndef SLOTS
+#define SLOTS 3
+#endif
+#ifndef RESULTS
+#define RESULTS 3
+#endif
+#ifndef RECORDS
+#if TAU > STEPS
+#define RECORDS (STEPS + 1)
+#else
+#define RECORDS TAU
+#endif
+#endif
+#ifndef QUORUM
+#define QUORUM 1
+#endif
+#ifndef HALVES
+#define HALVES 1
+#endif
+#ifndef STOPS
+#define STOPS 0
+#endif
+#ifndef TAKES_OVER
+#define TAKES_OVER 15
+#endif
+#ifndef INTERRUPTS
+#define INTERRUPTS 0
+#endif
+
+/* Group of rank i at step v: how many, which member i is, which rank member m is. */
+
+#if GROUPS == ALL
+#define SIZE RANKS
+#define SIZE_AT(i, v) RANKS
+#define MEMBER(i, v) (i)
+#define RANK(i, v, m) (m)
+#elif GROUPS == PAIRS
+#define SIZE 2
+#define SIZE_AT(i, v) 2
+#define MEMBER(i, v) ((v) & 1 -> (i) & 1 : (i) >> 1)
+#define RANK(i, v, m) ((v) & 1 -> ((i) & 2 | (m)) : ((i) & 1 | (m) << 1))
+#else
+#define SIZE 2
+#define ALONE(v) (2 - ((v) + 2) % 3)
+#define SIZE_AT(i, v) (ALONE(v) == (i) -> 1 : 2)
+#define RANK(i, v, m) ((m) == 0 -> (ALONE(v) == 0 -> 1 : 0) : (ALONE(v) == 2 -> 1 : 2))
+#define MEMBER(i, v) (RANK(i, v, 1) == (i) -> 1 : 0)
+#endif
+
+#define RUNS(i) (PRESENT >> (i) & 1)
+#define SYNCHRONIZES(v) ((v) % TAU == 0)
+#define LAST_SYNCHRONIZATION(v) (((v) - 1) / TAU * TAU)
+
+/* A statement for each member, or for each but this rank, one after the other. */
+
+#if SIZE == 2
+#define MEMBERS(do_for) do_for(0); do_for(1)
+#define OTHERS(do_for) do_for(1)
+#elif SIZE == 3
+#define MEMBERS(do_for) do_for(0); do_for(1); do_for(2)
+#define OTHERS(do_for) do_for(1); do_for(2)
+#else
+#define MEMBERS(do_for) do_for(0); do_for(1); do_for(2); do_for(3)
+#define OTHERS(do_for) do_for(1); do_for(2); do_for(3)
+#endif
+#define OTHER(k) ((MEMBER(i, source) + (k)) % SIZE)
+
+/* Words: fields as in wagma_rma/words.pxd, with fewer bits. Steps are 0 to 6. */
+
+#define GATHERING 1
+#define ACTIVATING 2
+#define OPEN 3
+#define CLAIMED 1
+#define DONE 2
+
+#define PUBLISHED(step, slot) ((step) << 2 | (slot))
+#define ONE_PIN 32
+#define PINS(word) ((word) >> 5)
+#define PUBLISHED_STEP(word) ((word) >> 2 & 7)
+#define SLOT(word) ((word) & 3)
+
+#define WORD_STEP(word) ((word) >> 5)
+#define STATE(step, phase, arrived) ((step) << 5 | (phase) << 3 | (arrived))
+#define PHASE(word) ((word) >> 3 & 3)
+#define ARRIVED(word) ((word) & 7)
+#define CONTRIBUTION(step, age, slot) ((step) << 5 | (age) << 2 | (slot))
+#define AGE(word) ((word) >> 2 & 7)
+#define CHUNK(step, mark, member) ((step) << 5 | (mark) << 3 | (member))
+#define MARK(word) ((word) >> 3 & 3)
+#define OWNER(word) ((word) & 7)
+
+/* Bulk memory. The model of rank i at step v is the number v; a sum is the numbers of its members side by
+   side. While something is being written it is garbage, which no step has as its number. */
+
+#define GARBAGE 7
+#define TERM(m, value) ((value) << 3 * (m))
+#if SIZE == 2
+#define ALL_GARBAGE 63
+#elif SIZE == 3
+#define ALL_GARBAGE 511
+#else
+#define ALL_GARBAGE 4095
+#endif
+
+byte published[RANKS];
+byte retired[RANKS * SLOTS];           /* modulo 256 */
+byte snapshot[RANKS * SLOTS];
+byte result_tag[RANKS * RESULTS];
+short result[RANKS * RESULTS * CHUNKS];
+byte latest[RANKS];
+byte entered[RANKS];                   /* 2 * step when arrived at a synchronisation, one more when published */
+
+byte state[RANKS * RECORDS];
+byte contribution[RANKS * RECORDS * SIZE];
+byte chunk[RANKS * RECORDS * CHUNKS];
+byte finished[RANKS * RECORDS];        /* modulo CHUNKS: nobody asks for more */
+
+bool has_stopped[RANKS];
+byte ended;                            /* ranks that have done all their steps */
+
+#define HOME(i, v) RANK(i, v, (v) % SIZE_AT(i, v))
+#define RECORD(i, v) (HOME(i, v) * RECORDS + (v) % RECORDS)
+#define SLOT_OF(i, k) ((i) * SLOTS + (k))
+#define RESULT_OF(i, v) ((i) * RESULTS + (v) % RESULTS)
+#define SUMS_OF(i, v, c) (RESULT_OF(i, v) * CHUNKS + (c))
