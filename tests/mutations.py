@@ -73,7 +73,8 @@ def caught_by(code, output):
     failed = re.search(r"^FAILED (?:\S*::)?(\w+)", output, re.MULTILINE)
     if found:
         source = (ROOT / "tests/test_protocol.py").read_text()
-        before = source[: source.index(f'explore("{found[1]}"')]
+        looks = re.search(rf'explore\(\s*"{found[1]}"', source)
+        before = source[: looks.start()] if looks else f"def {failed[1]}"
         looks_for_it = re.findall(r"def (test_\w+)", before)[-1]
         return f"{looks_for_it}, {found[2]}"
     if failed:
