@@ -300,7 +300,7 @@ class Results:
         """Check that of each group that ran, the members made each chunk once, and one began."""
         for record in self.replay.records.values():
             steps = [self.history.steps[rank][record.step - 1] for rank in record.group]
-            computed = sum(step.computed for step in steps)
+            computed = sum(step.chunks_computed for step in steps)
             if computed != self.history.layout.chunks:
                 self.wrong["one_owner"].append(f"{computed} chunks were made at {record}")
             begun = sum(step.initiated for step in steps)

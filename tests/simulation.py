@@ -14,7 +14,7 @@ from wagma_rma.model import Structure
 from wagma_rma.options import Options
 from wagma_rma.pieces import Pieces
 from wagma_rma.protocol import Protocol
-from wagma_rma.report import Outcome
+from wagma_rma.report import Outcome, Report
 from wagma_rma.synchronization import Synchronizer
 from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow
 from wagma_rma.watch import Watch
@@ -38,17 +38,9 @@ class World:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Report):
     """One step of one rank, as it was reported, and what it gave."""
 
-    step: int
-    outcome: Outcome
-    source_step: int
-    group: tuple[int, ...]
-    ages: tuple[int, ...]
-    initiated: bool
-    published: bool
-    computed: int
     interrupted: bool
     ended: int  # turn of the simulation
     result: tuple[np.ndarray, ...]
@@ -148,9 +140,10 @@ class _Rank:
             interrupted = self._synchronize(step) if synchronizes else self._average(step)
             if synchronizes:
                 ranks = tuple(range(self.world.ranks))
-                report = step, Outcome.SYNCHRONIZED, step, ranks, (0,) * len(ranks), False, True, 0
+                ages = (0,) * len(ranks)
+                report = step, Outcome.SYNCHRONIZED, step, ranks, ages, False, True, 0, 0, 0.0, 0.0
             else:
-                number, kind, *rest = self.protocol.report()[:8]
+                number, kind, *rest = self.protocol.report()
                 report = number, Outcome(kind), *rest
             self.steps.append(Step(*report, interrupted, self.scheduler.turns, result))
 
