@@ -35,6 +35,9 @@ class World:
     leaves: tuple[tuple[int, int], ...] = ((1, 64),)  # (kind, elements)
     chunks: int = 1  # of the largest section, about
     lanes: int = 1
+    chained: bool = (
+        False  # a rank comes with what the step before gave, not with a model of its own for each step
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ class _Rank:
     def run(self, rank):
         for step in range(1, self.world.steps + 1):
             mine = model(self.world.leaves, rank, step)
+            if self.world.chained and step > 1:
+                mine = self.steps[-1].result
             result = tuple(np.full_like(leaf, 77) for leaf in mine)
             self.pieces.hold(self.protocol.layout.order, list(mine), list(result))
             synchronizes = step % self.world.sync_period == 0

@@ -8,6 +8,7 @@ import os
 import time
 from dataclasses import replace
 
+import numpy as np
 import oracle
 import simulation
 from hypothesis import HealthCheck, example, given, settings
@@ -202,6 +203,36 @@ def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
     steps = [step for steps in simulation.run(world, schedule).steps for step in steps]
     assert any(step.outcome is Outcome.MISSED and not step.published for step in steps)
     explore("formulas", cases, [(world, schedule)])
+
+
+@st.composite
+def cases_of_a_full_turn(draw):
+    """Return a world of P = S^k ranks that wait for their groups, its k steps, and a schedule."""
+    group_size, steps = draw(st.sampled_from([(2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 1)]))
+    world = World(
+        ranks=group_size**steps,
+        group_size=group_size,
+        sync_period=steps + 1,
+        quorum=group_size,
+        patience=draw(st.sampled_from([0.0, 1e-3])),
+        steps=steps,
+        leaves=((0, draw(st.integers(1, 70))), (1, 1)),
+        chunks=draw(st.integers(1, 3)),
+        chained=True,
+    )
+    return world, replace(draw(schedules(world)), interruptions=())
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=100)
+@given(cases_of_a_full_turn())
+def test_a_full_turn_of_fresh_ranks_gives_the_global_mean(case):
+    world, schedule = case
+    history = simulation.run(world, schedule)
+    start = [simulation.model(world.leaves, rank, 1) for rank in range(world.ranks)]
+    for steps in history.steps:
+        assert {step.outcome for step in steps} == {Outcome.FRESH}
+        for leaf, *all_of_it in zip(steps[-1].result, *start, strict=True):
+            np.testing.assert_allclose(leaf, np.mean(all_of_it, axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_a_result_is_missed_only_when_it_has_been_recycled():
