@@ -10,6 +10,8 @@ from jax.experimental import io_callback
 from mpi4py import MPI
 
 from wagma_rma import GroupAverager, Report, Statistics
+from wagma_rma.agreement import Facts, agree
+from wagma_rma.averager import check_mpi
 from wagma_rma.model import Array, Leaves, Structure
 
 Params = TypeVar("Params")
@@ -67,11 +69,17 @@ class PytreeAverager:
     params: Any
 
     def __init__(self, comm: MPI.Intracomm, params: Any, **options: Any) -> None:
-        leaves, tree, model = _flatten(params)
-        # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
-        start = Leaves(
-            (path, leaf.copy() if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items()
-        )
+        check_mpi(comm)
+        found: Facts | Exception = {}
+        try:
+            leaves, tree, model = _flatten(params)
+            # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
+            start = Leaves(
+                (path, leaf.copy() if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items()
+            )
+        except Exception as error:
+            found = error
+        agree(comm, "PytreeAverager", found)
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
         self.params = jax.tree_util.tree_unflatten(tree, map(_like, leaves, start.values()))

@@ -263,7 +263,9 @@ class Results:
         if step.outcome is Outcome.MISSED:
             if not models.same_bits(step.result, mine):
                 self.wrong["formulas"].append(f"MISSED with another model: {here}")
-            if not step.interrupted and not self.recycled(step):
+            if step.source_step != step.step:
+                self.wrong["formulas"].append(f"MISSED from another step: {here}")
+            if not step.interrupted and not self.recycled(rank, step):
                 self.wrong["missed"].append(f"MISSED what was still kept: {here}")
             return
         if step.group != self.replay.group(rank, step.source_step):
@@ -288,12 +290,13 @@ class Results:
         if not models.same_bits(step.result, self.mean(contributions)):
             self.wrong["same_sum"].append(f"not numpy's average of {contributions}: {here}")
 
-    def recycled(self, step):
-        """Say whether an owner of sums of the step had begun to replace them when it ended."""
+    def recycled(self, rank, step):
+        """Say whether an owner of sums that the rank may have wanted had begun to replace them by then."""
         return any(
-            tag > step.source_step and turn <= step.ended
-            for rank in step.group
-            for turn, tag in self.replay.tags[rank, step.source_step % RESULTS]
+            tag > source and turn <= step.ended
+            for source in range(step.step, self.world.steps + 1)
+            for member in self.replay.group(rank, source)
+            for turn, tag in self.replay.tags[member, source % RESULTS]
         )
 
     def check_shares(self):

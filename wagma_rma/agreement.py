@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 from mpi4py import MPI
 
+from wagma_rma.window import Window
+
 Facts = dict[str, Any]
 Told = tuple[str, str]  # an error's type by name, and its text: what can be sent of any error
 
@@ -38,6 +40,8 @@ def agree(comm: MPI.Intracomm, operation: str, found: Facts | Exception) -> list
         Exception: the error of the lowest rank that found one, on every rank; at others than those that found
             one it is a RuntimeError if it isn't of a common built-in type.
     """
+    # Ctrl-C gets through this wait for the others; what follows takes no time.
+    Window().wait_for(comm.Ibarrier().Test)
     mine = found if isinstance(found, Exception) else None
     all_found = comm.allgather(found if mine is None else tell(mine))
     for rank, theirs in enumerate(all_found):

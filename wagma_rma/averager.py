@@ -40,7 +40,8 @@ class _Held(NamedTuple):
                 leaf[...] = target
 
 
-def _check_mpi(comm: object) -> None:
+def check_mpi(comm: object) -> None:
+    """Check that MPI can be used, and `comm`. Local."""
     if not MPI.Is_initialized():
         raise RuntimeError(
             "GroupAverager: MPI is not initialised; import mpi4py.MPI, or call MPI.Init_thread() "
@@ -121,7 +122,7 @@ class GroupAverager:
         self._interrupts = Interrupts()
         self._busy = threading.Lock()
         self._floats = DefaultFloats()
-        _check_mpi(comm)
+        check_mpi(comm)
         # From here on a rank that finds something wrong still takes part until all know.
         self._comm, request = comm.Idup()
         Window().wait_for(request.Test)
@@ -185,7 +186,6 @@ class GroupAverager:
         self._layout = options.layout(self._structure)
         self._window = SharedWindow(self._comm, self._layout.nbytes, self._layout.words_bytes)
         groups = options.groups(self._comm.rank)
-        self._take_memory(options, groups)
         self._sync_period = options.sync_period
         self._quorum = options.quorum
         self._seconds = self._seconds_waited = 0.0
@@ -193,7 +193,23 @@ class GroupAverager:
         self._synchronized = 0
         self._groups = groups
 
-        with self._holding("GroupAverager", model, model if broadcast else None) as held:
+        with ExitStack() as stack:
+            found: Facts | Exception = {}
+            try:
+                # All the private memory that is ever needed: a rank that has none tells the others.
+                self._protocol = Protocol(
+                    self._window, self._layout, groups, options.quorum, options.patience
+                )
+                self._pieces = Pieces(self._layout.order)
+                out = model if broadcast else None
+                held = stack.enter_context(self._holding("GroupAverager", model, out))
+            except Exception as error:
+                found = error
+            try:
+                agree(self._comm, "GroupAverager", found)
+            except Exception:
+                self._window.free()
+                raise
             first = self._protocol.begin(options.start_step, self._pieces)
             if broadcast:
                 for begin in range(0, len(first), BLOCK):
@@ -207,20 +223,6 @@ class GroupAverager:
         )
         self._closed = ""
         self._comm.Barrier()
-
-    def _take_memory(self, options: Options, groups: list[tuple[int, ...]]) -> None:
-        """Take the private memory that steps need; a rank that has none tells the others. Collective."""
-        found: Facts | Exception = {}
-        try:
-            self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
-            self._pieces = Pieces(self._layout.order)
-        except Exception as error:
-            found = error
-        try:
-            agree(self._comm, "GroupAverager", found)
-        except Exception:
-            self._window.free()
-            raise
 
     # Steps.
 
@@ -243,7 +245,8 @@ class GroupAverager:
                 is read-only. The step does not count. At a synchronisation every rank raises it.
             SynchronizationTimeout: a wait outlasted the timeout. At a synchronisation nothing is lost: call
                 again with the same model to go on waiting. Waiting for a quorum, the step counts as MISSED.
-            RuntimeError: the averager is closed, or in use by another thread.
+            RuntimeError: the averager is closed, in use by another thread, or has a synchronize() to complete
+                that was cut short.
 
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
@@ -252,6 +255,11 @@ class GroupAverager:
         if step % self._sync_period == 0:
             return self._synchronize("average", model, out)
         with self._using("average"), self._holding("average", model, out) as held:
+            if self._synchronizer.cut_short:
+                raise RuntimeError(
+                    f"average: rank {self._comm.rank} was cut short while it synchronised step {step}; "
+                    "call synchronize() with the model of that step to complete it"
+                )
             self._watch.expect(
                 f"average: rank {self._comm.rank} at step {step}",
                 lambda: self._absent(step),
@@ -428,10 +436,23 @@ class GroupAverager:
             return
         with self._using("close"):
             self._closing = True
+            if self._synchronizer.told:
+                self._complete_synchronization()
             self._synchronizer.close()
             self._closed = "is closed"
             self._window.free()
             self._comm.Free()
+
+    def _complete_synchronization(self) -> None:
+        """Do this rank's part in a synchronisation that was cut short; nobody gets its mean here."""
+        unused = self._structure.empty()
+        self._pieces.hold(self._layout.order, unused, unused)
+        try:
+            self._synchronizer.synchronize("close", self.step + 1, None)
+        except StepMismatch:
+            pass  # a rank has closed without having begun it, so no sums are under way
+        finally:
+            self._pieces.release()
 
     def __enter__(self) -> Self:
         return self

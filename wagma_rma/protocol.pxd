@@ -66,6 +66,7 @@ cdef class Protocol:
     cdef double now_patience(self) noexcept nogil
     cdef int group_step(self, uint64_t step, Pieces pieces) except -1 nogil
     cdef int aim(self, uint64_t step) except -1 nogil
+    cdef int miss(self, Pieces pieces) except -1 nogil
     cdef int arrive(self) except -1 nogil
     cdef int wait_until_open(self, double until) except -1 nogil
     cdef int swap_state(self, int phase, int arrived, bint* swapped) except -1 nogil

@@ -127,8 +127,7 @@ cdef class Protocol:
             self.group_step(step, pieces)
             if self.window.interrupted:
                 # The others have been served; they may rely on that nobody leaves a record that isn't open.
-                self.outcome.kind = MISSED
-                self.snapshots.restore(pieces)
+                self.miss(pieces)
         self.last_step = step
         self.count()
         self.window.raise_interruption()
@@ -190,8 +189,7 @@ cdef class Protocol:
         self.collect(pieces)
         self.still_kept(&kept)
         if not kept:
-            self.outcome.kind = MISSED
-            self.snapshots.restore(pieces)
+            self.miss(pieces)
         self.outcome.seconds = self.window.now() - started
         return 0
 
@@ -202,6 +200,14 @@ cdef class Protocol:
         self.home = self.group.ranks[step % <uint64_t> self.group.size]
         assert self.group.ranks[self.group.me] == self.window.rank
         return 0
+
+    cdef int miss(self, Pieces pieces) except -1 nogil:
+        """Give this rank its own model back; it has used no later step."""
+        if self.outcome.source_step != self.outcome.step:
+            self.aim(self.outcome.step)
+            self.load_contributions(True)
+        self.outcome.kind = MISSED
+        return self.snapshots.restore(pieces)
 
     # Opening a record.
 

@@ -12,7 +12,7 @@ class Outcome(enum.Enum):
     LATE = 1
     """The group ran on an older model of this rank; the sum was mixed with the one it came with."""
     MISSED = 2
-    """The sum was no longer kept; this rank continues with its own model."""
+    """The sum was no longer kept, or the wait for it cut short; this rank continues with its own model."""
     SYNCHRONIZED = 3
     """Every rank continues with the mean of all models."""
 
@@ -24,7 +24,7 @@ class Report:
     step: int
     outcome: Outcome
     source_step: int
-    """Step whose sum was used (MISSED: would have been); later than `step` only when LATE or MISSED."""
+    """Step whose sum was used (MISSED: none was); later than `step` only when LATE."""
     group: tuple[int, ...]
     """Ranks of the group at source_step, in member order, which is the order of summation."""
     ages: tuple[int, ...]

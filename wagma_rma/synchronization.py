@@ -26,6 +26,9 @@ ARRIVED, PUBLISHED, FAILED = 1, 2, 3
 CLOSED = 1 << 62  # later than any step
 BLOCK = 1 << 28  # elements a collective takes at a time: MPI's counts are 32 bits wide
 
+# Collectives that never end, since a rank has left: MPI may still come to use their buffers.
+abandoned: list[object] = []
+
 Test = tuple[Callable[[], bool], float]  # and the longest sleep between two looks, seconds
 FOR_RANKS = 5e-3
 FOR_MPI = 100e-6  # it moves data only while it is being asked
@@ -109,8 +112,19 @@ class Synchronizer:
             raise  # to be taken up again
         except BaseException:
             self._under_way = None
+            abandoned.append(self._test)
             raise
         return self._watch.earlier
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a synchronisation has been begun and is still to be completed."""
+        return self._under_way is not None
+
+    @property
+    def told(self) -> bool:
+        """Whether the others count on this rank in the synchronisation that was cut short."""
+        return self._under_way is not None and self._told
 
     def reached(self, rank: int) -> int:
         """Return the newest step that a rank is known to have reached. Local."""
@@ -146,6 +160,9 @@ class Synchronizer:
         self._protocol.announce(_entered(step, self._attempt, ARRIVED))
         for rank in range(self._comm.size):
             yield partial(self._arrived, operation, rank, step), FOR_RANKS
+        # All have left their group steps, so nobody reads results.
+        if self._error is None:
+            self._protocol.snapshots.contribute(self._pieces)
         error, self._told = self._error, True
         failed = np.array([0 if error is None else self._comm.size - self._comm.rank])
         yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test, FOR_MPI
@@ -154,7 +171,6 @@ class Synchronizer:
             self._attempt += 1
             rank = self._comm.size - int(failed[0])
             raise_told(self._comm.bcast(None if error is None else tell(error), rank), rank, error)
-        self._protocol.snapshots.contribute(self._pieces)
         for ours, sums in zip(*map(self._protocol.snapshots.sums, (0, 1)), strict=True):
             for begin in range(0, len(ours), BLOCK):
                 part = slice(begin, begin + BLOCK)
