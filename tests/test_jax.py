@@ -52,6 +52,9 @@ def test_errors_name_the_leaf_as_jax_does_on_every_rank():
         assert said["disagree"].startswith(
             f"ValueError: GroupAverager: {kernel} is float16[4] at rank 1 but float16[3] at rank 0"
         )
+        assert said["same path at one rank"].startswith(
+            "ValueError: PytreeAverager: two leaves have the same"
+        )
         assert said["option"].startswith("ValueError: GroupAverager: quorum=9 is out of range")
         for where in ("eager", "jit"):
             assert said[f"integer, {where}"].startswith(f"TypeError: average: {bias} has dtype int32"), where

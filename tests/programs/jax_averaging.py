@@ -148,6 +148,19 @@ def start(comm):
     return facts
 
 
+class Twins:
+    """A node whose two leaves have the same path."""
+
+    def __init__(self, *leaves):
+        self.leaves = leaves
+
+
+TWIN = jax.tree_util.GetAttrKey("twin")
+jax.tree_util.register_pytree_with_keys(
+    Twins, lambda node: ([(TWIN, leaf) for leaf in node.leaves], None), lambda _, leaves: Twins(*leaves)
+)
+
+
 def errors(comm):
     """Return the messages of wrong use at this rank."""
     good = network(1.0)
@@ -166,6 +179,9 @@ def errors(comm):
         "number": message(lambda: PytreeAverager(comm, number)),
         "random key": message(lambda: PytreeAverager(comm, {"key": jax.random.key(0)})),
         "disagree": message(lambda: PytreeAverager(comm, longer if comm.rank else good)),
+        "same path at one rank": message(
+            lambda: PytreeAverager(comm, Twins(jnp.zeros(1), jnp.zeros(1)) if comm.rank else good)
+        ),
         "option": message(lambda: PytreeAverager(comm, good, quorum=9)),
     }
     with PytreeAverager(comm, good, sync_period=2) as averager:
