@@ -98,7 +98,8 @@ class PytreeAverager:
                 not count. At an eager synchronisation every rank raises it; inside jit it is raised when
                 tracing, by this rank alone.
             SynchronizationTimeout, RuntimeError: as GroupAverager.average. From compiled code all that the
-                step itself raises is a jax.errors.JaxRuntimeError whose message holds the traceback.
+                step itself raises, Ctrl-C in a wait too, is a jax.errors.JaxRuntimeError whose message holds
+                the traceback.
 
         Collective and blocking at a multiple of sync_period.
         """

@@ -97,7 +97,8 @@ class GroupAverager:
         ValueError: an option is out of range, or ranks disagree; says which rank, what, and both values.
         NotImplementedError: the ranks span hosts.
         MemoryError: less shared memory is free than the windows need; says both.
-        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE.
+        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE. (This, and what is wrong
+            with `comm` itself, is raised by the rank that finds it alone.)
 
     Making an averager is collective, and so is close(). Use one from one thread at a time.
     """
@@ -379,12 +380,12 @@ class GroupAverager:
 
     @property
     def step(self) -> int:
-        """The last step that this rank has done."""
+        """The last step that this rank has done. Local."""
         return self._protocol.last_step
 
     @property
     def report(self) -> Report:
-        """The last step of this rank; at first, the common start as a synchronisation."""
+        """The last step of this rank; at first, the common start as a synchronisation. Local."""
         if self.step == self._protocol.last_synchronized:
             ranks = tuple(range(self._window.ranks))
             return Report(
@@ -405,7 +406,7 @@ class GroupAverager:
 
     @property
     def statistics(self) -> Statistics:
-        """Sums over the steps that this averager has done on this rank."""
+        """Sums over the steps that this averager has done on this rank. Local."""
         steps, fresh, late, missed, *counts, waited, seconds = self._protocol.statistics()
         initiated, unpublished, computed, bytes_read = counts
         return Statistics(

@@ -1,3 +1,4 @@
+/* The kernels of kernels.h, in portable C that compilers vectorise, one set a dtype. */
 #include "kernels.h"
 
 #include <math.h>

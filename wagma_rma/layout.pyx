@@ -7,8 +7,8 @@ A window begins with words (the header, then the records), followed by the snaps
     snapshot  one section per kind of element, the leaves of that kind end to end
     result    the same sections in accumulators: float32 for 16-bit elements
 
-What the words mean stands in ``protocol``. Words that different ranks touch at the same time lie in
-different cache lines. A chunk is a range of one section.
+What the words mean stands in ``words``. Each word of the header but `retired` and `result_tag`, and each record,
+begins a cache line of its own. A chunk is a range of one section.
 """
 
 from libc.stdlib cimport calloc, free

@@ -1,0 +1,3 @@
+from wagma_rma.window import Window
+
+class MappedWindow(Window): ...
