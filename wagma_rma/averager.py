@@ -97,8 +97,8 @@ class GroupAverager:
         ValueError: an option is out of range, or ranks disagree; says which rank, what, and both values.
         NotImplementedError: the ranks span hosts.
         MemoryError: less shared memory is free than the windows need; says both.
-        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE. (This, and what is wrong
-            with `comm` itself, is raised by the rank that finds it alone.)
+        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE. (This, and what is
+            wrong with `comm` itself, is raised by the rank that finds it alone.)
 
     Making an averager is collective, and so is close(). Use one from one thread at a time.
     """
