@@ -1,11 +1,12 @@
 """Many steps of many ranks that nap, and are stopped and continued at random: python tests/soak.py.
 
-Each result is checked as the tests of stragglers do, and pins and records at each synchronisation. The last line
-is the result; the exit code is 0 if nothing was wrong.
+Each result is checked as the tests of stragglers do, and pins and records at each synchronisation. The last
+line is the result; the exit code is 0 if nothing was wrong.
 """
 
 import argparse
 import collections
+import contextlib
 import os
 import random
 import signal
@@ -37,10 +38,8 @@ class Stops:
             pass  # the rank has ended
         finally:
             for victim in victims:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(victim, signal.SIGCONT)
-                except ProcessLookupError:
-                    pass
 
     def close(self):
         for rank in self._ranks:
@@ -69,7 +68,9 @@ def main():
     parser.add_argument("--patience", type=lambda text: text if text == "auto" else float(text), default=0.0)
     parser.add_argument("--naps", type=float, default=0.01, help="the longest before a step, seconds")
     parser.add_argument("--stops", type=float, default=0.1, help="the longest, seconds")
-    parser.add_argument("--between", type=float, default=0.1, help="the longest time from stop to stop, seconds")
+    parser.add_argument(
+        "--between", type=float, default=0.1, help="the longest time from stop to stop, seconds"
+    )
     parser.add_argument("--limit", type=float, default=1800, help="seconds after which everything is ended")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("soak: ended by a signal"))

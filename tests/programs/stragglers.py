@@ -17,7 +17,7 @@ from wagma_rma import Outcome
 
 
 def code(rank, step):
-    """Encode rank and step so that float32 holds the sum over 32 ranks exactly; steps come again after 8192."""
+    """Encode rank and step; float32 holds sums over 32 ranks exactly. Codes recur after 8192 steps."""
     return np.float32(step % 8192 * 64 + rank)
 
 
