@@ -48,7 +48,7 @@ def bare(comm):
 
 
 def cycles(comm, what, warm_up, count, samples):
-    """Do `what` `warm_up`, then `count` times; return what is held after the former, and `samples` times more."""
+    """Do `what` `warm_up`, then `count` times; return what is held in between and `samples` times more."""
     work = {"averager": averager, "bare": bare}[what]
     seen = []
     for done in range(warm_up + count + 1):
