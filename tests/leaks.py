@@ -11,7 +11,7 @@ import time
 import launch
 
 # Per 1000 cycles: kB of a rank's memory beyond what MPI alone loses; kB and files in shared memory (other
-# programs use it too; a window left behind in each cycle would be 200,000 kB in 1000 files); a rank's open files.
+# programs use it too; a window left behind in each cycle would be 200,000 kB in 1000 files); open files.
 MOST = (50, 50_000, 500, 0)
 
 

@@ -1,8 +1,10 @@
 """Run the library under sanitizers: python tests/sanitizers/run.py threads|suite.
 
-threads  ThreadSanitizer, ranks as threads (threads.py); --prove also shows that it sees a missing ordering.
-suite    AddressSanitizer and UndefinedBehaviorSanitizer, the tests of the project on real ranks; takes the
-         arguments of pytest.
+threads  ThreadSanitizer, ranks as threads (threads.py).
+suite    AddressSanitizer and UndefinedBehaviorSanitizer, the tests of the project on real ranks (takes the
+         arguments of pytest), and threads.py, whose windows have ends that the former guards.
+
+With --prove each also shows that it sees what it should, in copies that are broken on purpose.
 
 Each builds a scratch copy of the tree with the sanitizer; the tree and its build stay as they are. Needs gcc
 with its sanitizers' libraries (Debian's has them) and an environment with the library's test requirements.
@@ -21,19 +23,36 @@ ROOT = Path(__file__).parents[2]
 HERE = Path("tests/sanitizers")
 # Worlds of threads.py, and what may race there.
 WORLDS = {"unhurried": None, "hurried": None, "reused": "reused.supp", "taken-over": "taken-over.supp"}
+# Broken on purpose: (file, what, by what).
+ATOMICS, KERNELS = "wagma_rma/atomics.h", "wagma_rma/kernels.c"
 RELAXED = {
     "load": (
-        "atomic_load((wagma_word *)word);\n}",
-        "atomic_load_explicit((wagma_word *)word, memory_order_relaxed);\n}",
+        ATOMICS,
+        "return atomic_load((wagma_word *)word)",
+        "return atomic_load_explicit((wagma_word *)word, memory_order_relaxed)",
     ),
     "fetch_add": (
+        ATOMICS,
         "atomic_fetch_add((wagma_word *)word, addend)",
         "atomic_fetch_add_explicit((wagma_word *)word, addend, memory_order_relaxed)",
     ),
     "compare_and_swap": (
+        ATOMICS,
         "atomic_compare_exchange_strong((wagma_word *)word, &expected, desired)",
         "atomic_compare_exchange_strong_explicit((wagma_word *)word, &expected, desired, "
         "memory_order_relaxed, memory_order_relaxed)",
+    ),
+}
+BROKEN = {
+    "heap-buffer-overflow": (
+        KERNELS,
+        "for (size_t i = 0; i < count; i++) out[i] = NARROW(sum[i] * inverse);",
+        "for (size_t i = 0; i <= count; i++) out[i] = NARROW(sum[i] * inverse);",
+    ),
+    "runtime error: shift exponent": (
+        KERNELS,
+        "return frexp(divisor, &exponent) == 0.5;",
+        "return frexp(divisor, &exponent) == 0.5 && 1 << (exponent + 62);",
     ),
 }
 REPORT = "WARNING: ThreadSanitizer"
@@ -57,7 +76,7 @@ def build(directory, sanitizers, edit=None):
     """Copy the tree, build it there with sanitizers, and return the copy.
 
     Args:
-        edit: (what, by what) to replace in atomics.h.
+        edit: (file, what, by what) to replace.
     """
     tree, installed = directory / "tree", directory / "installed"
     listed = subprocess.run(
@@ -69,11 +88,11 @@ def build(directory, sanitizers, edit=None):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
     if edit is not None:
-        header = tree / "wagma_rma/atomics.h"
-        text = header.read_text()
-        if text.count(edit[0]) != 1:
-            sys.exit(f"run.py: atomics.h has no longer one {edit[0]!r}")
-        header.write_text(text.replace(*edit))
+        file, old, new = edit
+        text = (tree / file).read_text()
+        if text.count(old) != 1:
+            sys.exit(f"run.py: {file} has no longer one {old!r}")
+        (tree / file).write_text(text.replace(old, new))
     flags = f"-fsanitize={sanitizers} -fno-sanitize-recover=undefined"
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(installed), "."],
@@ -155,22 +174,48 @@ def threads(options):
     return 1 if races or wrong or blind else 0
 
 
+def tests(tree, arguments, **how):
+    """Run threads.py and pytest in a tree that was built with AddressSanitizer; return the exit code."""
+    # libstdc++ with it: the sanitizer looks for what throws C++ exceptions before JAX loads that.
+    env = environment(
+        tree,
+        runtime("libasan.so", "libstdc++.so.6"),
+        # CPython frees little of what it holds at its end; leaks are what tests/leaks.py is for.
+        ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1",
+        UBSAN_OPTIONS="print_stacktrace=1",
+    )
+    for world in ("unhurried", "taken-over"):
+        command = [sys.executable, str(tree / HERE / "threads.py"), world, "--seconds", "5"]
+        code = subprocess.run(command, env=env, **how).returncode
+        if code:
+            return code
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=tree, env=env, **how).returncode
+
+
 def suite(options):
     with tempfile.TemporaryDirectory() as scratch:
-        tree = build(Path(scratch), "address,undefined")
-        # libstdc++ with it: AddressSanitizer looks for what throws C++ exceptions before JAX loads that.
-        env = environment(
-            tree,
-            runtime("libasan.so", "libstdc++.so.6"),
-            # CPython frees little of what it holds at its end; leaks are what tests/leaks.py is for.
-            ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1",
-            UBSAN_OPTIONS="print_stacktrace=1",
+        code = tests(build(Path(scratch), "address,undefined"), options.arguments)
+    blind = []
+    for report, edit in BROKEN.items() if options.prove else ():
+        with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+") as said:
+            tree = build(Path(scratch), "address,undefined", edit)
+            tests(tree, ["tests/test_averaging.py", "-x"], stdout=said, stderr=subprocess.STDOUT)
+            said.seek(0)
+            seen = report in said.read()
+        print(f"prove: {report}: {'seen' if seen else 'nothing seen'}", flush=True)
+        if not seen:
+            blind.append(report)
+    print(
+        f"AddressSanitizer and UndefinedBehaviorSanitizer: the tests ended with {code}"
+        + (
+            f"; blind to {', '.join(blind)}"
+            if blind
+            else "; both see what is broken"
+            if options.prove
+            else ""
         )
-        code = subprocess.run(
-            [sys.executable, "-m", "pytest", *options.arguments], cwd=tree, env=env
-        ).returncode
-    print(f"AddressSanitizer and UndefinedBehaviorSanitizer: pytest ended with {code}")
-    return code
+    )
+    return code or bool(blind)
 
 
 def main():
@@ -182,13 +227,14 @@ def main():
     command.add_argument("worlds", nargs="*", default=list(WORLDS), help="default: all")
     command.add_argument("--seconds", type=float, default=5, help="of each world, at least")
     command.add_argument("--limit", type=float, default=600, help="seconds after which a world is ended")
-    command.add_argument(
-        "--prove", action="store_true", help="weaken one verb after the other, and see reports"
-    )
     command.set_defaults(run=threads)
     command = commands.add_parser("suite")
     command.add_argument("arguments", nargs="*", help="of pytest; options of it after --")
     command.set_defaults(run=suite)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--prove", action="store_true", help="break the library on purpose, and see reports"
+        )
     options = parser.parse_args()
     sys.exit(options.run(options))
 
