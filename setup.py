@@ -46,7 +46,7 @@ def extension(module: str) -> Extension:
 
 
 MODULES = ["floats", "window", "mapped_window", "shared_window", "layout", "pieces", "snapshots", "protocol"]
-TESTING = ["testing.scheduler", "testing.simulated_window", "testing.verbs"]
+TESTING = [f"testing.{name}" for name in ("scheduler", "simulated_window", "steps", "thread_window", "verbs")]
 
 setup(
     ext_modules=cythonize(

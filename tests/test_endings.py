@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import launch
+import leaks
 import pytest
 
 MEAN_OF_4 = [1.5]
@@ -215,3 +216,12 @@ def test_the_users_traffic_never_meets_the_averagers():
         assert told["came"] == [[100.0 + before] * 3, [before, 32_000, *[200.0 + before] * 3]]
         assert (told["probed"], told["left"], told["total"]) == (0, False, 4)
         assert told["mean"] == MEAN_OF_4
+
+
+def test_closed_averagers_leave_nothing_behind():
+    seen, (memory, shared, names, files) = leaks.grown(2, 300)
+    # A rank's memory: less than 1 kB a cycle. The window would be 200 kB and a file a cycle.
+    assert memory < 1000, seen
+    assert shared < leaks.MOST[1], seen
+    assert names < leaks.MOST[2], seen
+    assert files <= 0, seen

@@ -12,7 +12,7 @@ import pytest
 
 def check(results):
     for rank, (wrong, _) in enumerate(results):
-        assert wrong == [], f"rank {rank}"
+        assert wrong[:5] == [], f"rank {rank}"
     return np.array([counts for _, counts in results])
 
 

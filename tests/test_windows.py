@@ -1,16 +1,51 @@
 """Every window keeps the promises that the protocol relies on."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import launch
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs, check_window
+from wagma_rma.testing import (
+    Schedule,
+    Scheduler,
+    SimulatedMemory,
+    SimulatedWindow,
+    ThreadMemory,
+    ThreadWindow,
+    Verbs,
+    check_window,
+)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_shared_window_conforms(ranks):
     assert launch.run(ranks, "windows:conformance", naps=ranks == 4) == [True] * ranks
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_the_thread_window_conforms(ranks):
+    barrier = threading.Barrier(ranks)
+    memories, made = [], threading.Lock()
+
+    def check(rank):
+        def make_window(nbytes, words):
+            with made:
+                if not memories:
+                    memories.append(ThreadMemory(ranks, nbytes))
+            return ThreadWindow(memories[0], rank)
+
+        try:
+            check_window(make_window, barrier.wait)
+        except BaseException:
+            barrier.abort()
+            raise
+        return True
+
+    with ThreadPoolExecutor(ranks) as pool:
+        assert list(pool.map(check, range(ranks))) == [True] * ranks
 
 
 def check_simulated(ranks, lanes, schedule):

@@ -43,8 +43,12 @@ static inline uint64_t wagma_compare_and_swap(void *word, uint64_t expected, uin
     return expected;
 }
 
-/* Sequentially consistent, hence also a store-store fence for plain stores: the tag's fetch-max must be
- * visible before the first byte of the result that follows it, which release alone does not give. */
+/* Each word operation above acquires and releases, so on mapped memory it orders by itself the bulk data
+ * before it and after it: a snapshot before its publishing, sums before DONE, reads before the pin's return. Two
+ * orders need a fence, those of the sequence lock of a result: the tag's store before the first byte of the result
+ * that follows it (a release keeps nothing back that comes later), and the last byte read before the load of
+ * the tag that follows it (an acquire keeps nothing up that comes earlier). Hence sequentially consistent: a fence
+ * for stores before stores and loads before loads. */
 static inline void wagma_fence(void) {
     atomic_thread_fence(memory_order_seq_cst);
 }

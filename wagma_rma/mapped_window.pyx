@@ -75,6 +75,9 @@ cdef class MappedWindow(Window):
     cdef int prepare_reads(self, int sources, int64_t nbytes) except -1:
         return 0
 
+    # A sequence lock's two halves (see atomics.h). They pair with each other: who has read a byte that was written
+    # after a write_fence(), finds after its read_fence() the words that were written before.
+
     cdef int write_fence(self) except -1 nogil:
         wagma_fence()
         return 0

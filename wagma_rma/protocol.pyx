@@ -411,7 +411,8 @@ cdef class Protocol:
                   self.group.size, chunk.count)
         self.window.wrote(place, chunk.count * section.sum_width)
         self.sum_seconds = estimate(self.sum_seconds, self.window.now() - started)
-        # Pairs with collect(): the sums are visible, and the reads of their sources over, before DONE is.
+        # The sums are visible before DONE is: pairs with its load in collect(). So are the reads of their sources
+        # over: pairs, through `finished` and unpin(), with Snapshots.free_slot().
         self.window.read_fence()
         self.window.write_fence()
         self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), seen,

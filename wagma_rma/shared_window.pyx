@@ -70,6 +70,7 @@ cdef class SharedWindow(MappedWindow):
             # Mappings begin at a page, so aligning in this process aligns alike in all.
             address = self.window.Shared_query(r)[0].address
             self.base[r] = <char*> <uintptr_t> ((address + LINE - 1) // LINE * LINE)
+        # Pairs with the barrier: whoever is through it finds zeros, or what a verb has made of them.
         memset(self.base[self.rank], 0, words)
         wagma_fence()
         comm.Barrier()

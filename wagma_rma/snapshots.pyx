@@ -73,6 +73,7 @@ cdef class Snapshots:
         while True:
             self.window.load(self.window.rank, self.layout.retired, self.layout.slots, self.retired)
             self.window.complete()
+            # Pairs with unpin(): a slot that is found free has been read to the end by all who pinned it.
             for slot in range(self.layout.slots):
                 if slot != self.current_slot and self.retired[slot] == 0:
                     self.seconds_waited = now - wait.since
@@ -137,7 +138,7 @@ cdef class Snapshots:
         return self.window.fetch_add(rank, self.layout.published, one_pin(), found)
 
     cdef int unpin(self, int rank, int slot) except -1 nogil:
-        """Start giving a pin back."""
+        """Start giving a pin back. The reads it was for must be over (the read fence before a chunk's DONE)."""
         cdef uint64_t minus_one = <uint64_t> 0 - 1
         return self.window.fetch_add(rank, self.layout.retired + 8 * slot, minus_one, &self.ignored)
 

@@ -17,12 +17,12 @@ from wagma_rma import Outcome
 
 
 def code(rank, step):
-    """Encode rank and step exactly in float32."""
-    return np.float32(step * 64 + rank)
+    """Encode rank and step; float32 holds sums over 32 ranks exactly. Codes recur after 8192 steps."""
+    return np.float32(step % 8192 * 64 + rank)
 
 
 def mean_of_all(ranks, step):
-    """Return what a synchronisation gives when every rank comes with its code: exact, the sums are small."""
+    """Return what a synchronisation gives when every rank comes with its code: exact, in any order."""
     total = np.float32(0)
     for rank in range(ranks):
         total += code(rank, step)
@@ -100,7 +100,7 @@ def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum
                     )
                 comm.Barrier()
         counts = averager.statistics
-    return checker.wrong[:5], [counts.fresh, counts.late, counts.missed, counts.synchronized]
+    return checker.wrong, [counts.fresh, counts.late, counts.missed, counts.synchronized]
 
 
 def asleep(comm, group_size, naptime):

@@ -1,7 +1,8 @@
 """What it takes to test a window, or the protocol over one, in a single process.
 
 ``Scheduler`` runs each rank as a thread, one at a time, as a ``Schedule`` has it; ``SimulatedWindow`` is a
-window whose every access is a turn of it. ``check_window`` is a suite that every window must pass.
+window whose every access is a turn of it. ``ThreadWindow`` lets the threads run freely, over plain memory.
+``check_window`` is a suite that every window must pass.
 """
 
 from wagma_rma.testing.conformance import check_window as check_window
@@ -14,4 +15,7 @@ from wagma_rma.testing.scheduler import Scheduler as Scheduler
 from wagma_rma.testing.scheduler import SimulationOver as SimulationOver
 from wagma_rma.testing.simulated_window import SimulatedMemory as SimulatedMemory
 from wagma_rma.testing.simulated_window import SimulatedWindow as SimulatedWindow
+from wagma_rma.testing.steps import take_steps as take_steps
+from wagma_rma.testing.thread_window import ThreadMemory as ThreadMemory
+from wagma_rma.testing.thread_window import ThreadWindow as ThreadWindow
 from wagma_rma.testing.verbs import Verbs as Verbs

@@ -1,0 +1,8 @@
+from wagma_rma.model import Array
+from wagma_rma.protocol import Protocol
+
+Report = tuple[int, int, int, tuple[int, ...], tuple[int, ...], bool, bool, int, int, float, float]
+
+def take_steps(
+    protocol: Protocol, first: int, last: int, model: Array, out: Array, seed: int, naps: float
+) -> list[tuple[Report, float, float]]: ...

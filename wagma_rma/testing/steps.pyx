@@ -1,0 +1,83 @@
+"""Many steps of one rank without Python in between.
+
+Python's lock orders whatever its holders do. A race between ranks that pass it to one another at each step would
+be hidden from ThreadSanitizer, so here they step on their own.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from wagma_rma.pieces cimport Pieces
+from wagma_rma.protocol cimport Outcome, Protocol
+from wagma_rma.words cimport contribution_age
+
+cdef extern from "atomics.h" nogil:
+    int wagma_sleep(double seconds)
+
+cdef struct Result:
+    Outcome outcome
+    float low, high  # of the average
+
+
+cdef double chance(uint64_t* state) noexcept nogil:
+    """Return the next of a sequence of numbers from 0 to 1."""
+    state[0] = state[0] * 6364136223846793005ULL + 1442695040888963407ULL
+    return (state[0] >> 11) / 9007199254740992.0
+
+
+def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] model, float[::1] out, uint64_t seed,
+               double naps):
+    """Step from `first` to `last` with a model whose elements are all 64 * step + rank; none may synchronise.
+
+    Args:
+        model, out: at odd steps the average goes into `model`, at even steps into `out`.
+        naps: the longest nap before a step, seconds; three in ten steps begin with one.
+
+    Returns:
+        (report as of Protocol.report(), least and greatest element of the average) of each step.
+    """
+    cdef int64_t i, size = model.shape[0], n, count = last - first + 1
+    cdef int m, members = protocol.layout.group_size
+    cdef uint64_t step
+    cdef float value
+    cdef float* average
+    cdef Result* result
+    cdef Result* results = <Result*> calloc(count, sizeof(Result))
+    cdef uint64_t* words = <uint64_t*> calloc(count * members, sizeof(uint64_t))
+    cdef Pieces pieces = Pieces([0])
+    try:
+        if results is NULL or words is NULL:
+            raise MemoryError("take_steps: no memory for the results")
+        pieces.sources[0] = <const char*> &model[0]
+        with nogil:
+            for n in range(count):
+                step = first + n
+                if chance(&seed) < 0.3:
+                    wagma_sleep(chance(&seed) * naps)
+                value = step * 64 + <uint64_t> protocol.window.rank
+                for i in range(size):
+                    (<float*> pieces.sources[0])[i] = value
+                average = &model[0] if step % 2 else &out[0]
+                pieces.targets[0] = <char*> average
+                protocol.group_step(step, pieces)
+                result = &results[n]
+                result.outcome = protocol.outcome
+                result.low = result.high = average[0]
+                for i in range(size):
+                    result.low = min(result.low, average[i])
+                    result.high = max(result.high, average[i])
+                for m in range(protocol.group.size):
+                    words[n * members + m] = protocol.contributions[m]
+        return [tell(protocol, &results[n], words + n * members) for n in range(count)]
+    finally:
+        free(results)
+        free(words)
+
+
+cdef tuple tell(Protocol protocol, Result* result, uint64_t* words):
+    cdef Outcome* outcome = &result.outcome
+    protocol.aim(outcome.source_step)
+    group = tuple([protocol.group.ranks[m] for m in range(protocol.group.size)])
+    ages = tuple([contribution_age(words[m]) for m in range(protocol.group.size)])
+    report = (outcome.step, outcome.kind, outcome.source_step, group, ages, bool(outcome.initiated),
+              bool(outcome.published), outcome.computed, outcome.bytes_read, outcome.seconds_waited, outcome.seconds)
+    return report, result.low, result.high

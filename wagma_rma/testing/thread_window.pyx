@@ -1,0 +1,62 @@
+"""Memory of one process as a window: its ranks are threads.
+
+What the protocol does here it does on real cores and real atomics, but in one address space, where
+ThreadSanitizer sees both sides of every access.
+"""
+
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from wagma_rma.mapped_window cimport MappedWindow
+
+cdef extern from "atomics.h" nogil:
+    double wagma_now()
+
+cdef enum:
+    LINE = 64  # bytes of a cache line
+
+
+cdef class ThreadMemory:
+    """Zeroed memory for the windows of `ranks` threads, `nbytes` each. It lives as long as any window on it."""
+
+    def __cinit__(self, int ranks, int64_t nbytes):
+        cdef int r
+        self.ranks = ranks
+        self.nbytes = nbytes
+        self.allocated = <void**> calloc(ranks, sizeof(void*))
+        if self.allocated is NULL:
+            raise MemoryError("ThreadMemory: no memory for the table of ranks")
+        for r in range(ranks):
+            self.allocated[r] = calloc(1, nbytes + LINE)
+            if self.allocated[r] is NULL:
+                raise MemoryError(f"ThreadMemory: no memory for {nbytes} bytes of rank {r}")
+
+    def __dealloc__(self):
+        cdef int r
+        if self.allocated is not NULL:
+            for r in range(self.ranks):
+                free(self.allocated[r])
+        free(self.allocated)
+
+
+cdef class ThreadWindow(MappedWindow):
+    """The window of one rank, for use in one thread at a time.
+
+    Args:
+        memory: what all ranks share.
+        rank: 0 to memory.ranks - 1.
+        pace: seconds that its clock counts in a second; a slow one puts off whatever happens after a time, such
+            as taking over the work of a rank that seems stopped.
+
+    Local.
+    """
+
+    def __init__(self, ThreadMemory memory, int rank, double pace=1.0):
+        cdef int r
+        self.memory = memory
+        self.pace = pace
+        self.share(rank, memory.ranks, memory.nbytes)
+        for r in range(memory.ranks):
+            self.base[r] = <char*> ((<uintptr_t> memory.allocated[r] + LINE - 1) // LINE * LINE)
+
+    cdef double now(self) noexcept nogil:
+        return self.pace * wagma_now()
