@@ -105,7 +105,7 @@ def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum
 
 
 def asleep(comm, group_size, naptime):
-    """Let rank 1 sleep before step 5 until the others have done all steps before the synchronisation at 40."""
+    """Let rank 1 sleep before step 5 until the others have done all steps before that which synchronises."""
     period = 40
     model = np.zeros(1000, np.float32)
     seconds, facts = [], {}
