@@ -13,12 +13,13 @@ import leaks
 import pytest
 
 MEAN_OF_4 = [1.5]
+LIMIT = 120  # seconds: ends what hangs, and says nothing of how long it should take
 
 
 @pytest.mark.parametrize("how", ["alive", "collected", "stepping"])
 def test_a_program_that_does_not_close_ends_cleanly(how):
     job = launch.start(4, "endings:unclosed", how=how)
-    code, output = job.wait(20)
+    code, output = job.wait(LIMIT)
     assert (code, output) == (0, "")
     files = [name for names in job.results(4) for name in names]
     assert files, "the window was nowhere to be seen"
@@ -36,7 +37,7 @@ with open(f"{os.environ['RANKS_DIRECTORY']}/result.{MPI.COMM_WORLD.rank}", "w") 
 sys.exit(0)
 """
     job = launch.Ranks(3, [sys.executable, "-W", "error", "-c", program])
-    assert job.wait(20) == (0, "")
+    assert job.wait(LIMIT) == (0, "")
     assert [name for names in job.results(3) for name in names if Path("/dev/shm", name).exists()] == []
 
 
@@ -49,19 +50,19 @@ def is_running(pid):
 
 @pytest.mark.parametrize("others", ["synchronize", "average", "close"])
 def test_an_exception_in_one_rank_ends_all(others):
-    began = time.monotonic()
     job = launch.start(3, "endings:exception", others=others)
     try:
-        job.process.wait(15)
-        took = time.monotonic() - began
-        while any(map(is_running, job.pids().values())) and time.monotonic() < began + took + 3:
+        job.process.wait(LIMIT)
+        ended = time.time()
+        while any(map(is_running, job.pids().values())) and time.time() < ended + 30:
             time.sleep(0.02)
         survivors = [rank for rank, pid in job.pids().items() if is_running(pid)]
     finally:
-        code, output = job.wait(1)
+        code, output = job.wait(LIMIT)
     assert code != 0
     assert "ZeroDivisionError: the user's own" in output
-    assert took < 8
+    # By themselves they would wait, or step, for ever; the start, which may take long, is not counted.
+    assert ended - float((job.directory / "raised").read_text()) < 30
     assert survivors == []
 
 
@@ -90,7 +91,7 @@ def say(name, call, *args):
 def told_by(ranks, before, after):
     """Run a program and return the exit code, the output and what each rank was told."""
     job = launch.Ranks(ranks, [sys.executable, "-c", SAY.format(before=before, after=after)])
-    code, output = job.wait(20)
+    code, output = job.wait(LIMIT)
     return code, output, [json.loads(p.read_text()) for p in job.directory.glob("told.*")]
 
 
@@ -165,7 +166,7 @@ def import_error(directory, **env):
         env={**os.environ, **launch.OVERSUBSCRIBED, "PYTHONPATH": str(directory), **env},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LIMIT,
     )
     assert ran.returncode == 1, ran
     return ran.stderr
@@ -211,7 +212,7 @@ def test_importing_without_mpi4py_names_the_command_to_run(tmp_path, stub):
 
 
 def test_the_users_traffic_never_meets_the_averagers():
-    for rank, told in enumerate(launch.run(4, "endings:traffic", limit=30)):
+    for rank, told in enumerate(launch.run(4, "endings:traffic")):
         before = (rank - 1) % 4
         assert told["came"] == [[100.0 + before] * 3, [before, 32_000, *[200.0 + before] * 3]]
         assert (told["probed"], told["left"], told["total"]) == (0, False, 4)

@@ -174,10 +174,10 @@ EPISODES = {
         "construct": {"cases": list(CASES.values())},
         "misshapen": {},
         "pretend_small": {},
-        "no_memory_at_rank_1": {},
+        "no_memory_at_rank_1": {"floats": 100_000},
         "not_finite": {},
         "start_is_not_finite": {},
-        "absent": {"seconds": 2},
+        "absent": {},
         **{
             f"other_steps {early} {automatic}": {"early": early, "automatic": automatic}
             for early, automatic in MISMATCHES
@@ -189,7 +189,7 @@ EPISODES = {
 def live_through(ranks):
     """Return what each rank tells of each episode."""
     functions = [[name.split()[0], arguments] for name, arguments in EPISODES[ranks].items()]
-    ran = launch.run(ranks, "errors:several", limit=60, env={"RANKS_DUMP_AFTER": "45"}, functions=functions)
+    ran = launch.run(ranks, "errors:several", limit=240, env={"RANKS_DUMP_AFTER": "220"}, functions=functions)
     return {name: [rank[i] for rank in ran] for i, name in enumerate(EPISODES[ranks])}
 
 
@@ -282,7 +282,7 @@ def test_after_all_these_refusals_an_averager_can_be_made(constructions):
 )
 def test_what_a_users_grouping_raises_reaches_every_rank(grouping, kinds):
     cases = [everywhere(grouping=grouping), at_rank(1, other_options={"grouping": grouping})]
-    ran = launch.run(RANKS, "errors:construct", limit=8, env={"RANKS_DUMP_AFTER": "5"}, cases=cases)
+    ran = launch.run(RANKS, "errors:construct", cases=cases)
     for rank in ran:
         assert rank["afterwards"] == MEAN_RANK
         for told in rank["told"]:
@@ -306,7 +306,7 @@ def test_failing_again_and_again_uses_up_no_communicators(on_2):
 
 @pytest.mark.skipif(launch.mpi_name() != "mpich", reason="only MPICH can be told to see two hosts in one")
 def test_ranks_that_span_hosts_are_told_so():
-    ran = launch.run(RANKS, "errors:spanning", limit=20, env={"MPIR_CVAR_NUM_CLIQUES": "2"})
+    ran = launch.run(RANKS, "errors:spanning", env={"MPIR_CVAR_NUM_CLIQUES": "2"})
     for rank in ran:
         assert rank["hosts"] == 2
         assert_told(rank["told"], "NotImplementedError", "4 ranks", "span hosts", "COMM_TYPE_SHARED")
@@ -324,14 +324,14 @@ def test_too_little_shared_memory_is_noticed_before_any_is_taken(on_4):
         # MPI may want some more for itself.
         assert any(need <= number <= need + 1_000_000 for number in numbers), rank["told"][1]
         # MPI takes some kilobytes for the communicator.
-        assert rank["taken"] < 50_000
+        assert rank["held"] < 50_000
         assert rank["unknown"] == rank["afterwards"] == MEAN_RANK
 
 
 def test_a_rank_without_memory_of_its_own_is_told_of_on_every_rank(on_4):
     for rank in on_4["no_memory_at_rank_1"]:
         assert_told(rank["told"], "MemoryError", "Protocol: no memory left")
-        assert rank["taken"] < 50_000
+        assert rank["held"] < 50_000
         assert rank["afterwards"] == MEAN_RANK
 
 
@@ -352,16 +352,25 @@ def small_shared_memory(tmp_path, monkeypatch):
 
 
 def test_windows_that_do_not_fit_into_a_small_dev_shm_are_refused(small_shared_memory):
-    for rank in launch.run(RANKS, "errors:really_small", limit=30, floats=200_000):
+    for rank in launch.run(RANKS, "errors:really_small", floats=200_000):
         assert rank["free"] <= 32 << 20 < RANKS * rank["each"]
         assert_told(rank["told"], "MemoryError", f"{rank['each']} each", "/dev/shm has ", " free")
         assert rank["taken"] < 50_000
         assert rank["afterwards"] == MEAN_RANK
 
 
+@pytest.mark.parametrize("function", ["pretend_small", "no_memory_at_rank_1"])
+def test_what_is_refused_leaves_nothing_in_dev_shm(small_shared_memory, function):
+    arguments = {"floats": 20_000} if function == "no_memory_at_rank_1" else {}
+    for rank in launch.run(RANKS, f"errors:{function}", **arguments):
+        assert_told(rank["told"], "MemoryError")
+        assert rank["taken"] < 50_000
+        assert rank["afterwards"] == MEAN_RANK
+
+
 def test_windows_that_hardly_fit_into_dev_shm_can_be_used_or_are_refused(small_shared_memory):
     slacks = list(range(0, 100, 4))
-    for rank in launch.run(RANKS, "errors:hardly_enough", limit=10, floats=20_000, slacks=slacks):
+    for rank in launch.run(RANKS, "errors:hardly_enough", floats=20_000, slacks=slacks):
         for told, mean in rank:
             if told == [[], ""]:
                 assert mean == MEAN_RANK
@@ -474,7 +483,7 @@ def test_after_a_refused_synchronize_come_group_steps_up_to_the_next(on_3):
 
 
 def test_after_a_refused_synchronize_ranks_may_not_part():
-    ran = launch.run(3, "errors:refused_then_parted", limit=8, env={"RANKS_DUMP_AFTER": "5"})
+    ran = launch.run(3, "errors:refused_then_parted")
     for rank in ran:
         assert_told(rank["refused"], "ValueError")
         assert_told(rank["told"], "StepMismatch")
@@ -483,9 +492,7 @@ def test_after_a_refused_synchronize_ranks_may_not_part():
 
 @pytest.mark.parametrize("comes_with", ["right", "wrong"])
 def test_a_synchronisation_under_way_is_taken_up_with_a_right_model_only(comes_with):
-    ran = launch.run(
-        3, "errors:back_in_the_middle", limit=20, env={"RANKS_DUMP_AFTER": "15"}, comes_with=comes_with
-    )
+    ran = launch.run(3, "errors:back_in_the_middle", comes_with=comes_with)
     for told, missing in zip(ran[0]["told"], ["rank 2 (at step 0)", "rank 1 (at step 1)"], strict=False):
         assert_told(told, "SynchronizationTimeout", missing)
     if comes_with == "wrong":
@@ -542,7 +549,8 @@ def test_an_exception_leaves_the_with_block_without_waiting_for_the_others(on_3)
     ran = on_3["leaving_with_an_error"]
     error, seconds = ran[1]["told"]
     assert "the user's own" in error
-    assert seconds < 1
+    # The others came to their end only when this rank had left; a wait for them would have timed out at 60 s.
+    assert seconds < 30
     assert [rank["mean"] for rank in ran] == [[1.0]] * 3
 
 
@@ -579,13 +587,13 @@ def test_synchronising_at_different_steps_is_an_error_on_every_rank(on_4, early,
 
 @pytest.mark.parametrize("late", [False, True])
 def test_synchronising_while_others_wait_for_a_quorum_is_an_error_on_every_rank(late):
-    ran = launch.run(3, "errors:quorum_and_synchronize", limit=8, env={"RANKS_DUMP_AFTER": "5"}, late=late)
+    ran = launch.run(3, "errors:quorum_and_synchronize", late=late)
     for rank in ran:
         assert_told(rank["told"], "RuntimeError", "step 1")
 
 
 def test_closing_while_others_wait_for_a_quorum_is_an_error_on_these():
-    ran = launch.run(3, "errors:quorum_and_close", limit=8, env={"RANKS_DUMP_AFTER": "5"})
+    ran = launch.run(3, "errors:quorum_and_close")
     for rank in ran[1:]:
         assert_told(rank["told"], "RuntimeError", "average: ", "rank 0", "closed")
 
@@ -600,7 +608,7 @@ def test_closing_while_others_synchronise_is_an_error_on_these(on_3):
 
 
 def test_closing_after_having_arrived_is_an_error_on_those_who_still_synchronise():
-    ran = launch.run(3, "errors:closing_after_arriving", limit=8, env={"RANKS_DUMP_AFTER": "6"})
+    ran = launch.run(3, "errors:closing_after_arriving")
     for rank in ran[1:]:
         assert_told(rank["told"], "RuntimeError", "closed", "step 1")
     for rank in ran:
@@ -637,12 +645,14 @@ def absent(on_4):
 def test_a_timeout_names_the_missing_rank_and_the_step_it_has_reached(absent):
     for number, rank in enumerate(absent[:3]):
         assert len(rank["told"]) >= 2
-        for told in rank["told"]:
+        for told in rank["early"] + rank["told"]:
             assert_told(told, "TimeoutError", f"synchronize: rank {number} at step 4", "rank 3 (at step 3)")
             assert_told(told, "SynchronizationTimeout", "timeout is 0.5 s", "call again")
+        for told in rank["told"]:
             for present in EVERYWHERE[:3]:
                 assert present == number or f"rank {present}" not in told[1]
-        assert all(0.5 <= seconds < 1.5 for seconds in rank["took"])
+        # The absent rank came only after these.
+        assert all(0.5 <= seconds < 30 for seconds in rank["took"])
     assert absent[3]["told"] == []
 
 
@@ -705,11 +715,15 @@ def test_whoever_waits_is_warned_of_the_missing_again_and_again(on_3):
         for during, missing, warned in (("synchronize", 2, (0, 1)), ("close", 0, (1, 2))):
             records = rank[during]
             assert len(records) >= 2 if number in warned else records == []
-            for level, message in records:
+            earlier = 0.0
+            for level, message, elapsed in records:
                 assert level == "WARNING"
                 assert message.startswith(f"{during}: rank {number}")
                 assert f"for rank {missing} (at step {1 if during == 'synchronize' else 2})" in message
-                assert "waited 0." in message
+                waited = float(re.search(r"waited (\d+\.\d) s", message)[1])
+                # Said with one digit, of a wait that began after the clock of `elapsed`.
+                assert earlier + 0.05 < waited <= elapsed + 0.06
+                earlier = waited
 
 
 @pytest.fixture(scope="module")
@@ -720,8 +734,9 @@ def control_c(on_3):
 @pytest.mark.parametrize("wait", ["synchronize", "average", "close"])
 def test_control_c_gets_through_a_wait_at_once(control_c, wait):
     seconds, came = control_c[0][wait]
+    # The others come only when it is through.
     assert came == "KeyboardInterrupt"
-    assert seconds < 1
+    assert seconds < 30
 
 
 def test_after_control_c_the_same_call_completes(control_c):
@@ -737,14 +752,15 @@ def test_after_control_c_the_same_call_completes(control_c):
 def test_control_c_gets_through_while_others_have_yet_to_make_their_averagers(on_3):
     ran = on_3["control_c_at_construction"]
     seconds, came = ran[0]["told"]
+    # The others come only when it is through.
     assert came == "KeyboardInterrupt"
-    assert seconds < 1
+    assert seconds < 30
     assert [rank["afterwards"] for rank in ran] == [[1.0]] * 3
 
 
 def test_control_c_at_any_moment_of_a_synchronisation_loses_nothing():
     seed = 1
-    ran = launch.run(2, "errors:control_c_anywhere", limit=30, seed=seed, rounds=60, floats=1_000_000)
+    ran = launch.run(2, "errors:control_c_anywhere", seed=seed, rounds=60, floats=1_000_000)
     assert ran[0]["came"] >= 10, "hardly a synchronisation was interrupted"
     assert [rank["wrong"] for rank in ran] == [[], []], f"seed {seed}"
 

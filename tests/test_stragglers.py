@@ -52,9 +52,13 @@ def test_nobody_waits_for_a_rank_that_sleeps(group_size):
     for rank, result in enumerate(results):
         assert result["wrong"] == [], f"rank {rank}"
         if rank != 1:
-            # They are through with all 39 steps, in which rank 1 was absent, long before it wakes up.
-            assert result["through"] < naptime / 2
-            assert result["slowest"] < naptime / 4
+            # Through with all 39 steps: rank 1 slept at least for its nap, and on until all others were.
+            assert result["through"] == 39
+            # Nor did they wait at each step and then go on without it; a single step may be slow by chance.
+            assert result["typical"] < naptime / 8
+        else:
+            assert result["slept"] >= naptime
+            assert result["others were through"] == [0, 2, 3]
     outcome, step, source_step, ages = results[1]["late"]
     assert outcome == "LATE"
     assert step == 5
@@ -85,7 +89,7 @@ def test_a_stopped_rank_stops_nobody_before_the_synchronisation(world):
             try:
                 others = [done[rank] for rank in range(4) if rank != victim]
                 before_next = (int(done[victim][0]) // period + 1) * period - 1
-                limit = time.monotonic() + 10
+                limit = time.monotonic() + 60
                 while any(int(rank[0]) < before_next for rank in others):
                     assert time.monotonic() < limit, (
                         f"rank {victim} stopped after step {done[victim][0]}; the others should reach "
@@ -98,7 +102,7 @@ def test_a_stopped_rank_stops_nobody_before_the_synchronisation(world):
         last = (max(int(rank[0]) for rank in done) // period + 3) * period
         (job.directory / "last.new").write_text(str(last))
         (job.directory / "last.new").rename(job.directory / "last")
-        code, output = job.wait(60)
+        code, output = job.wait(120)
         assert code == 0, output
         assert job.results(4) == [[[], last]] * 4
     finally:

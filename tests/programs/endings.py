@@ -1,12 +1,14 @@
 """Programs that end without close(), by an exception, or beside traffic of their own."""
 
 import gc
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
 
-from wagma_rma import GroupAverager
+from wagma_rma import GroupAverager, synchronization
 
 kept = []
 
@@ -44,7 +46,13 @@ def exception(comm, others):
     averager = GroupAverager(comm, np.zeros(1000), sync_period=100_000, patience=0)
     averager.average(np.ones(1000))
     if comm.rank == 1:
-        time.sleep(0.3)
+        entered, published = averager._protocol.entered, averager._protocol.published
+        arrived = synchronization._entered(2, 0, synchronization.ARRIVED)  # CLOSED is larger
+        limit = time.monotonic() + 60
+        while not all(entered(rank) >= arrived or published(rank) > 3 for rank in (0, 2)):
+            assert time.monotonic() < limit, "the others have not come to where they wait, or step"
+            time.sleep(0.005)
+        Path(os.environ["RANKS_DIRECTORY"], "raised").write_text(str(time.time()))
         raise ZeroDivisionError("the user's own")
     if others == "synchronize":
         averager.synchronize(np.ones(1000))

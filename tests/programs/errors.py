@@ -4,7 +4,9 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import signal
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -14,7 +16,9 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
-from wagma_rma import GroupAverager, averager, shared_window, watch
+from wagma_rma import GroupAverager, averager, shared_window, synchronization, watch
+
+PATIENT = 60.0  # seconds, for waits that end well: a guard against hangs only
 
 
 def said(call, *args, **options):
@@ -38,9 +42,67 @@ def values(model):
 
 def still_works(comm):
     """Return the values of a mean over all ranks, made by a new averager; expected: [the mean rank]."""
-    with GroupAverager(comm, nested(), timeout=20.0) as averager:
+    with GroupAverager(comm, nested(), timeout=PATIENT) as averager:
         averager.average(nested(7.0))
         return values(averager.synchronize(nested(float(comm.rank))))
+
+
+def until(condition):
+    """Wait until a condition holds; how long that takes is the machine's affair."""
+    limit = time.monotonic() + PATIENT
+    while not condition():
+        assert time.monotonic() < limit, "what was waited for has not come"
+        time.sleep(0.005)
+
+
+def signal_to(comm, *ranks):
+    """Let ranks go on that wait for a signal from this one."""
+    for rank in ranks:
+        comm.send(None, rank, SIGNAL)
+
+
+def signal_from(comm, *ranks):
+    """Wait, without wearing out a core that others need, for a signal from each of these ranks."""
+    for rank in ranks:
+        until(lambda rank=rank: comm.Iprobe(rank, SIGNAL))
+        comm.recv(source=rank, tag=SIGNAL)
+
+
+SIGNAL = 77
+
+
+def arrived(averager, rank, step, attempt=0):
+    """Say whether a rank has come to synchronise a step."""
+    return averager._protocol.entered(rank) >= synchronization._entered(
+        step, attempt, synchronization.ARRIVED
+    )
+
+
+def closing(averager, rank):
+    """Say whether a rank has come to close its averager."""
+    return averager._protocol.entered(rank) >= synchronization.CLOSED
+
+
+@contextlib.contextmanager
+def timing_out(averager, seconds):
+    """Give an averager another timeout: a short one where somebody is known to stay away, only there."""
+    usual = averager._watch._timeout
+    averager._watch._timeout = seconds
+    try:
+        yield
+    finally:
+        averager._watch._timeout = usual
+
+
+def shared_bytes():
+    """Return how much of /dev/shm this process has mapped: others' jobs fill and empty it meanwhile."""
+    total = 0
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            if "/dev/shm/" in line:
+                begin, end = re.match(r"(\w+)-(\w+) ", line).groups()
+                total += int(end, 16) - int(begin, 16)
+    return total
 
 
 def several(comm, functions):
@@ -242,39 +304,45 @@ def spanning(comm):
 
 def pretend_small(comm):
     """Make an averager where 100,000 bytes of shared memory seem to be free, then none can be told."""
-    before = shared_window.free_shared_memory()
+    before, held = shared_window.free_shared_memory(), shared_bytes()
+    comm.Barrier()
     real = shared_window.free_shared_memory
     model = np.zeros(10_000)
     need = wagma_rma.window_bytes(model, comm.size)
     shared_window.free_shared_memory = lambda: 100_000
     told = said(GroupAverager, comm, model)
     comm.Barrier()
-    after = real()
+    after, held_after = real(), shared_bytes()
+    comm.Barrier()
     shared_window.free_shared_memory = lambda: None
     unknown = still_works(comm)
     shared_window.free_shared_memory = real
     return {
         "told": told,
         "each": need,
+        "held": held_after - held,
         "taken": before - after,
         "unknown": unknown,
         "afterwards": still_works(comm),
     }
 
 
-def no_memory_at_rank_1(comm):
+def no_memory_at_rank_1(comm, floats):
     """Make an averager while rank 1 has no memory left for itself."""
-    free = shared_window.free_shared_memory()
+    free, held = shared_window.free_shared_memory(), shared_bytes()
     comm.Barrier()
     real = averager.Protocol
     if comm.rank == 1:
         averager.Protocol = lambda *_: (_ for _ in ()).throw(MemoryError("Protocol: no memory left"))
-    told = said(GroupAverager, comm, np.zeros(100_000))
+    told = said(GroupAverager, comm, np.zeros(floats))
     averager.Protocol = real
+    comm.Barrier()
+    held, taken = shared_bytes() - held, free - shared_window.free_shared_memory()
     comm.Barrier()
     return {
         "told": told,
-        "taken": free - shared_window.free_shared_memory(),
+        "held": held,
+        "taken": taken,
         "afterwards": still_works(comm),
     }
 
@@ -285,11 +353,13 @@ def really_small(comm, floats):
     comm.Barrier()
     told = said(GroupAverager, comm, np.zeros(floats))
     comm.Barrier()
+    taken = free - shared_window.free_shared_memory()
+    comm.Barrier()
     return {
         "told": told,
         "free": free,
         "each": wagma_rma.window_bytes(np.zeros(floats), comm.size),
-        "taken": free - shared_window.free_shared_memory(),
+        "taken": taken,
         "afterwards": still_works(comm),
     }
 
@@ -378,7 +448,7 @@ def attempts(call):
 
 def wrong_group_steps(comm):
     """Rank 1 comes with wrong models at a group step while the others go on; then it goes on too."""
-    averager = GroupAverager(comm, nested(), group_size=comm.size, patience=0, sync_period=6, timeout=20.0)
+    averager = GroupAverager(comm, nested(), group_size=comm.size, patience=0, sync_period=6, timeout=PATIENT)
     told, steps, untouched = {}, [], None
     if comm.rank == 1:
         comm.Barrier()
@@ -431,7 +501,7 @@ def other_containers(comm):
 
 def wrong_synchronizations(comm, culprit):
     """The culprit comes with wrong models at a synchronising step, again and again, then with a right one."""
-    averager = GroupAverager(comm, nested(), sync_period=3, timeout=20.0)
+    averager = GroupAverager(comm, nested(), sync_period=3, timeout=PATIENT)
     for _ in range(2):
         averager.average(nested(1.0))
     mine = float(comm.rank)
@@ -461,7 +531,7 @@ def wrong_synchronizations(comm, culprit):
 
 def two_culprits(comm):
     """Ranks 1 and 2 are wrong, each in its own way, at the same synchronisation."""
-    with GroupAverager(comm, nested(), timeout=20.0) as averager:
+    with GroupAverager(comm, nested(), timeout=PATIENT) as averager:
         model = {1: nested()["w"], 2: {**nested(), "w": np.zeros(1, np.float32)}}.get(comm.rank, nested())
         told = said(averager.synchronize, model)
         return {"told": told, "mean": values(averager.synchronize(nested(float(comm.rank))))}
@@ -469,7 +539,7 @@ def two_culprits(comm):
 
 def refused_then_group_steps(comm):
     """A synchronize() that all ranks refuse, and then group steps up to the next synchronisation."""
-    with GroupAverager(comm, nested(), sync_period=4, timeout=20.0) as averager:
+    with GroupAverager(comm, nested(), sync_period=4, timeout=PATIENT) as averager:
         mine = float(comm.rank)
         averager.average(nested(mine))
         told = [
@@ -495,11 +565,11 @@ def refused_then_parted(comm):
     if comm.rank == 0:
         told = said(averager.synchronize, nested())
     else:
-        time.sleep(0.2)
+        until(lambda: arrived(averager, 0, 1, attempt=1))
         for _ in range(3):
             averager.average(nested())
         told = said(averager.average, nested())
-        time.sleep(0.5)
+    comm.Barrier()  # nobody closes before all have been told
     averager.close()
     return {"refused": refused, "told": told, "afterwards": still_works(comm)}
 
@@ -510,21 +580,27 @@ def back_in_the_middle(comm, comes_with):
     Rank 1 has arrived, is interrupted, and comes back late; so rank 0 has seen all arrive, but the
     synchronisation isn't over when its timeout sends it back to its caller.
     """
-    averager = GroupAverager(comm, nested(), timeout=0.4)
+    averager = GroupAverager(comm, nested(), timeout=PATIENT)
     mine = nested(float(comm.rank))
     told = []
     comm.Barrier()
     if comm.rank == 1:
-        interrupted(averager.synchronize, mine, after=0.2)
-        time.sleep(1.4)
+        interrupted(averager.synchronize, mine, once=lambda: arrived(averager, 1, 1))
+        signal_to(comm, 0)
+        signal_from(comm, 0)
     elif comm.rank == 2:
-        time.sleep(0.6)
+        signal_from(comm, 0)
     else:
-        # Timeouts at 0.4 s, with rank 2 missing, and at 0.8 s, with all arrived.
-        told = [said(averager.synchronize, mine) for _ in range(2)]
-        wrong = other_models()["other shape"]
-        while comes_with == "wrong" and told[-1][0][:1] == ["SynchronizationTimeout"]:
-            told.append(said(averager.synchronize, wrong))
+        signal_from(comm, 1)
+        with timing_out(averager, 0.4):
+            told.append(said(averager.synchronize, mine))  # rank 2 is missing
+            signal_to(comm, 2)
+            until(lambda: arrived(averager, 2, 1))
+            told.append(said(averager.synchronize, mine))  # all have arrived
+            wrong = other_models()["other shape"]
+            while comes_with == "wrong" and told[-1][0][:1] == ["SynchronizationTimeout"]:
+                told.append(said(averager.synchronize, wrong))
+        signal_to(comm, 1)
     errors, mean = [], None
     while mean is None and averager.step == 0:
         try:
@@ -553,7 +629,7 @@ class SlowToPublish:
 
 def slow_to_publish(comm, refusals):
     """Synchronise, after some refusals of the same step, with a rank that is slow to publish the mean."""
-    averager = GroupAverager(comm, nested(), group_size=comm.size, sync_period=50, timeout=20.0)
+    averager = GroupAverager(comm, nested(), group_size=comm.size, sync_period=50, timeout=PATIENT)
     if comm.rank == 1:
         averager._synchronizer._protocol = SlowToPublish(averager._protocol)
     averager.average(nested(1.0))
@@ -599,7 +675,7 @@ def closed(comm):
 
 def leaving_with_an_error(comm):
     """Rank 1 leaves its with block by an exception, the others do not leave theirs at all until it is out."""
-    averager = GroupAverager(comm, nested(), timeout=20.0)
+    averager = GroupAverager(comm, nested(), timeout=PATIENT)
     told = None
     if comm.rank == 1:
         started = time.monotonic()
@@ -617,14 +693,14 @@ def leaving_with_an_error(comm):
 
 def two_threads(comm):
     """A second thread uses an averager that waits in the first."""
-    averager = GroupAverager(comm, nested(), timeout=20.0)
+    averager = GroupAverager(comm, nested(), timeout=PATIENT)
     told, means = {}, []
     if comm.rank == 0:
         waiting = threading.Thread(
             target=lambda: means.append(values(averager.synchronize(nested(float(comm.rank)))))
         )
         waiting.start()
-        time.sleep(0.3)
+        until(lambda: arrived(averager, 0, 1))
         told = {
             "average": said(averager.average, nested()),
             "synchronize": said(averager.synchronize, nested()),
@@ -676,8 +752,10 @@ def quorum_and_synchronize(comm, late):
     """
     averager = GroupAverager(comm, nested(), group_size=comm.size, quorum=comm.size)
     if late and comm.rank == 2:
-        time.sleep(0.5)
+        signal_from(comm, 1)
     told = said(averager.synchronize if comm.rank == 0 else averager.average, nested())
+    if late and comm.rank == 1:
+        signal_to(comm, 2)
     return {"told": told}
 
 
@@ -699,10 +777,17 @@ def closing_early(comm):
         # Whoever closes first would be named to the other.
         comm.sendrecv(None, 2 - comm.rank, source=2 - comm.rank)
     else:
-        time.sleep(0.2)
+        until(lambda: arrived(averager, 0, 1) and arrived(averager, 2, 1))
         later = None
     averager.close()
     return {"told": told, "later": later, "afterwards": still_works(comm)}
+
+
+def waits_for(averager):
+    """Return the rank whose arrival a synchronisation waits for, or None."""
+    test = averager._synchronizer._test
+    # The test is a partial of (operation, rank, step).
+    return test[0].args[1] if test and isinstance(test[0], functools.partial) else None
 
 
 def closing_after_arriving(comm):
@@ -710,21 +795,31 @@ def closing_after_arriving(comm):
     averager = GroupAverager(comm, nested())
     told = [[], ""]
     if comm.rank == 0:
-        told = interrupted(averager.synchronize, nested(), after=0.3)[1]
+        told = interrupted(averager.synchronize, nested(), once=lambda: comm.Iprobe(1, SIGNAL))[1]
+        signal_from(comm, 1)
     else:
-        time.sleep(0 if comm.rank == 1 else 0.8)
+        if comm.rank == 1:
+
+            def tell_when_it_waits_for_rank_2():
+                until(lambda: waits_for(averager) == 2)
+                signal_to(comm, 0)
+
+            threading.Thread(target=tell_when_it_waits_for_rank_2).start()
+        else:
+            until(lambda: closing(averager, 0))
         told = said(averager.synchronize, nested())
-        time.sleep(0.5 * comm.rank)
+        comm.sendrecv(None, 3 - comm.rank, source=3 - comm.rank)  # neither closes before both have been told
     averager.close()
     return {"told": told, "afterwards": still_works(comm)}
 
 
 def cut_short_closing(comm):
     """Rank 0 closes, gives up waiting for the others, and would use the averager again."""
-    averager = GroupAverager(comm, nested(), timeout=0.3)
+    averager = GroupAverager(comm, nested(), timeout=PATIENT)
     told = {}
     if comm.rank == 0:
-        told["close"] = said(averager.close)
+        with timing_out(averager, 0.3):
+            told["close"] = said(averager.close)
         told["average"] = said(averager.average, nested())
         told["synchronize"] = said(averager.synchronize, nested())
     comm.Barrier()
@@ -734,13 +829,14 @@ def cut_short_closing(comm):
 
 def broken_and_cut_short_closing(comm):
     """Ranks that met at different steps close, give up waiting for rank 1, and would go on."""
-    averager = GroupAverager(comm, nested(), timeout=0.3, patience=0)
+    averager = GroupAverager(comm, nested(), timeout=PATIENT, patience=0)
     if comm.rank == 0:
         averager.average(nested())
     said(averager.synchronize, nested())
     told = {}
     if comm.rank != 1:
-        told["close"] = said(averager.close)
+        with timing_out(averager, 0.3):
+            told["close"] = said(averager.close)
         told["average"] = said(averager.average, nested())
     comm.Barrier()
     averager.close()
@@ -750,28 +846,42 @@ def broken_and_cut_short_closing(comm):
 # Waiting.
 
 
-def absent(comm, seconds):
-    """The last rank sleeps while the others wait for it to synchronise, calling again after timeouts."""
+def absent(comm):
+    """The last rank stays away until each of the others, calling again, has had two timeouts.
+
+    Those before all the others had arrived are told apart: they name these too.
+    """
     averager = GroupAverager(comm, nested(), timeout=0.5)
     for _ in range(3):
         averager.average(nested())
     comm.Barrier()
-    if comm.rank == comm.size - 1:
-        time.sleep(seconds)
-    told, took, mean = [], [], None
+    last = comm.size - 1
+    present = [rank for rank in range(last) if rank != comm.rank]
+    if comm.rank == last:
+        signal_from(comm, *range(last))
+    told, early, took, mean = [], [], [], None
     model = nested(float(comm.rank))
     while mean is None:
+        complete = all(arrived(averager, rank, 4) for rank in present)
         started = time.monotonic()
         try:
             mean = averager.synchronize(model, out=model)
         except TimeoutError as error:
-            told.append([[kind.__name__ for kind in type(error).__mro__], str(error)])
-            took.append(time.monotonic() - started)
+            seconds = time.monotonic() - started
+            if comm.rank == last:
+                continue  # the others may be slow to call again
+            (told if complete else early).append(
+                [[kind.__name__ for kind in type(error).__mro__], str(error)]
+            )
+            took.append(seconds)
             assert averager.step == 3
+            if complete and len(told) == 2:
+                signal_to(comm, last)
     outcome = averager.report.outcome.name
     averager.close()
     return {
         "told": told,
+        "early": early,
         "took": took,
         "mean": values(mean),
         "in place": mean is model,
@@ -781,36 +891,40 @@ def absent(comm, seconds):
 
 
 def absent_at_the_end(comm):
-    """The last rank sleeps while the others wait for it in close()."""
+    """The last rank stays away until the others have had a timeout in close(), and call it again."""
     averager = GroupAverager(comm, nested(), timeout=0.3)
     averager.average(nested())
     comm.Barrier()
-    if comm.rank == comm.size - 1:
-        time.sleep(0.8)
+    last = comm.size - 1
+    if comm.rank == last:
+        signal_from(comm, *range(last))
     told = []
     while not told or told[-1][0]:
         told.append(said(averager.close))
+        if comm.rank != last and len(told) == 1:
+            signal_to(comm, last)
     return {"told": told, "afterwards": said(averager.average, nested())}
 
 
 def absent_from_a_group(comm):
-    """Rank 1 sleeps while rank 0 waits for it, since the quorum is the whole group."""
-    averager = GroupAverager(comm, nested(), group_size=2, quorum=2, timeout=0.4, broadcast=False)
+    """Rank 1 stays away while rank 0 waits for it, since the quorum is the whole group."""
+    averager = GroupAverager(comm, nested(), group_size=2, quorum=2, timeout=PATIENT, broadcast=False)
     averager.average(nested(1.0))
     comm.Barrier()
     facts = {}
     if comm.rank == 0:
         model, apart = nested(3.0), nested(9.0)
-        facts["told"] = said(averager.average, model, out=model)
-        facts["model"] = values(model)
-        facts["report"] = [averager.report.outcome.name, averager.report.step]
-        facts["step"] = averager.step
-        # Not in place: into the output comes what the caller came with, contiguous or not.
-        facts["again"] = said(averager.average, model, out=apart)
-        facts["out"] = values(apart)
-        strided = {"w": np.full((2, 6), 9.0, np.float32)[:, ::2], "b": [np.full(8, 9.0)[::2]]}
-        said(averager.average, model, out=strided)
-        facts["strided"] = values(strided)
+        with timing_out(averager, 0.4):
+            facts["told"] = said(averager.average, model, out=model)
+            facts["model"] = values(model)
+            facts["report"] = [averager.report.outcome.name, averager.report.step]
+            facts["step"] = averager.step
+            # Not in place: into the output comes what the caller came with, contiguous or not.
+            facts["again"] = said(averager.average, model, out=apart)
+            facts["out"] = values(apart)
+            strided = {"w": np.full((2, 6), 9.0, np.float32)[:, ::2], "b": [np.full(8, 9.0)[::2]]}
+            said(averager.average, model, out=strided)
+            facts["strided"] = values(strided)
         facts["missed"] = averager.statistics.missed
         comm.Barrier()
     else:
@@ -825,57 +939,66 @@ def absent_from_a_group(comm):
 
 
 class Records(logging.Handler):
-    """Keep what is logged."""
+    """Keep what is logged, and the seconds since the wait began; `enough` is called at the second record."""
 
     def __init__(self):
         super().__init__()
-        self.kept = []
+        self.begin(lambda: None)
+
+    def begin(self, enough):
+        self.kept, self._enough, self._began = [], enough, time.monotonic()
 
     def emit(self, record):
-        self.kept.append([record.levelname, record.getMessage()])
+        self.kept.append([record.levelname, record.getMessage(), time.monotonic() - self._began])
+        if len(self.kept) == 2:
+            self._enough()
 
 
 def warned(comm):
-    """The last rank sleeps; the others are warned every 0.2 s in a synchronisation and in close()."""
+    """A rank stays away until the others have been warned twice, in a synchronisation and in close()."""
     records = Records()
     logging.getLogger("wagma_rma").addHandler(records)
     default = watch.WARN_EVERY
     watch.WARN_EVERY = 0.2
     averager = GroupAverager(comm, nested())
     averager.average(nested())
-    comm.Barrier()
-    if comm.rank == comm.size - 1:
-        time.sleep(0.9)
-    averager.synchronize(nested())
-    told, records.kept = records.kept, []
-    comm.Barrier()
-    if comm.rank == 0:
-        time.sleep(0.5)
-    averager.close()
+    told = {}
+    for during, absent in (("synchronize", comm.size - 1), ("close", 0)):
+        comm.Barrier()
+        others = [rank for rank in range(comm.size) if rank != absent]
+        records.begin(lambda absent=absent: comm.rank == absent or signal_to(comm, absent))
+        if comm.rank == absent:
+            signal_from(comm, *others)
+        if during == "synchronize":
+            averager.synchronize(nested())
+        else:
+            averager.close()
+        told[during] = records.kept
     watch.WARN_EVERY = default
     logging.getLogger("wagma_rma").removeHandler(records)
-    return {"default": default, "synchronize": told, "close": records.kept}
+    return {"default": default, **told}
 
 
-def interrupted(call, *args, after, **options):
-    """Call, with Ctrl-C after some seconds; return [seconds from Ctrl-C to its coming through, what came]."""
+def interrupted(call, *args, once, **options):
+    """Call, with Ctrl-C once a condition holds; return [seconds until it has come through, what came]."""
     sent = []
 
     def press():
+        until(once)
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
     # A shell that starts mpiexec in the background has SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(after, press)
-    timer.start()
+    pressing = threading.Thread(target=press)
+    pressing.start()
     try:
         call(*args, **options)
         came = "nothing"
     except KeyboardInterrupt:
         came = "KeyboardInterrupt"
     passed = time.monotonic()
-    timer.join()
+    pressing.join()
     return [passed - sent[0], came]
 
 
@@ -885,7 +1008,7 @@ def control_c(comm):
     mine = nested(float(comm.rank))
     facts = {}
     if comm.rank == 0:
-        facts["synchronize"] = interrupted(averager.synchronize, mine, after=0.3)
+        facts["synchronize"] = interrupted(averager.synchronize, mine, once=lambda: arrived(averager, 0, 1))
         facts["after synchronize"] = averager.step
         comm.Barrier()
     else:
@@ -895,7 +1018,9 @@ def control_c(comm):
     comm.Barrier()
     if comm.rank == 0:
         model = nested(3.0)
-        facts["average"] = interrupted(averager.average, model, out=model, after=0.3)
+        facts["average"] = interrupted(
+            averager.average, model, out=model, once=lambda: averager._protocol.published(0) == 2
+        )
         facts["model"] = values(model)
         facts["after average"] = [averager.step, averager.report.outcome.name]
         comm.Barrier()
@@ -907,7 +1032,7 @@ def control_c(comm):
 
     comm.Barrier()
     if comm.rank == 0:
-        facts["close"] = interrupted(averager.close, after=0.3)
+        facts["close"] = interrupted(averager.close, once=lambda: closing(averager, 0))
         comm.Barrier()
     else:
         comm.Barrier()
@@ -916,11 +1041,17 @@ def control_c(comm):
     return facts
 
 
+def waits_for_communicator():
+    """Say whether the main thread has begun to copy the communicator of an averager to be."""
+    frame = sys._current_frames()[threading.main_thread().ident]
+    return frame.f_code is GroupAverager.__init__.__code__ and "request" in frame.f_locals
+
+
 def control_c_at_construction(comm):
     """Press Ctrl-C on rank 0 while it waits for the others to make their averagers too."""
     told = None
     if comm.rank == 0:
-        told = interrupted(GroupAverager, comm, nested(), after=0.3)
+        told = interrupted(GroupAverager, comm, nested(), once=waits_for_communicator)
         for rank in range(1, comm.size):
             comm.send("go on", rank)
     else:
@@ -938,7 +1069,7 @@ def control_c_anywhere(comm, seed, rounds, floats):
 
     Returns how often Ctrl-C came out of a call, and the means that were wrong.
     """
-    averager = GroupAverager(comm, np.zeros(floats), timeout=5.0)
+    averager = GroupAverager(comm, np.zeros(floats), timeout=PATIENT)
     rng = np.random.default_rng(seed)
     came, wrong, typical = 0, [], 0.02
 
@@ -1001,7 +1132,7 @@ def start_is_not_finite(comm):
 def last_step(comm):
     """Go past the last step that a word has room for."""
     last = (1 << 36) - 1
-    averager = GroupAverager(comm, nested(), start_step=last - 1, group_size=2, quorum=2, timeout=2)
+    averager = GroupAverager(comm, nested(), start_step=last - 1, group_size=2, quorum=2, timeout=PATIENT)
     first = values(averager.average(nested(float(comm.rank))))
     told = said(averager.average, nested(float(comm.rank)))
     return {"first": first, "told": told, "step": averager.step}

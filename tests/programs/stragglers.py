@@ -7,6 +7,7 @@ constant, and any wrong sum as a number that no contributions explain.
 import os
 import random
 import resource
+import statistics
 import time
 from pathlib import Path
 
@@ -104,27 +105,37 @@ def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum
 
 
 def asleep(comm, group_size, naptime):
-    """Let rank 1 sleep before step 5 while the others do all steps to the synchronisation at step 40."""
+    """Let rank 1 sleep before step 5 until the others have done all steps before that which synchronises."""
     period = 40
     model = np.zeros(1000, np.float32)
-    slowest, wrong, first_late = 0.0, [], None
+    seconds, facts = [], {}
+    others = [rank for rank in range(comm.size) if rank != 1]
     with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
         checker = Checker(averager, comm.rank, comm.size, period, 0)
-        began = time.monotonic()
         for step in range(1, period):
             if comm.rank == 1 and step == 5:
+                began = time.monotonic()
                 time.sleep(naptime)
+                while not all(comm.Iprobe(rank) for rank in others):
+                    assert time.monotonic() < began + 60, (
+                        "the others are not through: they wait for the sleeper"
+                    )
+                    time.sleep(0.005)
+                facts["others were through"] = [comm.recv(source=rank) for rank in others]
+                facts["slept"] = time.monotonic() - began
             time.sleep(0.002)
             model[:] = code(comm.rank, step)
             checker.check(averager.average(model))
             report = averager.report
             if comm.rank != 1:
-                slowest = max(slowest, report.seconds)
+                seconds.append(report.seconds)
             elif step == 5:
-                first_late = [report.outcome.name, report.step, report.source_step, list(report.ages)]
-        through = time.monotonic() - began
+                facts["late"] = [report.outcome.name, report.step, report.source_step, list(report.ages)]
+        if comm.rank != 1:
+            facts["through"], facts["typical"] = averager.step, statistics.median(seconds)
+            comm.send(comm.rank, 1)
         averager.average(model)
-    return {"wrong": checker.wrong + wrong, "slowest": slowest, "through": through, "late": first_late}
+    return {"wrong": checker.wrong, **facts}
 
 
 def progress(comm, naps, period, size, group_size, chunk_bytes):
