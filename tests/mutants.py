@@ -44,6 +44,12 @@ MUTATIONS = [
     ),
     Mutation("pins not settled", SNAPSHOTS, "        if taken:\n", "        if False:\n"),
     Mutation(
+        "pins settled across the overflow of their field",
+        SNAPSHOTS,
+        "        taken = (published_pins(found) - self.pins_settled) & PINS\n",
+        "        taken = published_pins(found) - self.pins_settled\n",
+    ),
+    Mutation(
         "whole pin count settled",
         SNAPSHOTS,
         "taken = (published_pins(found) - self.pins_settled) & PINS",
@@ -59,9 +65,8 @@ MUTATIONS = [
     Mutation(
         "published before it is written",
         SNAPSHOTS,
-        "        self.write(slot, pieces)\n        self.own_step = step\n        self.move_on(step, slot)\n"
-        "        return 1",
-        "        self.own_step = step\n        self.move_on(step, slot)\n        self.write(slot, pieces)\n"
+        "        self.write(slot, pieces)\n        self.move_on(step, slot)\n        return 1",
+        "        self.move_on(step, slot)\n        self.write(slot, pieces)\n"
         "        self.window.write_fence()\n        return 1",
     ),
     Mutation(
@@ -133,6 +138,18 @@ MUTATIONS = [
         PROTOCOL,
         "self.window.now() >= until and state_arrived(self.state) >= quorum)",
         "self.window.now() >= until)",
+    ),
+    Mutation(
+        "no patience by default",
+        PROTOCOL,
+        "        return max(LEAST_PATIENCE, self.layout.chunks * (self.sum_seconds + self.collect_seconds))\n",
+        "        return 0\n",
+    ),
+    Mutation(
+        "one long sum becomes patience",
+        PROTOCOL,
+        "    return MEMORY * past + (1 - MEMORY) * min(sample, 2 * past)\n",
+        "    return MEMORY * past + (1 - MEMORY) * sample\n",
     ),
     Mutation(
         "waits for ever for a stopped activator",
@@ -394,6 +411,14 @@ MUTATIONS = [
         "wagma_rma/mapped_window.pyx",
         "        bytes[0] = self.base[rank] + offset",
         "        bytes[0] = self.base[self.rank] + offset",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "SharedWindow: no fence",
+        "wagma_rma/atomics.h",
+        "    atomic_thread_fence(memory_order_seq_cst);\n",
+        "",
+        equivalent="x86 keeps the order of plain stores, and of plain loads, and every word's verb is a barrier there",
         tests="tests/test_windows.py",
     ),
     Mutation(

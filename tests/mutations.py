@@ -6,7 +6,8 @@
 
 Each mutation is applied to a scratch copy of the tree, built there, and tested by the simulation (and, where
 it needs a real window, by the conformance suite). The table says which test caught it, and after how many
-examples.
+examples. Caught is what breaks a named invariant, raises in the library, goes on for ever in the simulation,
+or crashes; a test that fails for another reason has not understood the mutation, and does not count.
 """
 
 import argparse
@@ -67,25 +68,64 @@ def test(directory, tests):
     return process.returncode, output
 
 
-def caught_by(code, output):
-    """Return what a failed run says: the test whose property was broken, and after how many examples."""
-    found = re.search(r"(\w+), after (\d+) examples", output)
+def verdict(code, output):
+    """Return (whether it is caught, by what, after how many examples) of a test run."""
+    if code is None:
+        return False, f"NOTHING within {LIMIT} s", ""
+    if code == 0:
+        return False, "NOTHING: it survives", ""
+    if code < 0:
+        return True, f"a crash: {signal.Signals(-code).name}", ""
     failed = re.search(r"^FAILED (?:\S*::)?(\w+)", output, re.MULTILINE)
-    if found:
-        source = (ROOT / "tests/test_protocol.py").read_text()
-        looks = re.search(rf'explore\(\s*"{found[1]}"', source)
-        before = source[: looks.start()] if looks else f"def {failed[1]}"
-        looks_for_it = re.findall(r"def (test_\w+)", before)[-1]
-        return f"{looks_for_it}, {found[2]}"
-    if failed:
-        raised = re.search(r"^E +(\w+(?:Error|Exit)\b.*)", output, re.MULTILINE)
-        return f"{failed[1]}: {raised[1][:80] if raised else ''}"
-    return f"crash: {output.strip().splitlines()[-1][:80] if output.strip() else f'exit code {code}'}"
+    test = failed[1] if failed else "no test"
+    broken = re.search(r"\b(\w+), after (\d+) examples: (.{,60})", output)
+    if broken:
+        if broken[1] == "raised":
+            return True, f"an exception: {broken[3]}", broken[2]
+        return True, f"{test_of(broken[1]) or test}", broken[2]
+    conformance = re.search(r"AssertionError: (\w+Window\b.{,80})", output)
+    endless = re.search(r"\bNoEnd: (no end after \d+ turns)", output)
+    if conformance or endless:
+        return True, f"{test}: {(conformance or endless)[1]}", ""
+    raised = re.search(r"^E +(\w+.{,100})", output, re.MULTILINE)
+    return False, f"NOTHING, though {test} failed: {raised[1] if raised else output.strip()[-200:]}", ""
+
+
+def test_of(invariant):
+    """Return the test that looks for an invariant by name; any may find it broken."""
+    source = (ROOT / "tests/test_protocol.py").read_text()
+    looks = re.search(rf'explore\(\s*"{invariant}"', source)
+    return re.findall(r"def (test_\w+)", source[: looks.start()])[-1] if looks else None
+
+
+def check_unmutated(directory, chosen):
+    """See that the tests pass as they are: a verdict of a test that fails anyway says nothing."""
+    for tests in sorted({mutation.tests for mutation in chosen}):
+        code, output = test(directory, tests)
+        if code != 0:
+            raise SystemExit(f"{tests} does not pass without a mutation ({code}):\n{output[-6000:]}")
+
+
+def write_table(rows, last):
+    """Write what main() found as Markdown."""
+    lines = [
+        "# Mutations, and what catches them",
+        "",
+        "Made by `python tests/mutations.py --write`, which runs the tests on one mutation at a time.",
+        "",
+        "| mutation | caught by | after how many examples |",
+        "|---|---|---|",
+        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows),
+        "",
+        last,
+    ]
+    (ROOT / "tests/MUTATIONS.md").write_text("\n".join(lines) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true", help="put the table into tests/MUTATIONS.md")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     chosen = [
@@ -100,11 +140,12 @@ def main():
     unknown = set(arguments.names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         parser.error(f"no mutation is named {', '.join(sorted(unknown))}")
-    caught = 0
+    rows, caught = [], 0
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         tree(directory)
         build(directory)
+        check_unmutated(directory, chosen)
         print(f"{'mutation':52} {'seconds':>7}  caught by, after how many examples", flush=True)
         for mutation in chosen:
             path = directory / mutation.file
@@ -116,19 +157,20 @@ def main():
             path.write_text(mutated)
             build(directory)
             began = time.monotonic()
-            code, output = test(directory, mutation.tests)
+            is_caught, by, examples = verdict(*test(directory, mutation.tests))
             seconds = time.monotonic() - began
-            if not code:
-                verdict = "NOTHING: it survives"
-            else:
-                caught += 1
-                verdict = caught_by(code, output)
-            print(f"{mutation.name:52} {seconds:7.1f}  {verdict}", flush=True)
+            caught += is_caught
+            rows.append((mutation.name, by, examples))
+            print(f"{mutation.name:52} {seconds:7.1f}  {by}{', ' if examples else ''}{examples}", flush=True)
             path.write_text(original)
     for mutation in MUTATIONS:
         if mutation.equivalent and mutation not in chosen:
+            rows.append((mutation.name, f"not run, equivalent: {mutation.equivalent}", ""))
             print(f"{mutation.name:52} not run  equivalent: {mutation.equivalent}")
-    print(f"{caught} of {len(chosen)} mutations caught")
+    last = f"{caught} of {len(chosen)} mutations caught"
+    print(last)
+    if arguments.write:
+        write_table(rows, last)
     return 0 if caught == len(chosen) else 1
 
 

@@ -31,6 +31,7 @@ class Record:
     opened: int = 0
     contributions: dict[int, tuple[int, int]] = field(default_factory=dict)  # member: (step, slot)
     marks: dict[int, int] = field(default_factory=dict)  # chunk: mark
+    owners: dict[int, int] = field(default_factory=dict)  # chunk: member that made its sums
     finished: int = 0
 
     def done(self, chunks):
@@ -56,10 +57,13 @@ class Replay:
         self.newest = dict.fromkeys(range(self.world.ranks), (0, 0))  # rank: (step, slot)
         self.content = dict.fromkeys(((rank, 0) for rank in range(self.world.ranks)), 0)  # (rank, slot): step
         self.pins = defaultdict(int)  # (rank, slot)
+        self.taken = defaultdict(int)  # rank: pins on its newest snapshot
+        self.unsettled = defaultdict(int)  # (rank, slot): pins that its owner has yet to add to `retired`
         self.records = {}  # (home, step)
         self.tags = defaultdict(list)  # (rank, result slot): [(turn, step)]
         for self.turn, *event in history.events:
-            self.play(*event)
+            if self.turn > 0:  # before that the world is set up
+                self.play(*event)
         if all(history.through):
             self.check_settled("the end")
 
@@ -83,15 +87,14 @@ class Replay:
         if kind != "changed":
             if after and offset >= self.results_at:
                 self.play_result(rank, kind, offset)
-            elif after and kind == "wrote" and self.turn > 0:
+            elif after and kind == "wrote":
                 self.play_snapshot(rank, offset)
         elif offset == 0:
             self.play_published(rank, target, before, after)
         elif offset == LINE:
             self.play_latest(target, after)
         elif self.retired_at <= offset < self.tags_at:
-            if (after - before) & WORD == WORD:
-                self.add_pins(target, (offset - self.retired_at) // 8, -1)
+            self.play_retired(rank, target, (offset - self.retired_at) // 8, (after - before) & WORD)
         elif self.tags_at <= offset < self.records_at:
             slot = (offset - self.tags_at) // 8
             if rank != target or after <= before or after % RESULTS != slot:
@@ -134,13 +137,23 @@ class Replay:
         if self.pins[rank, slot] < 0:
             self.say("pins", f"slot {slot} of rank {rank} gets back more pins than were taken")
 
+    def play_retired(self, rank, target, slot, added):
+        if added == WORD:
+            self.add_pins(target, slot, -1)
+        elif rank != target or added != self.unsettled.pop((target, slot), 0):
+            self.say("pins", f"rank {rank} adds {added} pins to those on slot {slot} of rank {target}")
+
     def play_published(self, rank, target, before, after):
         step, slot = after >> 8 & (1 << 36) - 1, after & 0xFF
         if (after - before) & WORD == 1 << 44:
             self.add_pins(target, slot, 1)
+            self.taken[target] += 1
             return
         if rank != target or after >> 44 != before >> 44 or step <= self.newest[rank][0]:
             self.say("slot", f"rank {rank} changes published of rank {target} from {before:x} to {after:x}")
+        if self.unsettled[target, self.newest[target][1]]:
+            self.say("pins", f"rank {target} has not settled the pins on slot {self.newest[target][1]}")
+        self.unsettled[target, self.newest[target][1]] = self.taken.pop(target, 0)
         self.newest[target] = step, slot
         self.content[target, slot] = step
         if step % self.world.sync_period == 0:
@@ -189,6 +202,8 @@ class Replay:
             if record.phase != OPEN or known == DONE or (mark == DONE) != (known == CLAIMED):
                 self.say("one_owner", f"rank {rank} marks chunk {chunk} of step {step} {mark} after {known}")
             record.marks[chunk] = mark
+            if mark == DONE:
+                record.owners[chunk] = after & (1 << 26) - 1
 
     def play_state(self, rank, home, before, after):
         step, phase, arrived = after >> 28, after >> 26 & 3, after & (1 << 26) - 1
@@ -292,11 +307,14 @@ class Results:
 
     def recycled(self, rank, step):
         """Say whether an owner of sums that the rank may have wanted had begun to replace them by then."""
+        records = [self.replay.record_of(rank, source) for source in range(step.step, self.world.steps + 1)]
         return any(
-            tag > source and turn <= step.ended
-            for source in range(step.step, self.world.steps + 1)
-            for member in self.replay.group(rank, source)
-            for turn, tag in self.replay.tags[member, source % RESULTS]
+            tag > record.step and turn <= step.ended
+            for record in records
+            if record is not None
+            # What it summed itself a rank does not collect.
+            for owner in {record.group[member] for member in record.owners.values()} - {rank}
+            for turn, tag in self.replay.tags[owner, record.step % RESULTS]
         )
 
     def check_shares(self):

@@ -16,10 +16,11 @@ from wagma_rma.pieces import Pieces
 from wagma_rma.protocol import Protocol
 from wagma_rma.report import Outcome, Report
 from wagma_rma.synchronization import Synchronizer
-from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow
+from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
 from wagma_rma.watch import Watch
 
 KINDS = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.model.KINDS
+PUBLISHED, RETIRED = 0, 192  # words of a window, bytes
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class World:
     lanes: int = 1
     chained: bool = (
         False  # a rank comes with what the step before gave, not with a model of its own for each step
+    )
+    pins_before: int = (
+        0  # pins that were taken on each rank's first snapshot, and given back, before it began
     )
 
 
@@ -202,6 +206,11 @@ def run(world, schedule, most_turns=100_000):
     board, ranks = {}, []
     for rank in range(world.ranks):
         window = SimulatedWindow(memory, rank, world.lanes)
+        if world.pins_before:
+            # Each in one addition; begin() settles them.
+            verbs = Verbs(window)
+            verbs.fetch_add(rank, PUBLISHED, world.pins_before << 44)
+            verbs.fetch_add(rank, RETIRED, -world.pins_before % (1 << 64))
         protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
         pieces = Pieces(layout.order)
         pieces.hold(layout.order, start, [leaf.copy() for leaf in start])

@@ -73,7 +73,10 @@ def check_simulated(ranks, lanes, schedule):
             fences.append(Verbs(window))
             return window
 
-        check_window(make_window, barrier)
+        def nap(seconds):
+            Verbs(meetings).pause(times=int(1000 * seconds))  # the others go on
+
+        check_window(make_window, barrier, nap)
         return True
 
     assert scheduler.run(check) == [True] * ranks

@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-enum wagma_kind { WAGMA_F64 = 0, WAGMA_F32 = 1, WAGMA_F16 = 2, WAGMA_BF16 = 3, WAGMA_KINDS = 4 };
+enum wagma_kind { WAGMA_F64 = 0, WAGMA_F32 = 1, WAGMA_F16 = 2, WAGMA_BF16 = 3 };
 
 /* sum[i] = ((sources[0][i] + sources[1][i]) + ...), n >= 1 sources of `kind`, into accumulators. */
 void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count);

@@ -14,8 +14,7 @@ cdef class Snapshots:
     cdef uint64_t pins_settled  # the pins field at the last publishing
     cdef uint64_t ignored       # what an unpin finds
     cdef char* spare            # a private model, for a step that can't publish
-    cdef char* own              # this rank's model of step own_step: a snapshot, or the spare
-    cdef uint64_t own_step
+    cdef char* own              # this rank's model of its last step: a snapshot, or the spare
     cdef double seconds_waited  # for the last slot
 
     cdef int publish(self, uint64_t step, Pieces pieces, double patience) except -1 nogil

@@ -40,7 +40,6 @@ cdef class Snapshots:
         """Publish the model at the start of a run, before anyone can look; return it as writable bytes."""
         with nogil:
             self.write(self.current_slot, pieces)
-            self.own_step = step
             self.move_on(step, self.current_slot)
         return PyMemoryView_FromMemory(self.own, self.layout.snapshot_bytes, PyBUF_WRITE)
 
@@ -58,10 +57,8 @@ cdef class Snapshots:
         if slot < 0:
             self.own = self.spare
             self.gather(pieces)
-            self.own_step = step
             return 0
         self.write(slot, pieces)
-        self.own_step = step
         self.move_on(step, slot)
         return 1
 
@@ -173,7 +170,6 @@ cdef class Snapshots:
                 wagma_scale(kind, self.own + section.snapshot, self.accumulators(1, kind),
                             self.window.ranks, section.count)
             self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
-            self.own_step = step
             self.move_on(step, slot)
 
     cdef char* accumulators(self, int result, int kind) noexcept nogil:

@@ -12,7 +12,7 @@ cdef struct Wait:
 cdef class Window:
     cdef readonly int rank        # this rank
     cdef readonly int ranks       # how many ranks have a window
-    cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time
+    cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time: 1 to 8 (LANES)
     cdef readonly int64_t nbytes  # size of each rank's window
     cdef public object watcher    # called with the seconds waited, every now and then; may raise
     cdef bint interrupted         # a signal or the watcher raised in pause(): end the wait as soon as may be

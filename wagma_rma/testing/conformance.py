@@ -3,30 +3,39 @@
 All ranks run it together, each for its own window: as MPI ranks, as threads, or as those of a ``Scheduler``.
 It knows nothing of the memory behind the verbs; what each verb promises stands in ``wagma_rma.window``. A
 window of one's own is a Cython class derived from ``wagma_rma.window.Window`` (cimport it; ``MappedWindow``
-and ``SimulatedWindow`` are examples).
+and ``SimulatedWindow`` are examples). It has 1 to 8 lanes: the protocol has no room for more.
 """
 
+import time
 from collections.abc import Callable, Iterator
 
 from wagma_rma.testing.verbs import Verbs
 from wagma_rma.window import Window
 
 # Where the suite keeps its words; bulk memory begins behind them.
-FLAGS, COUNTER, SWAPPED, HIGHEST, TAG, PLAIN = 0, 64, 128, 192, 256, 320
+FLAGS, COUNTER, SWAPPED, HIGHEST, TAG, IDLE, PLAIN = 0, 64, 128, 192, 256, 320, 384
 WORDS = 1024
 BULK = 8192
 NBYTES = WORDS + BULK
 ROUNDS = 20
+MOST_LANES = 8
+FIRST_NAP, LAST_NAP = 0.05, 10.0  # seconds
 MASK = (1 << 64) - 1
 
 
-def check_window(make_window: Callable[[int, int], Window], barrier: Callable[[], None]) -> None:
+def check_window(
+    make_window: Callable[[int, int], Window],
+    barrier: Callable[[], None],
+    nap: Callable[[float], None] = time.sleep,
+) -> None:
     """Check that a window keeps the promises of its verbs.
 
     Args:
         make_window: called once, at every rank, with the bytes of each rank's window and how many of the
             first of them hold words; returns this rank's window. The caller frees it.
         barrier: waits until every rank has called it, and lets all see what any rank did before.
+        nap: leaves its rank idle for some seconds, without a verb of the window or anything else that could
+            help its memory along; a scheduler's lets the other ranks go on.
 
     Raises:
         AssertionError: a verb breaks its promise; names it, the rank, what was found and what should be.
@@ -34,8 +43,9 @@ def check_window(make_window: Callable[[int, int], Window], barrier: Callable[[]
     Collective. Takes about a second.
     """
     window = make_window(NBYTES, WORDS)
-    suite = _Suite(window, barrier)
+    suite = _Suite(window, barrier, nap)
     for check in (
+        suite.lanes_are_not_too_many,
         suite.words_begin_as_zero,
         suite.verbs_find_what_was_there,
         suite.operations_in_flight_are_all_made,
@@ -45,6 +55,7 @@ def check_window(make_window: Callable[[int, int], Window], barrier: Callable[[]
         suite.bulk_data_is_there_before_its_word,
         suite.reads_in_flight_give_each_its_bytes,
         suite.a_tag_read_after_the_data_tells_torn_reads,
+        suite.an_idle_target_holds_nobody_up,
         suite.time_goes_forward,
     ):
         check()
@@ -59,9 +70,9 @@ def _pattern(rank: int, generation: int, nbytes: int) -> bytes:
 
 
 class _Suite:
-    def __init__(self, window: Window, barrier: Callable[[], None]) -> None:
+    def __init__(self, window: Window, barrier: Callable[[], None], nap: Callable[[float], None]) -> None:
         self.verbs = Verbs(window, max(2, window.ranks), BULK)
-        self.window, self.barrier = window, barrier
+        self.window, self.barrier, self.nap = window, barrier, nap
         self.rank, self.ranks = window.rank, window.ranks
         self.everyone = range(window.ranks)
         self.next_rank = (window.rank + 1) % window.ranks
@@ -75,6 +86,9 @@ class _Suite:
     def wait_for_word(self, rank: int, word: int, value: int) -> None:
         """Wait until another rank has changed a word."""
         self.window.wait_for(lambda: self.verbs.load(rank, word)[0] == value)
+
+    def lanes_are_not_too_many(self) -> None:
+        self.expect("lanes, from 1 to 8", 1 <= self.window.lanes <= MOST_LANES, True)
 
     def words_begin_as_zero(self) -> None:
         for rank in self.everyone:
@@ -211,6 +225,47 @@ class _Suite:
                         f"under the tag {complete}"
                     )
         self.expect("read, of one's own latest data", kept >= ROUNDS, True)
+
+    def an_idle_target_holds_nobody_up(self) -> None:
+        """Operate on the memory of a rank that calls no verb, and be through before it calls one.
+
+        A slow machine may need a longer nap, so it is doubled until it is long enough. If the target had to
+        help, its first verb would find all the rounds of the others still to be served, and that verb is the
+        one by which it says that it is awake.
+        """
+        if self.ranks == 1:
+            return
+        verbs, (awake, through, added, highest, swapped) = self.verbs, (IDLE + 8 * i for i in range(5))
+        nap, naps, before = FIRST_NAP, 0, 0
+        self.verbs.write(WORDS, _pattern(self.rank, 1, BULK))
+        self.verbs.write_fence()
+        self.barrier()
+        while True:
+            if self.rank == 0:
+                self.nap(nap)
+                verbs.fetch_add(1, awake, 1)
+            else:
+                for _ in range(ROUNDS):
+                    verbs.load(0, added)
+                    verbs.fetch_add(0, added, 1)
+                    verbs.fetch_max(0, highest, self.rank)
+                    verbs.compare_and_swap(0, swapped, 0, self.rank)
+                    data = verbs.read(0, WORDS, BULK)
+                    verbs.read_fence()
+                    self.expect("read from an idle rank", data == _pattern(0, 1, BULK), True)
+                if verbs.load(1, awake)[0] == naps:
+                    verbs.fetch_add(1, through, 1)
+            self.barrier()
+            total = verbs.load(1, through)[0]
+            came, before = total - before, total
+            self.barrier()
+            if came == self.ranks - 1:
+                return
+            nap, naps = 2 * nap, naps + 1
+            assert nap <= LAST_NAP, (
+                f"{type(self.window).__name__}: while rank 0 calls no verb for {nap / 2} s, only {came} of "
+                f"{self.ranks - 1} ranks complete their operations on its memory"
+            )
 
     def time_goes_forward(self) -> None:
         before = self.window.time()

@@ -16,6 +16,8 @@ class Stop:
     """For how many turns, or less when nobody else can go on. FOREVER: it never goes on."""
     verb: str = ""
     """Count this rank's operations of this verb only ("fetch_add", say), not turns."""
+    seconds: float = 0.0
+    """What passes on its clock meanwhile; clocks go on by a rank's own turns and waits only."""
 
 
 @dataclass(frozen=True)

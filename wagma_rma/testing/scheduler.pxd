@@ -62,6 +62,7 @@ cdef class Scheduler:
     cdef int choose(self, int options) except -1 nogil
     cdef int take(self, int choice, int options) except -1 nogil
     cdef int did(self, int rank, int verb) except -1 nogil
+    cdef int stop(self, stop) except -1
     cdef int turn(self, int rank, bint pausing) except -1 nogil
     cdef int next_rank(self, int rank, bint pausing) except -2 nogil
     cdef int preferred(self, int rank, int* candidates, int count, bint pausing) noexcept nogil

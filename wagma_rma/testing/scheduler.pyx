@@ -213,7 +213,12 @@ cdef class Scheduler:
             with gil:
                 for stop in self.schedule.stops:
                     if stop.rank == rank and stop.at == count[0] and stop.verb == NAMES[verb]:
-                        self.stopped_until[rank] = min(NEVER, self.turns + stop.turns)
+                        self.stop(stop)
+        return 0
+
+    cdef int stop(self, stop) except -1:
+        self.stopped_until[stop.rank] = min(NEVER, self.turns + stop.turns)
+        self.clocks[stop.rank] += stop.seconds
         return 0
 
     cdef int next_rank(self, int rank, bint pausing) except -2 nogil:
@@ -229,7 +234,7 @@ cdef class Scheduler:
             with gil:
                 for stop in self.schedule.stops:
                     if stop.at == self.turns and not stop.verb:
-                        self.stopped_until[stop.rank] = min(NEVER, self.turns + stop.turns)
+                        self.stop(stop)
         # The rank itself comes first, or last if it waits; the others come in turn.
         first = rank + 1 if pausing else max(0, rank)
         for i in range(self.ranks):
