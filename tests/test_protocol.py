@@ -125,6 +125,28 @@ def violations(case, check=oracle.violations):
     return check(history)
 
 
+@st.composite
+def cases_with_slow_readers(draw):
+    """Return a world, and a schedule that stops a rank while it collects: sums are replaced meanwhile."""
+    world = World(
+        ranks=draw(st.sampled_from([2, 2, 3])),
+        group_size=2,
+        sync_period=8,
+        steps=7,
+        leaves=((draw(st.integers(0, 3)), 33),),
+        chunks=draw(st.integers(1, 2)),
+        lanes=draw(st.integers(1, 2)),
+    )
+    stop = st.builds(Stop, st.integers(5, 70), st.just(1), st.integers(80, 400), st.just("load"))
+    return world, Schedule(
+        policy=draw(st.sampled_from(["random", "priorities"])),
+        seed=draw(st.integers(0, 1 << 32)),
+        span=draw(st.sampled_from([200, 400])),
+        changes=6,
+        stops=tuple(draw(st.lists(stop, min_size=1, max_size=2))),
+    )
+
+
 def explore(invariant, looked_at=cases, examples=(), check=oracle.violations):
     """Look for a case whose history breaks an invariant, or any ("")."""
     tried = found = 0
@@ -159,6 +181,25 @@ def test_a_snapshot_is_never_written_while_it_may_still_be_read():
 
 def test_all_who_use_a_step_use_the_sum_of_exactly_its_contributions_to_the_bit():
     explore("same_sum")
+
+
+def test_sums_that_are_replaced_while_they_are_read_are_not_used():
+    # Each finds sums that become visible before their tag, if no fence keeps them back.
+    world = World(sync_period=8, steps=7, leaves=((1, 33),))
+    found = [
+        (2, "priorities", 400, 202, [Stop(60, 1, 181, "load")]),
+        (2, "random", 400, 2150, [Stop(42, 1, 82, "load")]),
+        (1, "priorities", 200, 2246, [Stop(36, 1, 321, "load"), Stop(10, 1, 122, "load")]),
+        (1, "priorities", 200, 3535, [Stop(28, 1, 95, "load")]),
+    ]
+    examples = [
+        (
+            replace(world, chunks=chunks),
+            Schedule(policy=policy, span=span, seed=seed, changes=6, stops=tuple(stops)),
+        )
+        for chunks, policy, span, seed, stops in found
+    ]
+    explore("same_sum", cases_with_slow_readers, examples)
 
 
 def test_a_record_is_opened_once_and_moves_only_forward():

@@ -60,6 +60,7 @@ cdef class Scheduler:
 
     cdef uint64_t draw(self) noexcept nogil
     cdef int choose(self, int options) except -1 nogil
+    cdef bint flip(self) except -1 nogil
     cdef int take(self, int choice, int options) except -1 nogil
     cdef int did(self, int rank, int verb) except -1 nogil
     cdef int stop(self, stop) except -1

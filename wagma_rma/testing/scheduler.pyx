@@ -189,6 +189,10 @@ cdef class Scheduler:
             choice = self.draw() % <uint64_t> options
         return self.take(choice, options)
 
+    cdef bint flip(self) except -1 nogil:
+        """Choose whether what a memory may do at its weakest happens now."""
+        return self.take(0 if self.policy == DULL else self.draw() % 2, 2)
+
     cdef int turn(self, int rank, bint pausing) except -1 nogil:
         """Let the schedule decide who goes on; return when it is this rank, which holds the baton now."""
         cdef int following

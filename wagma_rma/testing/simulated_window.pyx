@@ -227,11 +227,11 @@ cdef class SimulatedWindow(Window):
             for r in range(self.ranks):
                 hidden = &self.memory.hidden[r]
                 if hidden.active and hidden.rank == item.rank and hidden.word == item.offset:
-                    if self.scheduler.choose(2):
+                    if self.scheduler.flip():
                         before = hidden.before
                     else:
                         hidden.active = False
-            if self.may_be_old and old != before and self.scheduler.choose(2):
+            if self.may_be_old and old != before and self.scheduler.flip():
                 before = old
             else:
                 self.may_be_old = False
