@@ -355,7 +355,7 @@ def test_ranks_that_are_in_time_meet_though_one_would_be_enough():
 
 def test_a_rank_that_was_stopped_in_a_sum_waits_no_longer_afterwards():
     absent = Stop(1, 0)
-    stopped = Stop(1, 1, 10, "fetch_max", seconds=1.0)  # between the tag and the sums that lie under it
+    stopped = Stop(2, 1, 10, "fetch_max", seconds=1.0)  # between the tag and the sums that lie under it
     for chunks in (1, 50):
         world = World(sync_period=4, patience=-1.0, steps=3, leaves=((0, 1600),), chunks=chunks)
 
