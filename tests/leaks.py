@@ -5,7 +5,6 @@ MPI_Win_allocate_shared and MPI_Win_free. The last line is the result.
 """
 
 import argparse
-import os
 import sys
 import time
 
@@ -21,14 +20,8 @@ def grown(ranks, cycles, what="averager", warm_up=100, samples=10, limit=120):
 
     Growth is that of the second half: by then there is what an MPI keeps for the next time.
     """
-    # AddressSanitizer would keep what has been freed for a while.
-    keep_nothing = "quarantine_size_mb=1"
-    env = {
-        "RANKS_DUMP_AFTER": str(limit),
-        "ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:{keep_nothing}",
-    }
     seen = launch.run(
-        ranks, "leaks:cycles", limit=limit, env=env,
+        ranks, "leaks:cycles", limit=limit, env={"RANKS_DUMP_AFTER": str(limit)},
         what=what, warm_up=warm_up, count=cycles, samples=samples,
     )  # fmt: skip
     half = samples // 2
