@@ -330,9 +330,14 @@ MUTATIONS = [
     Mutation(
         "MISSED keeps what was collected",
         PROTOCOL,
-        "            self.outcome.kind = MISSED\n            self.snapshots.restore(pieces)\n"
-        "        self.outcome.seconds",
-        "            self.outcome.kind = MISSED\n        self.outcome.seconds",
+        "        self.outcome.kind = MISSED\n        return self.snapshots.restore(pieces)\n",
+        "        self.outcome.kind = MISSED\n        return 0\n",
+    ),
+    Mutation(
+        "MISSED reports the later step that it could not use",
+        PROTOCOL,
+        "        if self.outcome.source_step != self.outcome.step:\n            self.aim(self.outcome.step)\n",
+        "        if False:\n            self.aim(self.outcome.step)\n",
     ),
     Mutation(
         "MISSED restored from the newest snapshot",

@@ -1,6 +1,7 @@
 """Breaks the protocol and the windows, one line at a time, and sees that a test fails.
 
     python tests/mutations.py            all of them (a quarter of an hour)
+    python tests/mutations.py --write    the same, and put the table into tests/MUTATIONS.md
     python tests/mutations.py --quick    a few that stand for the rest
     python tests/mutations.py NAME ...   these
 
