@@ -37,6 +37,12 @@ def test_the_numpy_api_keeps_its_contract():
         }
 
 
+def test_collectives_may_take_a_model_in_blocks():
+    for start, mean in launch.run(3, "averaging:in_blocks"):
+        assert start == [list(range(100)), [0] * 33]
+        assert mean == [[i + 1 for i in range(100)], [1] * 33]
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_a_group_of_one_keeps_its_model_between_synchronisations(ranks):
     default, one = zip(*launch.run(ranks, "averaging:alone"), strict=True)

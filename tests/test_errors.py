@@ -502,7 +502,7 @@ def test_a_synchronisation_under_way_is_taken_up_with_a_right_model_only(comes_w
         assert rank["step"] == 1
 
 
-# The number of attempts has a field of 10 bits in the word that ranks wait for.
+# The number of attempts has a field of 24 bits in the word that ranks wait for.
 @pytest.mark.parametrize("refusals", [0, 1, 1100])
 def test_nobody_leaves_a_synchronisation_before_all_have_published(on_2, refusals):
     for rank in on_2[f"slow_to_publish {refusals}"]:

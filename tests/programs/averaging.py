@@ -6,7 +6,8 @@ import numpy as np
 
 import wagma_rma
 from programs import models
-from wagma_rma import layout
+from wagma_rma import averager as averager_module
+from wagma_rma import layout, synchronization
 from wagma_rma.grouping import choose
 
 
@@ -99,6 +100,16 @@ def chunked(comm):
                 if done != chunks * groups:
                     wrong.append(f"{done} chunks computed, not {chunks} for each of {groups} groups")
     return wrong
+
+
+def in_blocks(comm):
+    """Start and synchronise with collectives that take a few elements at a time; return the values."""
+    averager_module.BLOCK = synchronization.BLOCK = 7
+    model = [np.arange(100, dtype=np.float32) + comm.rank, np.full(33, comm.rank, np.float64)]
+    with wagma_rma.GroupAverager(comm, model) as averager:
+        start = [leaf.tolist() for leaf in model]
+        mean = averager.synchronize([leaf + comm.rank for leaf in model])
+    return start, [leaf.tolist() for leaf in mean]
 
 
 def contract(comm):
