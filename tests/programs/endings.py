@@ -21,7 +21,7 @@ def shared_files():
 
 
 def unclosed(comm, how):
-    """Leave an averager as it is: "alive", "collected" as garbage, "stepping" (others may lag), or "waiting".
+    """Leave an averager as it is: "alive", "collected" as garbage, or "stepping" (others may lag).
 
     Returns the names of the files in /dev/shm that only the averager has mapped.
     """
