@@ -21,5 +21,11 @@ def test_who_closes_in_the_middle_of_a_synchronisation_does_its_part_first(colle
     ]
 
 
+def test_who_has_done_a_step_may_close_while_others_are_still_about_to_leave_it():
+    at_1, at_2 = launch.run(2, "cut_short:closed_after_its_part")[1]
+    assert at_1 == ""
+    assert "rank 0 has closed its averager while rank 1 waits for its group at step 2" in at_2
+
+
 def test_ctrl_c_gets_through_to_a_rank_that_waits_for_the_agreement_of_others():
     assert launch.run(2, "cut_short:agreement", limit=60) == [True, False]

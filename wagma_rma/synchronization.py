@@ -230,7 +230,8 @@ class Synchronizer:
     def check_group(self, operation: str, step: int, group: tuple[int, ...]) -> None:
         """Raise if a member of a group that waits for its quorum will not come to this step."""
         for rank in group:
-            if self._protocol.entered(rank) >= CLOSED:
+            # Whoever has published at this step has come to it, and may have done it and closed meanwhile.
+            if self._protocol.entered(rank) >= CLOSED and self._protocol.published(rank) < step:
                 raise StepMismatch(
                     f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
                     f"waits for its group at step {step}; every rank must make the same calls"

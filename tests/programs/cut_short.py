@@ -1,12 +1,14 @@
 """Synchronisations, and agreements of ranks, that a timeout or Ctrl-C cuts short."""
 
 import signal
+import time
 
 import numpy as np
 
 import wagma_rma
 from wagma_rma import GroupAverager
 from wagma_rma.agreement import agree
+from wagma_rma.synchronization import CLOSED
 
 
 class Cut:
@@ -69,6 +71,24 @@ def then_close(comm, collective, floats):
     for _ in range(20):
         comm.allreduce(1)  # whatever MPI had still to do with the closed averager's memory, it does now
     return None if mean is None else [float(mean.min()), float(mean.max())]
+
+
+def closed_after_its_part(comm):
+    """Rank 0 closes after step 1; return what rank 1's watch says of waiting for it at step 1 and at step 2."""
+    averager = GroupAverager(comm, np.zeros(4), quorum=comm.size, group_size=comm.size)
+    averager.average(np.zeros(4))
+    told = []
+    if comm.rank == 1:
+        while averager._protocol.entered(0) < CLOSED:
+            time.sleep(0.001)
+        for step in (1, 2):
+            try:
+                averager._synchronizer.check_group("average", step, (0, 1))
+                told.append("")
+            except RuntimeError as error:
+                told.append(str(error))
+    averager.close()
+    return told
 
 
 def agreement(comm):
