@@ -74,7 +74,7 @@ def then_close(comm, collective, floats):
 
 
 def closed_after_its_part(comm):
-    """Rank 0 closes after step 1; return what rank 1's watch says of waiting for it at step 1 and at step 2."""
+    """Rank 0 closes after step 1; return what rank 1 is told of waiting for it at step 1, and at step 2."""
     averager = GroupAverager(comm, np.zeros(4), quorum=comm.size, group_size=comm.size)
     averager.average(np.zeros(4))
     told = []
