@@ -41,7 +41,7 @@ def agree(comm: MPI.Intracomm, operation: str, found: Facts | Exception) -> list
             one it is a RuntimeError if it isn't of a common built-in type.
     """
     # Ctrl-C gets through this wait for the others; what follows takes no time.
-    Window().wait_for(comm.Ibarrier().Test)
+    Window().wait_for(comm.Ibarrier().Test, 100e-6)  # MPI moves only while it is being asked
     mine = found if isinstance(found, Exception) else None
     all_found = comm.allgather(found if mine is None else tell(mine))
     for rank, theirs in enumerate(all_found):
