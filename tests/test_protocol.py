@@ -81,6 +81,18 @@ def cases_with_stops_for_good(draw):
 
 
 @st.composite
+def preempting(draw, stops, spans, changes):
+    """Return a schedule that preempts ranks at random, beside the stops."""
+    return Schedule(
+        policy=draw(st.sampled_from(["random", "priorities"])),
+        seed=draw(st.integers(0, 1 << 32)),
+        span=draw(st.sampled_from(spans)),
+        changes=changes,
+        stops=tuple(draw(stops)),
+    )
+
+
+@st.composite
 def cases_with_held_pins(draw):
     """Return a world, and a schedule that often stops ranks right after they have added to a word."""
     ranks, group_size = draw(st.sampled_from([(3, 3), (4, 2), (4, 2), (4, 4), (5, 3), (6, 6)]))
@@ -96,14 +108,24 @@ def cases_with_held_pins(draw):
     turns = st.sampled_from([100, 300, 1000, 3000])
     stop = st.builds(Stop, st.integers(1, 40), st.integers(0, ranks - 1), turns, st.just("fetch_add"))
     interruption = st.builds(Interruption, TURNS, st.integers(0, ranks - 1))
-    return world, Schedule(
-        policy=draw(st.sampled_from(["random", "priorities"])),
-        seed=draw(st.integers(0, 1 << 32)),
-        span=draw(st.sampled_from([100, 300])),
-        changes=5,
-        stops=tuple(draw(st.lists(stop, min_size=2, max_size=6))),
-        interruptions=tuple(draw(st.lists(interruption, max_size=1))),
+    schedule = draw(preempting(st.lists(stop, min_size=2, max_size=6), spans=[100, 300], changes=5))
+    return world, replace(schedule, interruptions=tuple(draw(st.lists(interruption, max_size=1))))
+
+
+@st.composite
+def cases_with_slow_readers(draw):
+    """Return a world, and a schedule that stops a rank while it collects: sums are replaced meanwhile."""
+    world = World(
+        ranks=draw(st.sampled_from([2, 2, 3])),
+        group_size=2,
+        sync_period=8,
+        steps=7,
+        leaves=((draw(st.integers(0, 3)), 33),),
+        chunks=draw(st.integers(1, 2)),
+        lanes=draw(st.integers(1, 2)),
     )
+    stop = st.builds(Stop, st.integers(5, 70), st.just(1), st.integers(80, 400), st.just("load"))
+    return world, draw(preempting(st.lists(stop, min_size=1, max_size=2), spans=[200, 400], changes=6))
 
 
 def violations(case, check=oracle.violations):
@@ -123,28 +145,6 @@ def violations(case, check=oracle.violations):
     if stuck:
         return {"progress": [f"ranks {stuck} are not through"]}
     return check(history)
-
-
-@st.composite
-def cases_with_slow_readers(draw):
-    """Return a world, and a schedule that stops a rank while it collects: sums are replaced meanwhile."""
-    world = World(
-        ranks=draw(st.sampled_from([2, 2, 3])),
-        group_size=2,
-        sync_period=8,
-        steps=7,
-        leaves=((draw(st.integers(0, 3)), 33),),
-        chunks=draw(st.integers(1, 2)),
-        lanes=draw(st.integers(1, 2)),
-    )
-    stop = st.builds(Stop, st.integers(5, 70), st.just(1), st.integers(80, 400), st.just("load"))
-    return world, Schedule(
-        policy=draw(st.sampled_from(["random", "priorities"])),
-        seed=draw(st.integers(0, 1 << 32)),
-        span=draw(st.sampled_from([200, 400])),
-        changes=6,
-        stops=tuple(draw(st.lists(stop, min_size=1, max_size=2))),
-    )
 
 
 def explore(invariant, looked_at=cases, examples=(), check=oracle.violations):

@@ -103,6 +103,7 @@ class Synchronizer:
             while True:
                 if self._test is not None:
                     self._watch.earlier += self._window.wait_for(*self._test)
+                    self._test = None  # it has come true
                 self._test = next(self._under_way)
         except StopIteration:
             self._under_way = None
@@ -112,7 +113,8 @@ class Synchronizer:
             raise  # to be taken up again
         except BaseException:
             self._under_way = None
-            abandoned.append(self._test)
+            if self._test is not None:
+                abandoned.append(self._test)
             raise
         return self._watch.earlier
 
