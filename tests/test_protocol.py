@@ -235,11 +235,25 @@ def test_what_stopped_ranks_leave_behind_hurts_nobody():
 
 
 def test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing():
-    world = World(ranks=4, group_size=3, sync_period=6, steps=6, leaves=())
-    stops = (Stop(5, 2, 3000, "fetch_add"), Stop(18, 0, 3000, "fetch_add"))
-    example = world, Schedule(policy="random", seed=94, span=200, stops=stops)
-    reaches(example, lambda step: not step.published)
-    explore("", cases_with_held_pins, [example])
+    held = [Stop(5, 2, 3000, "fetch_add"), Stop(18, 0, 3000, "fetch_add")]
+    at_once = (
+        World(ranks=4, group_size=3, sync_period=6, steps=6, leaves=()),
+        Schedule(policy="random", seed=94, span=200, stops=tuple(held)),
+    )
+    reaches(at_once, lambda step: not step.published)
+    # With patience they wait for a slot first, until that is over or they are interrupted.
+    world = World(ranks=3, group_size=3, sync_period=7, steps=7, patience=1e-3, leaves=((1, 33),))
+    schedule = Schedule(policy="random", span=100, changes=5)
+    held = [Stop(5, 1, 300, "fetch_add"), Stop(10, 0, 1000, "fetch_add")]
+    in_vain = world, replace(schedule, seed=677039, stops=tuple(held))
+    reaches(in_vain, lambda step: not step.published and step.seconds_waited > world.patience)
+    held = [Stop(3, 4, 1000, "fetch_add"), Stop(4, 0, 300, "fetch_add"), Stop(26, 2, 1000, "fetch_add")]
+    cut_short = (
+        replace(world, ranks=6, group_size=6),
+        replace(schedule, seed=166487400, stops=tuple(held), interruptions=(Interruption(76, 4),)),
+    )
+    reaches(cut_short, lambda step: not step.published and step.interrupted)
+    explore("", cases_with_held_pins, [at_once, in_vain, cut_short])
 
 
 def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
