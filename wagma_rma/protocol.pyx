@@ -268,7 +268,7 @@ cdef class Protocol:
             self.window.complete()
         if state_arrived(self.state) < quorum:
             # Somebody's wait for the quorum was cut short. What ended it may concern this rank too.
-            self.window.look(self.window.now() - wait.since)
+            self.window.look(self.window.now() - wait.since, -1)
         self.outcome.seconds_waited += self.window.now() - wait.since
         return 0
 

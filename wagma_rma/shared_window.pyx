@@ -44,8 +44,6 @@ cdef class SharedWindow(MappedWindow):
         MemoryError: less shared memory is free than all windows need, on every rank.
     Collective, and so is free().
     """
-    cdef object comm
-    cdef object window
 
     def __init__(self, comm, int64_t nbytes, int64_t words):
         cdef int r

@@ -1,19 +1,25 @@
 """The windows of real ranks."""
 
+import os
 import random
 import time
 
+from wagma_rma.hosts import host_numbers
+from wagma_rma.remote_window import RemoteWindow
 from wagma_rma.shared_window import SharedWindow
 from wagma_rma.testing import check_window
 
 
-def conformance(comm, naps):
-    """Run the conformance suite over a shared window; ranks come late to its barriers."""
+def conformance(comm, naps, remote=False):
+    """Run the conformance suite over a window; ranks come late to its barriers."""
     rng = random.Random(comm.rank)
     windows = []
 
     def make_window(nbytes, words):
-        windows.append(SharedWindow(comm, nbytes, words))
+        if remote:
+            windows.append(RemoteWindow(comm, host_numbers(comm), nbytes, words))
+        else:
+            windows.append(SharedWindow(comm, nbytes, words))
         return windows[0]
 
     def barrier():
@@ -22,5 +28,6 @@ def conformance(comm, naps):
         comm.Barrier()
 
     check_window(make_window, barrier)
+    facts = [windows[0].hosts, windows[0].progress, windows[0].why] if remote else True
     windows[0].free()
-    return True
+    return facts
