@@ -32,7 +32,12 @@ else:
     MACROS += [("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
 
-MORE = {"snapshots": ["kernels.c"], "protocol": ["kernels.c"], "remote_window": ["progress.c"]}
+MORE = {
+    "snapshots": ["kernels.c"],
+    "protocol": ["kernels.c"],
+    "ending": ["progress.c"],
+    "remote_window": ["progress.c"],
+}
 # What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader takes the one
 # that mpi4py has loaded.
 LIBRARIES = {"mpich": "libmpi.so.12", "openmpi": "libmpi.so.40"}
@@ -82,8 +87,8 @@ class BuildExtensions(build_ext):
             super().build_extension(ext)
 
 
-MODULES = ["floats", "window", "mapped_window", "shared_window", "remote_window", "layout", "pieces", "snapshots"]
-MODULES.append("protocol")
+MODULES = ["floats", "window", "mapped_window", "ending", "shared_window", "remote_window"]
+MODULES += ["layout", "pieces", "snapshots", "protocol"]
 TESTING = [f"testing.{name}" for name in ("scheduler", "simulated_window", "steps", "thread_window", "verbs")]
 
 setup(

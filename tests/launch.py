@@ -53,7 +53,7 @@ def apart(hosts: str) -> dict[str, str]:
         return {}
     if mpi_name() == "mpich":
         cliques = {"MPIR_CVAR_NOLOCAL": "1"} if hosts == "each" else {"MPIR_CVAR_NUM_CLIQUES": hosts}
-        return {**cliques, "UCX_TLS": "tcp,self"}
+        return {**cliques, "MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}
     return {"RANKS_HOSTS": hosts, "OMPI_MCA_btl": "tcp,self"}
 
 

@@ -42,6 +42,8 @@ int MPI_Rget(void *, int, MPI_Datatype, int, MPI_Aint, int, MPI_Datatype, MPI_Wi
 int MPI_Test(MPI_Request *, int *, MPI_Status *);
 int MPI_Win_flush(int, MPI_Win);
 int MPI_Win_sync(MPI_Win);
+int MPI_Win_unlock_all(MPI_Win);
+int MPI_Win_free(MPI_Win *);
 int MPI_Iprobe(int, int, MPI_Comm, int *, MPI_Status *);
 int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *, MPI_Comm_delete_attr_function *, int *, void *);
 int MPI_Comm_free_keyval(int *);

@@ -1,25 +1,10 @@
 """The memory of ranks on many hosts as a window: MPI one-sided operations."""
 
-from libc.stdint cimport int64_t, intptr_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
+from wagma_rma.ending cimport Ending
+from wagma_rma.rma cimport wagma_handle, wagma_progress, wagma_rma
 from wagma_rma.shared_window cimport SharedWindow
 from wagma_rma.window cimport Window
-
-cdef extern from "rma.h" nogil:
-    ctypedef intptr_t wagma_handle
-    cdef struct wagma_rma:
-        int (*fetch_and_op)(const uint64_t*, uint64_t*, wagma_handle, int, int64_t, wagma_handle, wagma_handle) noexcept nogil
-        int (*compare_and_swap)(const uint64_t*, const uint64_t*, uint64_t*, wagma_handle, int, int64_t, wagma_handle) noexcept nogil
-        int (*flush)(int, wagma_handle) noexcept nogil
-        int (*get)(void*, int, wagma_handle, int, int64_t, wagma_handle, wagma_handle*) noexcept nogil
-        int (*test)(wagma_handle*, int*) noexcept nogil
-        int (*sync)(wagma_handle) noexcept nogil
-        int (*poll)(wagma_handle) noexcept nogil
-        int (*at_finalize)(void (*)(void*) noexcept nogil, void*, wagma_handle, int*) noexcept nogil
-        int (*not_at_finalize)(wagma_handle, int*) noexcept nogil
-
-cdef extern from "progress.h" nogil:
-    cdef struct wagma_progress:
-        pass
 
 cdef struct Operation:
     uint64_t operand     # MPI reads these three, and writes `result`, until the flush
@@ -48,7 +33,7 @@ cdef class RemoteWindow(Window):
 
     cdef wagma_progress* thread
     cdef object thread_comm        # that it polls
-    cdef int keyval                # of the hook that ends it
+    cdef Ending ending             # of both windows, and of the thread
     cdef double* rung              # per rank: when its bell was last rung
 
     cdef Operation* operations     # begun since the last flush

@@ -10,28 +10,21 @@ flight; complete() and complete_reads() wait for them, and say which rank does n
 target's help each rank has a thread that gives it (progress.h).
 """
 
-from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int64_t, intptr_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
+from wagma_rma.ending cimport RMA, Ending, handle_of
+from wagma_rma.rma cimport (wagma_progress_flush, wagma_progress_free, wagma_progress_start, wagma_progress_wait)
 from wagma_rma.shared_window cimport SharedWindow
 from wagma_rma.window cimport Wait
 
 from mpi4py import MPI
 
-from wagma_rma.abi import rma_table
 from wagma_rma.agreement import agree
 
 cdef extern from "atomics.h" nogil:
     void wagma_fence()
     int wagma_sleep(double seconds)
-
-cdef extern from "progress.h" nogil:
-    wagma_progress* wagma_progress_start(const wagma_rma* rma, wagma_handle comm, wagma_handle win, uint64_t* bell)
-    void wagma_progress_flush(wagma_progress* p, const int* targets, int count)
-    int wagma_progress_wait(wagma_progress* p, double seconds, int* error)
-    void wagma_progress_stop(void* p) noexcept
-    void wagma_progress_free(wagma_progress* p)
 
 cdef enum:
     LINE = 64          # bytes of a cache line
@@ -45,13 +38,6 @@ cdef double GRACE = 1.0
 # The test for help: targets sleep for NAP seconds; who operates on them begins after a third, and has been
 # helped, or is late itself, if that takes as long.
 cdef double NAP = 60e-3
-
-cdef const wagma_rma* RMA = <const wagma_rma*> PyCapsule_GetPointer(rma_table(), "wagma_rma.rma")
-
-
-cdef wagma_handle handle_of(object thing) except? -1:
-    """Return an mpi4py handle as a number."""
-    return <wagma_handle> <uintptr_t> MPI._handleof(thing)
 
 
 cdef class RemoteWindow(Window):
@@ -126,6 +112,7 @@ cdef class RemoteWindow(Window):
         self.words_window.Lock_all(MPI.MODE_NOCHECK)
         self.bulk_window.Lock_all(MPI.MODE_NOCHECK)
         memset(<void*> <uintptr_t> self.words_window.tomemory().address, 0, words + LINE)
+        self.ending = Ending(self.bulk_window, self.words_window)
         self.write_fence()
         comm.Barrier()
         self.choose_progress(progress)
@@ -150,9 +137,7 @@ cdef class RemoteWindow(Window):
         if self.thread is NULL:
             found = RuntimeError("RemoteWindow: the operating system gives no thread for progress; raise its limit "
                                  "(ulimit -u), or use a network that needs none and progress='none'")
-        else:
-            self.check(self.rma.at_finalize(wagma_progress_stop, self.thread, handle_of(MPI.COMM_SELF), &self.keyval),
-                       "MPI_Comm_set_attr", self.rank)
+        self.ending.state.thread = self.thread
         agree(self.comm, "RemoteWindow", found)
 
     cdef bint needs_help(self) except -1:
@@ -197,17 +182,14 @@ cdef class RemoteWindow(Window):
         """Free the memory. Collective; no rank may use any window afterwards."""
         if self.words_window is None:
             return
+        # Others may still need this rank's help to end their last operations.
+        self.comm.Barrier()
+        self.ending.end()
+        self.words_window = self.bulk_window = None
         if self.thread is not NULL:
-            # Others may still need help to end their last operations.
-            self.comm.Barrier()
-            self.check(self.rma.not_at_finalize(handle_of(MPI.COMM_SELF), &self.keyval), "MPI_Comm_delete_attr", self.rank)
             wagma_progress_free(self.thread)
             self.thread = NULL
             self.thread_comm.Free()
-        for window in (self.bulk_window, self.words_window):
-            window.Unlock_all()
-            window.Free()
-        self.bulk_window = self.words_window = None
         self.host_window.free()
         self.host_comm.Free()
 

@@ -24,9 +24,11 @@ struct wagma_rma {
     int (*sync)(wagma_handle win);
     /* Let MPI serve what other ranks ask of this process. */
     int (*poll)(wagma_handle comm);
-    /* Have stop(state) called first thing in MPI_Finalize, or by not_at_finalize(); `self` is MPI_COMM_SELF. */
-    int (*at_finalize)(void (*stop)(void *), void *state, wagma_handle self, int *keyval);
-    int (*not_at_finalize)(wagma_handle self, int *keyval);
+    /* End the passive-target epoch, and free the window. Collective. */
+    int (*end)(wagma_handle win);
+    /* Have hook(state) called first thing in MPI_Finalize, or now by unhook(); `self` is MPI_COMM_SELF. */
+    int (*at_finalize)(int (*hook)(void *), void *state, wagma_handle self, int *keyval);
+    int (*unhook)(wagma_handle self, int *keyval);
 };
 
 #endif

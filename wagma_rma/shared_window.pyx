@@ -5,6 +5,7 @@ MPI allocates and frees; in between nothing here calls it, so no operation depen
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
+from wagma_rma.ending cimport Ending
 from wagma_rma.mapped_window cimport MappedWindow
 
 import os
@@ -64,6 +65,7 @@ cdef class SharedWindow(MappedWindow):
         info.Free()
         # NOCHECK, after the collective allocation: without it MPI would wait for every target.
         self.window.Lock_all(MPI.MODE_NOCHECK)
+        self.ending = Ending(self.window)
         for r in range(self.ranks):
             # Mappings begin at a page, so aligning in this process aligns alike in all.
             address = self.window.Shared_query(r)[0].address
@@ -77,5 +79,4 @@ cdef class SharedWindow(MappedWindow):
         """Free the memory. Collective; no rank may use any window afterwards."""
         window, self.window = self.window, None
         if window is not None:
-            window.Unlock_all()
-            window.Free()
+            self.ending.end()
