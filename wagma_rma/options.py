@@ -3,6 +3,7 @@
 import math
 import operator
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,10 @@ def _seconds(name: str, value: object, cure: str) -> float:
 class Options:
     """The options of an averager, checked. Local and pure.
 
+    Args:
+        hosts: the number of each rank's host, for a grouping that keeps early steps within hosts; None
+            for ranks on one host. A `grouping` that is given stays as it is.
+
     Raises:
         TypeError, ValueError: an option is wrong; names it, its value, its limits and the cure.
     """
@@ -63,9 +68,10 @@ class Options:
         grouping: Grouping | None,
         start_step: int,
         timeout: float | None,
+        hosts: Sequence[int] | None = None,
     ) -> None:
         if grouping is None:
-            self.grouping = groupings.choose(ranks, group_size)
+            self.grouping = groupings.choose(ranks, group_size, hosts)
         else:
             groupings.check(grouping, ranks)
             self.grouping = grouping
