@@ -90,6 +90,8 @@ class GroupAverager:
         timeout: seconds after which a synchronisation, or a wait for a quorum, raises
             SynchronizationTimeout; None: never. A warning (logger "wagma_rma") names the missing every 30 s
             in any case.
+        topology: over several hosts, have the first groups of each turn lie within hosts as far as their sizes
+            allow, so that less goes over the network. Not for a `grouping` of one's own.
         window: "shared": memory of one host. "remote": MPI's one-sided operations, which go over a network.
             "auto": shared if all ranks share a host.
         progress: whether each rank has a thread that serves operations on its memory while it computes: "thread"
@@ -121,6 +123,7 @@ class GroupAverager:
         broadcast: bool = True,
         start_step: int = 0,
         timeout: float | None = None,
+        topology: bool = True,
         window: Literal["auto", "shared", "remote"] = "auto",
         progress: Literal["auto", "thread", "none"] = "auto",
     ) -> None:
@@ -146,6 +149,7 @@ class GroupAverager:
                     grouping=grouping,
                     start_step=start_step,
                     timeout=timeout,
+                    topology=topology,
                     window=window,
                     progress=progress,
                 ),
@@ -163,7 +167,7 @@ class GroupAverager:
         self._hosts = hosts.host_numbers(self._comm)
         several = max(self._hosts) > 0
         try:
-            checked = Options(self._comm.size, **options)
+            checked = Options(self._comm.size, hosts=self._hosts if several else None, **options)
             self._structure = Structure("GroupAverager", model)
             leaves = self._structure.leaves("GroupAverager", model)
             for path, leaf in zip(self._structure.paths, leaves, strict=True):

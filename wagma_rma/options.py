@@ -3,6 +3,7 @@
 import math
 import operator
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,10 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 class Options:
     """The options of an averager, checked. Local and pure.
 
+    Args:
+        hosts: the number of each rank's host, for a grouping that keeps early steps within hosts if `topology`
+            says so; None for ranks on one host. A `grouping` that is given stays as it is.
+
     Raises:
         TypeError, ValueError: an option is wrong; names it, its value, its limits and the cure.
     """
@@ -71,11 +76,16 @@ class Options:
         grouping: Grouping | None,
         start_step: int,
         timeout: float | None,
+        hosts: Sequence[int] | None = None,
+        topology: object = True,
         window: str = "auto",
         progress: str = "auto",
     ) -> None:
+        if not isinstance(topology, bool):
+            raise TypeError(f"GroupAverager: topology={topology!r} is not a bool; pass True or False")
+        self.topology = topology
         if grouping is None:
-            self.grouping = groupings.choose(ranks, group_size)
+            self.grouping = groupings.choose(ranks, group_size, hosts if topology else None)
         else:
             groupings.check(grouping, ranks)
             self.grouping = grouping
@@ -133,6 +143,7 @@ class Options:
             "patience": "auto" if self.patience < 0 else self.patience,
             "start_step": self.start_step,
             "timeout": self.timeout,
+            "topology": self.topology,
             "window": self.window,
             "progress": self.progress,
         }
