@@ -38,8 +38,8 @@ MORE = {
     "ending": ["progress.c"],
     "remote_window": ["progress.c"],
 }
-# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader takes the one
-# that mpi4py has loaded.
+# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader takes the
+# one that mpi4py has loaded.
 LIBRARIES = {"mpich": "libmpi.so.12", "openmpi": "libmpi.so.40"}
 
 

@@ -2,10 +2,10 @@
 
     mpiexec -n 4 python benchmarks/network.py [--window remote] [--json FILE]
 
-The group is all ranks, so both compute the same. `balanced`: all ranks come together; the median over the steps of
-the slowest rank's seconds. `late`: the last rank comes 100 ms after the others, who count alone: what the
-straggler costs those who are in time. MPI_Allreduce is timed with the division that makes a mean of its sum.
-`network` is what a rank reads from other hosts in a balanced step, on average.
+The group is all ranks, so both compute the same. Times are medians over the steps, of the slowest rank where all
+come together, and of the slowest that is in time where the last comes 100 ms late: what the straggler costs the
+others. MPI_Allreduce is timed with the division that makes a mean of its sum. `network` is what a rank reads from
+other hosts in a step, on average.
 """
 
 import argparse
@@ -100,7 +100,9 @@ def main():
             print("  ".join(cell.rjust(14) for cell in line))
         if arguments.json:
             with open(arguments.json, "w") as file:
-                json.dump({"library": MPI.Get_library_version().splitlines()[0], "rows": rows}, file, indent=1)
+                json.dump(
+                    {"library": MPI.Get_library_version().splitlines()[0], "rows": rows}, file, indent=1
+                )
 
 
 if __name__ == "__main__":

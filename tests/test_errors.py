@@ -306,7 +306,15 @@ def test_failing_again_and_again_uses_up_no_communicators(on_2):
 
 def test_ranks_that_span_hosts_can_have_no_shared_window():
     for rank in launch.run(RANKS, "errors:spanning", env=launch.apart("2")):
-        assert_told(rank["told"], "ValueError", "window='shared'", "4 ranks", "2 hosts", "'remote'", "COMM_TYPE_SHARED")
+        assert_told(
+            rank["told"],
+            "ValueError",
+            "window='shared'",
+            "4 ranks",
+            "2 hosts",
+            "'remote'",
+            "COMM_TYPE_SHARED",
+        )
         assert rank["afterwards"] == MEAN_RANK
 
 

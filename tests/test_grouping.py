@@ -671,7 +671,7 @@ def test_hosts_do_not_change_the_window_of_an_averager(data):
     size = data.draw(st.none() | st.integers(1, ranks))
     structure = Structure("test", np.zeros(5, np.float32))
     sizes = {
-        options(ranks, size, hosts=hosts).layout(structure).nbytes
+        options(ranks, size, hosts=hosts).layout(structure, True).nbytes
         for hosts in (None, data.draw(placements(ranks)))
     }
     assert len(sizes) == 1

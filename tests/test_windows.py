@@ -31,9 +31,7 @@ def test_the_shared_window_conforms(ranks):
     [(1, "", "none"), (4, "", "none"), (2, "2", "thread"), (4, "2", "thread"), (4, "each", "thread")],
 )
 def test_the_remote_window_conforms(ranks, hosts, progress):
-    told = launch.run(
-        ranks, "windows:conformance", naps=ranks == 4, window="remote", env=launch.apart(hosts)
-    )
+    told = launch.run(ranks, "windows:conformance", naps=ranks == 4, window="remote", env=launch.apart(hosts))
     count = {"": 1, "2": 2, "each": ranks}[hosts]
     assert [len(set(where)) for where, _ in told] == [count] * ranks
     assert [how for _, how in told] == [progress] * ranks

@@ -20,8 +20,8 @@ def abi() -> str:
     if library.startswith("Open MPI"):
         return "openmpi"
     raise ImportError(
-        f"wagma_rma serves the ABIs of MPICH ({LIBRARIES['mpich']}) and Open MPI ({LIBRARIES['openmpi']}), and "
-        f"this mpi4py runs on neither: {library}, handles of {MPI._sizeof(MPI.Win)} bytes; run: "
+        f"wagma_rma serves the ABIs of MPICH ({LIBRARIES['mpich']}) and Open MPI ({LIBRARIES['openmpi']}), "
+        f"and this mpi4py runs on neither: {library}, handles of {MPI._sizeof(MPI.Win)} bytes; run: "
         "pip install 'wagma-rma[mpich]' (or 'wagma-rma[openmpi]'), or choose an MPI with MPI4PY_LIBMPI"
     )
 

@@ -59,8 +59,8 @@ class Options:
     """The options of an averager, checked. Local and pure.
 
     Args:
-        hosts: the number of each rank's host, for a grouping that keeps early steps within hosts if `topology`
-            says so; None for ranks on one host. A `grouping` that is given stays as it is.
+        hosts: the number of each rank's host, for a grouping that keeps early steps within hosts if
+            `topology` says so; None for ranks on one host. A `grouping` that is given stays as it is.
 
     Raises:
         TypeError, ValueError: an option is wrong; names it, its value, its limits and the cure.
@@ -176,8 +176,8 @@ def window_bytes(
 
     These are the snapshots (three, or one more than the groupings in a full turn if that is more), three
     results (in float32 for 16-bit models), and a header. Outside the window an averager keeps one more
-    private model, whose memory is touched only by steps that can't publish. Across hosts the header is no part of
-    shared memory, and chunks that are on their way from other hosts need private memory too. Local; allocates nothing.
+    private model, whose memory is touched only by steps that can't publish. Across hosts the header is no part
+    of shared memory, and chunks on their way from other hosts need private memory too. Local; allocates nothing.
 
     Raises:
         TypeError, ValueError: as GroupAverager does for the same arguments.

@@ -1,6 +1,5 @@
 """The windows of real ranks."""
 
-import os
 import random
 import time
 
