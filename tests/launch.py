@@ -1,5 +1,6 @@
 """Run functions on real MPI ranks: a hard time limit, and nothing that was started outlives its test."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from functools import partial
 from pathlib import Path
@@ -64,16 +66,21 @@ def mpiexec() -> str:
 
 
 class Ranks:
-    """Ranks that run a command, in their own process group."""
+    """Ranks that run a command; `launcher` replaces `mpiexec -n RANKS`."""
 
     def __init__(
-        self, ranks: int, command: list[str], env: dict[str, str] | None = None, cwd: Any = None
+        self,
+        ranks: int,
+        command: list[str],
+        env: dict[str, str] | None = None,
+        cwd: Any = None,
+        launcher: list[str] | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="ranks-"))
         weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self._launch = partial(
             subprocess.Popen,
-            [mpiexec(), "-n", str(ranks), *command],
+            [*(launcher or [mpiexec(), "-n", str(ranks)]), *command],
             env={
                 **os.environ,
                 **OVERSUBSCRIBED,
@@ -123,28 +130,45 @@ class Ranks:
         self.process.stdout.close()
 
     def _end(self) -> None:
-        for pid in self.pids().values():
-            try:
-                # A pid may have been given to another process since; only ours carry our directory.
-                environ = Path(f"/proc/{pid}/environ").read_bytes()
-                if str(self.directory).encode() in environ:
+        # Open MPI's daemons and what ranks start leave mpiexec's process group: only the environment tells them.
+        while left := self._left():
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            except (OSError, ProcessLookupError):
-                pass
+            time.sleep(0.005)
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _left(self) -> list[int]:
+        """Return the process ids of all that this object started and that carry its directory."""
+        ours, found = f"RANKS_DIRECTORY={self.directory}\0".encode(), []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if ours in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
 
     def results(self, ranks: int) -> list[Any]:
         """Return what the function returned at each rank."""
         return [json.loads((self.directory / f"result.{rank}").read_text()) for rank in range(ranks)]
 
+    def completed(self, ranks: int, limit: float, what: str) -> list[Any]:
+        """Wait, and return what the function returned at each rank; a failing rank is an AssertionError."""
+        code, output = self.wait(limit)
+        assert code == 0, f"{what} on {ranks} ranks ended with {code}:\n{output}"
+        return self.results(ranks)
+
+
+def program(function: str, arguments: dict[str, Any]) -> list[str]:
+    """Return the command of a rank that runs `function` ("module:name" below tests/programs)."""
+    return [
+        sys.executable, "-W", "error", "-m", "mpi4py", "-m", "programs", function, json.dumps(arguments)
+    ]  # fmt: skip
+
 
 def start(ranks: int, function: str, env: dict[str, str] | None = None, **arguments: Any) -> Ranks:
     """Start `function` ("module:name" below tests/programs) with JSON arguments on each rank."""
-    command = [
-        sys.executable, "-W", "error", "-m", "mpi4py", "-m", "programs", function, json.dumps(arguments)
-    ]  # fmt: skip
-    return Ranks(ranks, command, env)
+    return Ranks(ranks, program(function, arguments), env)
 
 
 def run(
@@ -156,7 +180,4 @@ def run(
     **arguments: Any,
 ) -> list[Any]:
     """Run `function` on each rank, return what it returned at each; a failing rank is an AssertionError."""
-    job = start(ranks, function, env, **arguments)
-    code, output = job.wait(limit)
-    assert code == 0, f"{function} on {ranks} ranks ended with {code}:\n{output}"
-    return job.results(ranks)
+    return start(ranks, function, env, **arguments).completed(ranks, limit, function)
