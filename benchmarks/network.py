@@ -2,10 +2,10 @@
 
     mpiexec -n 4 python benchmarks/network.py [--window remote] [--json FILE]
 
-The group is all ranks, so both compute the same. Times are medians over the steps, of the slowest rank where all
-come together, and of the slowest that is in time where the last comes 100 ms late: what the straggler costs the
-others. MPI_Allreduce is timed with the division that makes a mean of its sum. `network` is what a rank reads from
-other hosts in a step, on average.
+The group is all ranks, so both compute the same. Times are medians over the steps, of the slowest rank where
+all come together, and of the slowest in time where the last comes 100 ms late: what the straggler costs the
+others. MPI_Allreduce is timed with the division that makes a mean of its sum. `network` is what a rank reads
+from other hosts in a step, on average.
 """
 
 import argparse

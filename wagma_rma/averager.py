@@ -90,8 +90,8 @@ class GroupAverager:
         timeout: seconds after which a synchronisation, or a wait for a quorum, raises
             SynchronizationTimeout; None: never. A warning (logger "wagma_rma") names the missing every 30 s
             in any case.
-        topology: over several hosts, have the first groups of each turn lie within hosts as far as sizes allow,
-            so that less goes over the network. Not for a `grouping` of one's own.
+        topology: over several hosts, have the first groups of each turn lie within hosts as far as sizes
+            allow, so that less goes over the network. Not for a `grouping` of one's own.
         window: "shared": memory of one host. "remote": MPI's one-sided operations, which go over a network.
             "auto": shared if all ranks share a host.
         progress: whether each rank has a thread that serves operations on its memory while it computes:
@@ -184,8 +184,8 @@ class GroupAverager:
             if checked.window == "shared" and several:
                 raise ValueError(
                     f"GroupAverager: window='shared', but the {self._comm.size} ranks of comm are on "
-                    f"{max(self._hosts) + 1} hosts; pass 'auto' or 'remote', or a communicator within one host, "
-                    "such as comm.Split_type(MPI.COMM_TYPE_SHARED)"
+                    f"{max(self._hosts) + 1} hosts; pass 'auto' or 'remote', or a communicator within "
+                    "one host, such as comm.Split_type(MPI.COMM_TYPE_SHARED)"
                 )
         except Exception as error:
             found = error

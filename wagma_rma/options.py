@@ -176,8 +176,9 @@ def window_bytes(
 
     These are the snapshots (three, or one more than the groupings in a full turn if that is more), three
     results (in float32 for 16-bit models), and a header. Outside the window an averager keeps one more
-    private model, whose memory is touched only by steps that can't publish. Across hosts the header is no part
-    of shared memory, and chunks on their way from other hosts need private memory too. Local; allocates nothing.
+    private model, whose memory is touched only by steps that can't publish. Across hosts the header is no
+    part of shared memory, and chunks on their way from other hosts need private memory too. Local; allocates
+    nothing.
 
     Raises:
         TypeError, ValueError: as GroupAverager does for the same arguments.
