@@ -54,7 +54,7 @@ cdef class Window:
             return abstract(self, "fetch_add")
 
     cdef int fetch_max(self, int rank, int64_t word, uint64_t value, uint64_t* found) except -1 nogil:
-        """Raise a word to `value` if it is smaller."""
+        """Raise a word to `value` if it is smaller; both are below 2^63, since an MPI may take them for signed."""
         with gil:
             return abstract(self, "fetch_max")
 
