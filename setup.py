@@ -35,8 +35,8 @@ else:
 MORE = {
     "snapshots": ["kernels.c"],
     "protocol": ["kernels.c"],
-    "ending": ["progress.c"],
-    "remote_window": ["progress.c"],
+    "ending": ["progress.c", "operations.c"],
+    "remote_window": ["progress.c", "operations.c"],
 }
 # What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader takes the
 # one that mpi4py has loaded.
@@ -51,7 +51,7 @@ def extension(module: str) -> Extension:
         include_dirs=[numpy.get_include(), "wagma_rma"],
         define_macros=MACROS,
         extra_compile_args=FLAGS,
-        depends=[f"wagma_rma/{name}.h" for name in ("atomics", "kernels", "progress", "rma")],
+        depends=[f"wagma_rma/{name}.h" for name in ("atomics", "kernels", "operations", "progress", "rma")],
     )
 
 

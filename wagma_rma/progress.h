@@ -1,4 +1,4 @@
-/* A thread that works for a rank while it is elsewhere: serves what others ask of its memory, and flushes for it.
+/* A thread that works for a rank while it is elsewhere: it serves what others ask of its memory, and operates for it.
  *
  * Over a network without RDMA the target of an operation must take part, or the operation waits until it
  * calls MPI again. This thread calls MPI for it. It polls, since MPI can't wake anyone; it sleeps between two looks
@@ -6,28 +6,27 @@
  * it does, and a rank that nobody needs costs next to nothing. Whoever operates rings the target's bell, a word of its
  * window, by which this thread sees that something happens.
  *
- * MPI_Win_flush can't be cut short, and waits for a target that is stopped as long as it is. So flushes are done
- * here, and the rank itself can say whom it waits for, and be interrupted.
+ * A call of MPI that waits for another rank can't be cut short, and lasts for as long as that one is stopped. So words of
+ * other hosts are operated on here, and the rank itself can say whom it waits for, and be interrupted.
  */
 #ifndef WAGMA_PROGRESS_H
 #define WAGMA_PROGRESS_H
 
-#include "rma.h"
+#include "operations.h"
 
 struct wagma_progress;
 
 /* Start the thread; NULL if there can be none. `bell` is this rank's, in a window's memory. */
-struct wagma_progress *wagma_progress_start(const struct wagma_rma *rma, wagma_handle comm, wagma_handle win,
-                                            uint64_t *bell);
+struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_words *words, uint64_t *bell);
 
-/* Begin to flush some targets, in order. The last ones must have been flushed. */
-void wagma_progress_flush(struct wagma_progress *p, const int *targets, int count);
+/* Begin to make the operations of `words`. Those before must have been made. */
+void wagma_progress_operate(struct wagma_progress *p);
 
-/* Wait for that for `seconds` at most. Returns how many targets are flushed, of all when error != 0. */
+/* Wait for that for `seconds` at most. Returns whether they are made; then *error is MPI's. */
 int wagma_progress_wait(struct wagma_progress *p, double seconds, int *error);
 
 /* End the thread; does nothing the second time. */
-void wagma_progress_stop(void *p);
+void wagma_progress_stop(struct wagma_progress *p);
 
 /* Free what wagma_progress_start() made, of a thread that has ended. */
 void wagma_progress_free(struct wagma_progress *p);

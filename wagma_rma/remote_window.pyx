@@ -14,12 +14,15 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from wagma_rma.ending cimport RMA, Ending, handle_of
-from wagma_rma.rma cimport (wagma_progress_flush, wagma_progress_free, wagma_progress_start, wagma_progress_wait)
+from wagma_rma.rma cimport (WAGMA_ADD, WAGMA_LOAD, WAGMA_MAX, WAGMA_STORE, WAGMA_SWAP, wagma_progress_free,
+                            wagma_progress_operate, wagma_progress_start, wagma_progress_wait, wagma_words_free,
+                            wagma_words_give, wagma_words_make, wagma_words_operate)
 from wagma_rma.shared_window cimport SharedWindow
 from wagma_rma.window cimport Wait
 
 from mpi4py import MPI
 
+from wagma_rma.abi import abi
 from wagma_rma.agreement import agree
 
 cdef extern from "atomics.h" nogil:
@@ -28,10 +31,11 @@ cdef extern from "atomics.h" nogil:
 
 cdef enum:
     LINE = 64          # bytes of a cache line
-    OPERATIONS = 1024  # in flight at a time; one more waits for all
+    OPERATIONS = 1024  # on words in flight at a time; one more waits for all
     READ_LANES = 4     # batches of bulk reads: two in flight hide a round trip, the others uneven chunks
 
 cdef double LOOK_EVERY = 50e-3
+cdef double LONGEST_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
 # After an interruption a step is still to be finished, unless a rank is not there to answer.
 cdef double GRACE = 1.0
@@ -67,19 +71,14 @@ cdef class RemoteWindow(Window):
         self.nbytes = nbytes
         self.words = words
         self.lanes = READ_LANES
-        self.rma = RMA
         self.base = <char**> calloc(self.ranks, sizeof(char*))
         self.rung = <double*> calloc(self.ranks, sizeof(double))
-        self.operations = <Operation*> calloc(OPERATIONS, sizeof(Operation))
-        self.touched = <char*> calloc(self.ranks, 1)
-        self.near_targets = <int*> calloc(self.ranks, sizeof(int))
-        self.far_targets = <int*> calloc(self.ranks, sizeof(int))
         self.host_comm = comm.Split(hosts[self.rank], self.rank)
         found = {}
         try:
-            if (self.base is NULL or self.rung is NULL or self.operations is NULL or self.touched is NULL
-                    or self.near_targets is NULL or self.far_targets is NULL):
-                raise MemoryError("RemoteWindow: no memory for the tables of ranks and operations")
+            self.near, self.far = self.words_of(), self.words_of()
+            if self.base is NULL or self.rung is NULL:
+                raise MemoryError("RemoteWindow: no memory for the table of ranks")
             self.host_window = SharedWindow(self.host_comm, nbytes - words, 0)
         except Exception as error:
             found = error
@@ -98,6 +97,8 @@ cdef class RemoteWindow(Window):
         info = MPI.Info.Create()
         info.Set("same_size", "true")
         info.Set("same_disp_unit", "true")
+        # Open MPI: one operation of the network for each, and no lock that a rank could be stopped with.
+        info.Set("acc_single_intrinsic", "true")
         # One line more, for the bell.
         self.words_window = MPI.Win.Allocate(words + LINE, 1, info, comm)
         info.Free()
@@ -105,9 +106,8 @@ cdef class RemoteWindow(Window):
         self.bulk_window = MPI.Win.Create(bulk, 1, MPI.INFO_NULL, comm)
         self.words_handle = handle_of(self.words_window)
         self.bulk_handle = handle_of(self.bulk_window)
-        self.word_type, self.byte_type = handle_of(MPI.UINT64_T), handle_of(MPI.BYTE)
-        self.add, self.maximum = handle_of(MPI.SUM), handle_of(MPI.MAX)
-        self.replace, self.nothing = handle_of(MPI.REPLACE), handle_of(MPI.NO_OP)
+        self.near.win = self.far.win = self.words_handle
+        self.byte_type = handle_of(MPI.BYTE)
         # NOCHECK, after the collective allocation: without it MPI would wait for every target.
         self.words_window.Lock_all(MPI.MODE_NOCHECK)
         self.bulk_window.Lock_all(MPI.MODE_NOCHECK)
@@ -133,12 +133,24 @@ cdef class RemoteWindow(Window):
             return
         self.thread_comm = self.comm.Dup()
         found = {}
-        self.thread = wagma_progress_start(self.rma, handle_of(self.thread_comm), self.words_handle, bell)
+        self.thread = wagma_progress_start(handle_of(self.thread_comm), self.far, bell)
         if self.thread is NULL:
             found = RuntimeError("RemoteWindow: the operating system gives no thread for progress; raise its limit "
                                  "(ulimit -u), or use a network that needs none and progress='none'")
         self.ending.state.thread = self.thread
         agree(self.comm, "RemoteWindow", found)
+
+    cdef wagma_words* words_of(self) except NULL:
+        """Return room for operations on words."""
+        cdef wagma_words* words = wagma_words_make(self.ranks, OPERATIONS)
+        if words is NULL:
+            raise MemoryError("RemoteWindow: no memory for operations in flight")
+        words.rma = RMA
+        words.type = handle_of(MPI.UINT64_T)
+        words.add, words.max = handle_of(MPI.SUM), handle_of(MPI.MAX)
+        words.replace, words.nothing = handle_of(MPI.REPLACE), handle_of(MPI.NO_OP)
+        words.by_swap = abi() == "openmpi"
+        return words
 
     cdef bint needs_help(self) except -1:
         """Say whether an operation on a rank waits until that rank calls MPI, for any two ranks. Collective."""
@@ -171,10 +183,8 @@ cdef class RemoteWindow(Window):
             return  # MPI may still use all this; it ends with the process
         free(self.base)
         free(self.rung)
-        free(self.operations)
-        free(self.touched)
-        free(self.near_targets)
-        free(self.far_targets)
+        wagma_words_free(self.near)
+        wagma_words_free(self.far)
         free(self.scratch)
         free(self.requests)
 
@@ -211,114 +221,90 @@ cdef class RemoteWindow(Window):
             self.given_up = self.now() + GRACE
         elif self.now() > self.given_up:
             # The operations are still to be made, and the places for what they find are no longer anyone's.
-            for i in range(self.operation_count):
-                self.operations[i].found = NULL
+            for i in range(self.far.count):
+                self.far.operations[i].found = NULL
             with gil:
                 self.raise_interruption()
         return 0
 
     # Words.
 
-    cdef Operation* begin(self, int rank, uint64_t* found) except NULL nogil:
-        """Return room for an operation on a word of a rank, which complete() will wait for."""
-        cdef Operation* operation
-        if self.operation_count == OPERATIONS:
+    cdef wagma_operation* begin(self, int verb, int rank, int64_t word, uint64_t operand,
+                                uint64_t* found) except NULL nogil:
+        """Begin an operation on a word, which complete() makes."""
+        cdef wagma_words* words = self.near if self.thread is NULL or self.base[rank] is not NULL else self.far
+        cdef wagma_operation* operation
+        if words.count == words.room:
             self.complete()
-        self.touch(rank)
-        operation = &self.operations[self.operation_count]
-        self.operation_count += 1
-        operation.found = found
+        if words is self.far:
+            if self.operating:
+                self.wait_for_thread()  # with what an interruption has left
+            self.ring(rank)
+        operation = &words.operations[words.count]
+        words.count += 1
+        operation.verb, operation.rank, operation.word = verb, rank, word
+        operation.operand, operation.found = operand, found
         return operation
 
-    cdef int touch(self, int rank) except -1 nogil:
-        """Have the next complete() flush a rank, and if it is far tell its thread that it is needed."""
-        cdef double now
-        cdef Operation* operation
-        if self.thread is NULL or self.base[rank] is not NULL:
-            if not self.touched[rank]:
-                self.touched[rank] = True
-                self.near_targets[self.near_count] = rank
-                self.near_count += 1
+    cdef int ring(self, int rank) except -1 nogil:
+        """Tell the thread of a far rank that it is needed; others need not be told."""
+        cdef double now = self.now()
+        cdef wagma_operation* operation
+        # One place is left for the operation that it is needed for.
+        if now - self.rung[rank] < RING_EVERY or self.operating or self.far.count >= self.far.room - 1:
             return 0
-        if self.flushing:
-            self.flush_far()  # one that an interruption has left
-        if not self.touched[rank]:
-            self.touched[rank] = True
-            self.far_targets[self.far_count] = rank
-            self.far_count += 1
-        now = self.now()
-        if now - self.rung[rank] > RING_EVERY and self.operation_count < OPERATIONS - 1:
-            self.rung[rank] = now
-            operation = &self.operations[self.operation_count]
-            self.operation_count += 1
-            operation.found = NULL
-            operation.operand = 1
-            self.check(self.rma.fetch_and_op(&operation.operand, &operation.result, self.word_type, rank, self.words,
-                                             self.add, self.words_handle), "MPI_Fetch_and_op", rank)
+        self.rung[rank] = now
+        operation = &self.far.operations[self.far.count]
+        self.far.count += 1
+        operation.verb, operation.rank, operation.word = WAGMA_ADD, rank, self.words
+        operation.operand, operation.found = 1, NULL
         return 0
-
-    cdef int fetch_and_op(self, int rank, int64_t word, uint64_t operand, wagma_handle op,
-                          uint64_t* found) except -1 nogil:
-        cdef Operation* operation = self.begin(rank, found)
-        operation.operand = operand
-        return self.check(self.rma.fetch_and_op(&operation.operand, &operation.result, self.word_type, rank, word,
-                                                op, self.words_handle), "MPI_Fetch_and_op", rank)
 
     cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil:
         cdef int i
         for i in range(count):
-            self.fetch_and_op(rank, word + 8 * i, 0, self.nothing, &values[i])
+            self.begin(WAGMA_LOAD, rank, word + 8 * i, 0, &values[i])
         return 0
 
     cdef int store(self, int rank, int64_t word, uint64_t value) except -1 nogil:
-        return self.fetch_and_op(rank, word, value, self.replace, NULL)
+        self.begin(WAGMA_STORE, rank, word, value, NULL)
+        return 0
 
     cdef int fetch_add(self, int rank, int64_t word, uint64_t addend, uint64_t* found) except -1 nogil:
-        return self.fetch_and_op(rank, word, addend, self.add, found)
+        self.begin(WAGMA_ADD, rank, word, addend, found)
+        return 0
 
     cdef int fetch_max(self, int rank, int64_t word, uint64_t value, uint64_t* found) except -1 nogil:
-        return self.fetch_and_op(rank, word, value, self.maximum, found)
+        self.begin(WAGMA_MAX, rank, word, value, found)
+        return 0
 
     cdef int compare_and_swap(self, int rank, int64_t word, uint64_t expected, uint64_t desired,
                               uint64_t* found) except -1 nogil:
-        cdef Operation* operation = self.begin(rank, found)
-        operation.operand = desired
-        operation.expected = expected
-        return self.check(self.rma.compare_and_swap(&operation.operand, &operation.expected, &operation.result,
-                                                    self.word_type, rank, word, self.words_handle),
-                          "MPI_Compare_and_swap", rank)
-
-    cdef int complete(self) except -1 nogil:
-        cdef int i
-        if self.far_count and not self.flushing:
-            self.flushing = self.far_count
-            wagma_progress_flush(self.thread, self.far_targets, self.far_count)
-        for i in range(self.near_count):
-            self.check(self.rma.flush(self.near_targets[i], self.words_handle), "MPI_Win_flush", self.near_targets[i])
-            self.touched[self.near_targets[i]] = False
-        self.near_count = 0
-        if self.flushing:
-            self.flush_far()
-        for i in range(self.operation_count):
-            if self.operations[i].found is not NULL:
-                self.operations[i].found[0] = self.operations[i].result
-        self.operation_count = 0
+        self.begin(WAGMA_SWAP, rank, word, desired, found).expected = expected
         return 0
 
-    cdef int flush_far(self) except -1 nogil:
-        """Wait until the thread has flushed."""
+    cdef int complete(self) except -1 nogil:
+        if self.far.count and not self.operating:
+            self.operating = True
+            wagma_progress_operate(self.thread)
+        if self.near.count:
+            self.check(wagma_words_operate(self.near), "an operation on a word", self.near.waits_for)
+            wagma_words_give(self.near)
+        if self.operating:
+            self.wait_for_thread()
+        return 0
+
+    cdef int wait_for_thread(self) except -1 nogil:
+        """Wait until the thread has made the operations on words of other hosts."""
         cdef double started = self.now()
-        cdef int done, error, i
-        while True:
-            done = wagma_progress_wait(self.thread, LOOK_EVERY, &error)
-            if done == self.flushing:
-                break
-            self.look(self.now() - started, self.far_targets[done])
+        cdef int error
+        while not wagma_progress_wait(self.thread, LOOK_EVERY, &error):
+            self.look(self.now() - started, self.far.waits_for)
             self.give_up()
-        for i in range(self.far_count):
-            self.touched[self.far_targets[i]] = False
-        self.far_count = self.flushing = 0
-        return self.check(error, "MPI_Win_flush", self.far_targets[0])
+        self.operating = False
+        self.check(error, "an operation on a word", self.far.waits_for)
+        wagma_words_give(self.far)
+        return 0
 
     # Bulk memory.
 
@@ -353,9 +339,10 @@ cdef class RemoteWindow(Window):
         bytes[0] = self.scratch + place * self.source_bytes
         if nbytes == 0:
             return 0
-        self.touch(rank)
+        if self.thread is not NULL:
+            self.ring(rank)
         request.rank = rank
-        self.check(self.rma.get(<void*> bytes[0], <int> nbytes, self.byte_type, rank, offset - self.words,
+        self.check(RMA.get(<void*> bytes[0], <int> nbytes, self.byte_type, rank, offset - self.words,
                                 self.bulk_handle, &request.handle), "MPI_Rget", rank)
         request.active = True
         return 0
@@ -373,23 +360,26 @@ cdef class RemoteWindow(Window):
             return 0
         wait = self.wait(0)
         wait.rank = request.rank
+        wait.longest = LONGEST_NAP
         while True:
-            self.check(self.rma.test(&request.handle, &done), "MPI_Rget", request.rank)
+            self.check(RMA.test(&request.handle, &done), "MPI_Rget", request.rank)
             if done:
                 request.active = False
                 return 0
+            if self.thread is not NULL:
+                self.ring(request.rank)  # again: a long read is many messages
             self.pause(&wait)
             self.give_up()
 
     # Fences.
 
     cdef int write_fence(self) except -1 nogil:
-        if self.operation_count:
+        if self.near.count or self.far.count:
             self.complete()
         wagma_fence()
-        self.check(self.rma.sync(self.bulk_handle), "MPI_Win_sync", self.rank)
-        return self.check(self.rma.sync(self.words_handle), "MPI_Win_sync", self.rank)
+        self.check(RMA.sync(self.bulk_handle), "MPI_Win_sync", self.rank)
+        return self.check(RMA.sync(self.words_handle), "MPI_Win_sync", self.rank)
 
     cdef int read_fence(self) except -1 nogil:
         wagma_fence()
-        return self.check(self.rma.sync(self.bulk_handle), "MPI_Win_sync", self.rank)
+        return self.check(RMA.sync(self.bulk_handle), "MPI_Win_sync", self.rank)

@@ -1,4 +1,4 @@
-"""The functions of MPI that wagma_rma calls by itself (rma.h), and the thread that calls them (progress.h)."""
+"""The functions of MPI that wagma_rma calls by itself, batches of operations, and the thread that makes them."""
 
 from libc.stdint cimport int64_t, intptr_t, uint64_t
 
@@ -16,11 +16,37 @@ cdef extern from "rma.h" nogil:
         int (*at_finalize)(int (*)(void*) noexcept nogil, void*, wagma_handle, int*) noexcept nogil
         int (*unhook)(wagma_handle, int*) noexcept nogil
 
+cdef extern from "operations.h" nogil:
+    enum wagma_verb:
+        WAGMA_LOAD
+        WAGMA_STORE
+        WAGMA_ADD
+        WAGMA_MAX
+        WAGMA_SWAP
+    cdef struct wagma_operation:
+        int verb
+        int rank
+        int64_t word
+        uint64_t operand
+        uint64_t expected
+        uint64_t* found
+    cdef struct wagma_words:
+        const wagma_rma* rma
+        wagma_handle win, type, add, max, replace, nothing
+        int by_swap
+        int count, room
+        wagma_operation* operations
+        int waits_for
+    wagma_words* wagma_words_make(int ranks, int room)
+    void wagma_words_free(wagma_words* w)
+    int wagma_words_operate(wagma_words* w)
+    void wagma_words_give(wagma_words* w)
+
 cdef extern from "progress.h" nogil:
     cdef struct wagma_progress:
         pass
-    wagma_progress* wagma_progress_start(const wagma_rma* rma, wagma_handle comm, wagma_handle win, uint64_t* bell)
-    void wagma_progress_flush(wagma_progress* p, const int* targets, int count)
+    wagma_progress* wagma_progress_start(wagma_handle comm, wagma_words* words, uint64_t* bell)
+    void wagma_progress_operate(wagma_progress* p)
     int wagma_progress_wait(wagma_progress* p, double seconds, int* error)
-    void wagma_progress_stop(void* p)
+    void wagma_progress_stop(wagma_progress* p)
     void wagma_progress_free(wagma_progress* p)

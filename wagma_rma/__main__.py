@@ -1,0 +1,133 @@
+"""Say what wagma_rma finds here, and whether it works: python -m wagma_rma, alone or under mpiexec."""
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import mpi4py
+import numpy as np
+from mpi4py import MPI
+
+import wagma_rma
+from wagma_rma.abi import LIBRARIES, abi
+from wagma_rma.hosts import host_numbers
+from wagma_rma.remote_window import RemoteWindow
+from wagma_rma.shared_window import SharedWindow, free_shared_memory
+from wagma_rma.testing import Verbs
+
+LEVELS = {
+    MPI.THREAD_SINGLE: "MPI_THREAD_SINGLE",
+    MPI.THREAD_FUNNELED: "MPI_THREAD_FUNNELED",
+    MPI.THREAD_SERIALIZED: "MPI_THREAD_SERIALIZED",
+    MPI.THREAD_MULTIPLE: "MPI_THREAD_MULTIPLE",
+}
+WORDS, BULK = 4096, 1 << 22
+REPEATS, BULK_REPEATS = 200, 20
+
+
+def say(name: str, value: object) -> None:
+    print(f"{name:22}{value}", flush=True)
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    """Return the median seconds of a call, after a tenth as many to warm up."""
+    seconds = []
+    for i in range(repeats + repeats // 10):
+        started = time.perf_counter()
+        call()
+        if i >= repeats // 10:
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def measure(verbs: Verbs, rank: int) -> str:
+    """Return what the verbs take from this rank to another."""
+    load = median_seconds(lambda: verbs.load(rank, 0), REPEATS)
+    add = median_seconds(lambda: verbs.fetch_add(rank, 64, 1), REPEATS)
+    swap = median_seconds(lambda: verbs.compare_and_swap(rank, 128, 0, 0), REPEATS)
+    read = median_seconds(lambda: verbs.read(rank, WORDS, BULK), BULK_REPEATS)
+    return (
+        f"load {load * 1e6:.1f} us, fetch_add {add * 1e6:.1f} us, compare_and_swap {swap * 1e6:.1f} us, "
+        f"read {BULK / read / 1e9:.2f} GB/s"
+    )
+
+
+def self_test(comm: MPI.Intracomm) -> str:
+    """Do one group step of all ranks, and a synchronisation; return what is wrong with them, or "". Collective."""
+    ranks = comm.size
+    mean = (ranks - 1) / 2
+    model = np.full(100_000, comm.rank, np.float32)
+    with wagma_rma.GroupAverager(
+        comm, model, group_size=ranks, quorum=ranks, sync_period=2, broadcast=False, timeout=60
+    ) as averager:
+        averager.average(model, out=model)
+        outcome = averager.report.outcome.name
+        group = (model == np.float32(mean)).all()
+        averager.average(model, out=model)
+        everyone = (model == np.float32(mean)).all()
+    wrong = ""
+    if outcome != "FRESH" or not group:
+        wrong = f"the group step was {outcome}, its average {'right' if group else 'wrong'}"
+    elif not everyone:
+        wrong = "the mean of a synchronisation was wrong"
+    told = [f"rank {rank}: {text}" for rank, text in enumerate(comm.allgather(wrong)) if text]
+    return "; ".join(told)
+
+
+def main() -> int:
+    comm = MPI.COMM_WORLD
+    first = comm.rank == 0
+    hosts = host_numbers(comm)
+    names = comm.allgather(platform.node())
+    level = MPI.Query_thread()
+    shared = comm.allgather(free_shared_memory())
+    if first:
+        say("wagma_rma", f"{wagma_rma.__version__}, mpi4py {mpi4py.__version__}, numpy {np.__version__}")
+        say("Python", f"{platform.python_version()}, {platform.platform()}")
+        say("MPI library", MPI.Get_library_version().splitlines()[0].strip("\0 "))
+        say("ABI", f"{abi()} ({LIBRARIES[abi()]})")
+        say("thread level", LEVELS[level])
+        for number in range(max(hosts) + 1):
+            ranks = [rank for rank, host in enumerate(hosts) if host == number]
+            free = shared[ranks[0]]
+            say(
+                f"host {number}",
+                f"{names[ranks[0]]}: ranks {', '.join(map(str, ranks))}; shared memory free: "
+                f"{'unknown' if free is None else f'{free / 1e6:.0f} MB'}",
+            )
+    if level < MPI.THREAD_MULTIPLE:
+        if first:
+            say("NOT OK", "wagma_rma needs MPI_THREAD_MULTIPLE; leave mpi4py.rc.thread_level at 'multiple'")
+        return 1
+    window: SharedWindow | RemoteWindow
+    if max(hosts):
+        window = RemoteWindow(comm, hosts, WORDS + BULK, WORDS)
+        told = f"remote: the ranks are on {max(hosts) + 1} hosts"
+        progress = f"{window.progress}: {window.why}"
+    else:
+        window = SharedWindow(comm, WORDS + BULK, WORDS)
+        told, progress = "shared: all ranks share a host", "none: memory that is mapped needs none"
+    verbs = Verbs(window, 1, BULK)
+    if first:
+        say("window", told)
+        say("progress", progress)
+        near = next((rank for rank, host in enumerate(hosts) if rank and host == hosts[0]), None)
+        far = next((rank for rank, host in enumerate(hosts) if host != hosts[0]), None)
+        for name, rank in (("itself", 0), ("a rank of its host", near), ("another host", far)):
+            if rank is not None:
+                say(f"to {name}", measure(verbs, rank))
+    # The others wait as ranks do that compute: outside MPI.
+    done = comm.Ibarrier()
+    while not done.Test():
+        time.sleep(0.01)
+    window.free()
+    wrong = self_test(comm)
+    if first:
+        say("NOT OK" if wrong else "OK", wrong or "a group step and a synchronisation gave the right averages")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
