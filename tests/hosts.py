@@ -29,7 +29,7 @@ import launch
 NETNS = Path("/run/netns")
 NETWORK = "10.77.0.{}/24"
 # By MPI, then by what carries messages between hosts; within one, shared memory does. The first is the
-# default: ucx does a fetch-and-op in 14 us where ofi takes 17, with two ranks a host in 22 where ofi takes 35.
+# default: ucx does a fetch-and-op in 14 us where ofi takes 17 to 22.
 NETMODS = {
     "mpich": {
         "ucx": {"MPIR_CVAR_CH4_NETMOD": "ucx", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"},

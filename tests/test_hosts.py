@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_sums_over_four_hosts():
         assert hosts.run(2, "hosts:sums", by_node=True, size=1000) == [[True] * 3] * 8
 
 
+def wait_until(true):
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 class Exchange:
     """Ranks in the midst of an exchange."""
 
@@ -70,10 +78,8 @@ class Exchange:
 
     def wait_for_more(self):
         """Wait until each rank has done 20 more rounds."""
-        deadline, before = time.monotonic() + 30, self.rounds()
-        while (self.rounds() < before + 20).any():
-            assert time.monotonic() < deadline, f"stuck after {before} rounds"
-            time.sleep(0.01)
+        before = self.rounds()
+        wait_until(lambda: (self.rounds() >= before + 20).all())
 
     def assert_stuck_for(self, seconds):
         """See that no rank goes on: two rounds are all that it could do with what others have sent before."""
@@ -88,10 +94,8 @@ def exchange(hosts, ranks_per_host, **options):
     ranks = ranks_per_host * hosts.count
     job = hosts.start(ranks_per_host, "hosts:exchange", **options)
     try:
-        running, deadline = Exchange(job, ranks), time.monotonic() + 30
-        while not running.begun():
-            assert job.process.poll() is None and time.monotonic() < deadline, job.wait(1)
-            time.sleep(0.01)
+        running = Exchange(job, ranks)
+        wait_until(running.begun)
         running.wait_for_more()
         yield running
         (job.directory / "last").touch()
@@ -149,12 +153,34 @@ def processes_in(networks):
     return found
 
 
+def networks_of(name):
+    return {path.stat().st_ino for path in NETNS.glob(f"{name}-*")}
+
+
+def assert_empty(networks):
+    # Killed processes are still there for a moment.
+    deadline = time.monotonic() + 10
+    while left := processes_in(networks):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+
+
+def test_a_job_that_is_killed_leaves_no_process_not_even_a_stopped_one(two):
+    job = two.start(2, "hosts:wait")
+    wait_until(lambda: len(job.pids()) == 4)
+    for pid in two.pids(1, job).values():
+        os.kill(pid, signal.SIGSTOP)
+    assert len(processes_in(networks_of(two.name))) > 4
+    job.kill()
+    assert_empty(networks_of(two.name))
+
+
 @pytest.mark.parametrize("ending", ["end well", "rank 3 fails", "ran past 1 s", "test fails", "link is down"])
 def test_nothing_is_left(ending):
     links, raised = os.listdir("/sys/class/net"), "end well"
     try:
         with Hosts(2) as hosts:
-            networks = {path.stat().st_ino for path in NETNS.glob(f"{hosts.name}-*")}
+            networks = networks_of(hosts.name)
             assert len(networks) == 3
             if ending == "end well":
                 hosts.run(2, "hosts:sums", size=10)
@@ -163,11 +189,8 @@ def test_nothing_is_left(ending):
             elif ending == "ran past 1 s":
                 hosts.run(2, "hosts:wait", limit=1)
             else:
-                job, deadline = hosts.start(2, "hosts:wait"), time.monotonic() + 30
-                while len(job.pids()) < 4:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.01)
-                assert len(processes_in(networks)) > 4
+                job = hosts.start(2, "hosts:wait")
+                wait_until(lambda: len(job.pids()) == 4)
                 if ending == "link is down":
                     hosts.link_down(1)
                 raise KeyError(ending)
@@ -177,17 +200,24 @@ def test_nothing_is_left(ending):
     assert not list(NETNS.glob(f"{hosts.name}-*"))
     assert not hosts.agent.parent.exists()
     assert os.listdir("/sys/class/net") == links
-    # Killed processes are still there for a moment.
-    deadline = time.monotonic() + 10
-    while left := processes_in(networks):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.01)
+    assert_empty(networks)
 
 
-def test_what_a_killed_run_left_is_cleared():
-    program = "import os, hosts; hosts.Hosts(1).__enter__(); os.kill(os.getpid(), 9)"
-    killed = subprocess.Popen([sys.executable, "-c", program], cwd=launch.TESTS)
+def test_what_a_killed_run_left_is_cleared(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = """import os, time, hosts
+job = hosts.Hosts(1).__enter__().start(1, "hosts:wait")
+while not job.pids():
+    time.sleep(0.01)
+os.kill(os.getpid(), 9)"""
+    killed = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=launch.TESTS, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     assert killed.wait(60) == -signal.SIGKILL
-    assert list(NETNS.glob(f"hosts-{killed.pid}-*"))
-    with Hosts(1):
-        assert not list(NETNS.glob(f"hosts-{killed.pid}-*"))
+    networks = networks_of(f"hosts-{killed.pid}")
+    assert len(networks) == 2
+    assert list(tmp_path.glob("hosts-*"))
+    with Hosts(1) as hosts:
+        assert not networks_of(f"hosts-{killed.pid}")
+        assert list(tmp_path.glob("hosts-*")) == [hosts.agent.parent]
+    assert_empty(networks)
