@@ -5,10 +5,12 @@ and LDFLAGS add to it what sanitizers and coverage need.
 """
 
 import os
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("WAGMA_RMA_DEBUG", "0") not in ("", "0")
 
@@ -30,29 +32,74 @@ else:
     MACROS += [("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
 
-KERNELS = {"snapshots": ["kernels.c"], "protocol": ["kernels.c"]}
+MORE = {
+    "snapshots": ["kernels.c"],
+    "protocol": ["kernels.c"],
+    "ending": ["progress.c"],
+    "remote_window": ["progress.c"],
+}
+# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader takes the
+# one that mpi4py has loaded.
+LIBRARIES = {"mpich": "libmpi.so.12", "openmpi": "libmpi.so.40"}
 
 
 def extension(module: str) -> Extension:
-    sources = [f"{module.replace('.', '/')}.pyx", *KERNELS.get(module, [])]
+    sources = [f"{module.replace('.', '/')}.pyx", *MORE.get(module, [])]
     return Extension(
         f"wagma_rma.{module}",
         [f"wagma_rma/{source}" for source in sources],
         include_dirs=[numpy.get_include(), "wagma_rma"],
         define_macros=MACROS,
         extra_compile_args=FLAGS,
-        depends=["wagma_rma/atomics.h", "wagma_rma/kernels.h"],
+        depends=[f"wagma_rma/{name}.h" for name in ("atomics", "kernels", "progress", "rma")],
     )
 
 
-MODULES = ["floats", "window", "mapped_window", "shared_window", "layout", "pieces", "snapshots", "protocol"]
+def rma_extension(abi: str) -> Extension:
+    return Extension(
+        f"wagma_rma.rma_{abi}",
+        ["wagma_rma/rma.c"],
+        define_macros=[(f"WAGMA_ABI_{abi.upper()}", "1")],
+        extra_compile_args=FLAGS,
+        depends=["wagma_rma/rma.h", "wagma_rma/mpi_abi.h"],
+    )
+
+
+class BuildExtensions(build_ext):
+    """Builds extensions; links those that call MPI to empty libraries that have the right names."""
+
+    def build_extension(self, ext: Extension) -> None:
+        abi = ext.name.rpartition("rma_")[2]
+        if abi in LIBRARIES:
+            # An object file of its own for each: both are made of one source.
+            directory, self.build_temp = self.build_temp, str(Path(self.build_temp) / abi)
+            library = Path(self.build_temp, LIBRARIES[abi])
+            library.parent.mkdir(parents=True, exist_ok=True)
+            empty = library.with_name("empty.c")
+            empty.write_text("")
+            objects = self.compiler.compile([str(empty)], output_dir=self.build_temp, extra_preargs=["-fPIC"])
+            soname = f"-Wl,-soname,{library.name}"
+            self.compiler.link_shared_object(objects, str(library), extra_postargs=[soname])
+            ext.extra_link_args = ["-Wl,--no-as-needed", str(library)]
+            super().build_extension(ext)
+            self.build_temp = directory
+        else:
+            super().build_extension(ext)
+
+
+MODULES = ["floats", "window", "mapped_window", "ending", "shared_window", "remote_window"]
+MODULES += ["layout", "pieces", "snapshots", "protocol"]
 TESTING = [f"testing.{name}" for name in ("scheduler", "simulated_window", "steps", "thread_window", "verbs")]
 
 setup(
-    ext_modules=cythonize(
-        [extension(module) for module in [*MODULES, *TESTING]],
-        compiler_directives=DIRECTIVES,
-        force=DEBUG,
-        emit_linenums=DEBUG,
-    ),
+    ext_modules=[
+        *cythonize(
+            [extension(module) for module in [*MODULES, *TESTING]],
+            compiler_directives=DIRECTIVES,
+            force=DEBUG,
+            emit_linenums=DEBUG,
+        ),
+        *(rma_extension(abi) for abi in LIBRARIES),
+    ],
+    cmdclass={"build_ext": BuildExtensions},
 )

@@ -45,6 +45,20 @@ def mpi_name() -> str:
     return "unknown"
 
 
+def apart(hosts: str) -> dict[str, str]:
+    """Return the environment in which ranks of this machine pass for ranks of several hosts, over TCP.
+
+    Args:
+        hosts: how many, "each" rank its own, or "" for one host with its shared memory.
+    """
+    if not hosts:
+        return {}
+    if mpi_name() == "mpich":
+        cliques = {"MPIR_CVAR_NOLOCAL": "1"} if hosts == "each" else {"MPIR_CVAR_NUM_CLIQUES": hosts}
+        return {**cliques, "MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}
+    return {"RANKS_HOSTS": hosts, "OMPI_MCA_btl": "tcp,self"}
+
+
 def mpiexec() -> str:
     """Return this environment's mpiexec, or else the one on the PATH."""
     here = Path(sys.executable).parent / "mpiexec"
@@ -70,6 +84,7 @@ class Ranks:
             env={
                 **os.environ,
                 **OVERSUBSCRIBED,
+                **apart(os.environ.get("TEST_HOSTS", "")),
                 "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
                 "RANKS_DIRECTORY": str(self.directory),
                 **(env or {}),

@@ -264,10 +264,8 @@ MUTATIONS = [
     Mutation(
         "sum in another order at each member",
         PROTOCOL,
-        "                &self.sources[lane * self.layout.group_size + m])\n"
-        "        self.outcome.bytes_read += nbytes",
-        "                &self.sources[lane * self.layout.group_size + (m + self.group.me) % self.group.size])\n"
-        "        self.outcome.bytes_read += nbytes",
+        "            self.read(lane, m, m, self.layout.snapshot(slot)",
+        "            self.read(lane, (m + self.group.me) % self.group.size, m, self.layout.snapshot(slot)",
     ),
     Mutation(
         "summed before the reads are complete",

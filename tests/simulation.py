@@ -150,7 +150,7 @@ class _Rank:
             if synchronizes:
                 ranks = tuple(range(self.world.ranks))
                 ages = (0,) * len(ranks)
-                report = step, Outcome.SYNCHRONIZED, step, ranks, ages, False, True, 0, 0, 0.0, 0.0
+                report = step, Outcome.SYNCHRONIZED, step, ranks, ages, False, True, 0, 0, 0, 0.0, 0.0
             else:
                 number, kind, *rest = self.protocol.report()
                 report = number, Outcome(kind), *rest
@@ -198,7 +198,7 @@ def run(world, schedule, most_turns=100_000):
     largest = max([8, *(leaf.nbytes for leaf in start)])
     layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = -(-largest // world.chunks), 1 << 40
     try:
-        layout = options.layout(Structure("simulation", start))
+        layout = options.layout(Structure("simulation", start), False)
     finally:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
     scheduler = Scheduler(world.ranks, schedule, most_turns)
@@ -214,7 +214,8 @@ def run(world, schedule, most_turns=100_000):
         protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
         pieces = Pieces(layout.order)
         pieces.hold(layout.order, start, [leaf.copy() for leaf in start])
-        protocol.begin(0, pieces)
+        protocol.prepare(pieces)
+        protocol.begin(0)
         watch = Watch(protocol.published, None, Interrupts())
         comm = SimulatedComm(board, rank, world.ranks)
         synchronizer = Synchronizer(comm, window, protocol, pieces, watch, 0)

@@ -304,13 +304,18 @@ def test_failing_again_and_again_uses_up_no_communicators(on_2):
         assert rank["afterwards"] == [0.5]
 
 
-@pytest.mark.skipif(launch.mpi_name() != "mpich", reason="only MPICH can be told to see two hosts in one")
-def test_ranks_that_span_hosts_are_told_so():
-    ran = launch.run(RANKS, "errors:spanning", env={"MPIR_CVAR_NUM_CLIQUES": "2"})
-    for rank in ran:
-        assert rank["hosts"] == 2
-        assert_told(rank["told"], "NotImplementedError", "4 ranks", "span hosts", "COMM_TYPE_SHARED")
-        assert rank["afterwards"] == [0.5]
+def test_ranks_that_span_hosts_can_have_no_shared_window():
+    for rank in launch.run(RANKS, "errors:spanning", env=launch.apart("2")):
+        assert_told(
+            rank["told"],
+            "ValueError",
+            "window='shared'",
+            "4 ranks",
+            "2 hosts",
+            "'remote'",
+            "COMM_TYPE_SHARED",
+        )
+        assert rank["afterwards"] == MEAN_RANK
 
 
 # Shared memory.

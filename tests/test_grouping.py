@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from wagma_rma import grouping
 from wagma_rma.grouping import Butterfly, Grouping, Strided, check, choose
+from wagma_rma.model import Structure
+from wagma_rma.options import Options
 
 WORLDS = range(1, 65)
 BUTTERFLIES = [
@@ -24,6 +26,8 @@ BUTTERFLIES = [
 ]
 STRIDED = [Strided(ranks, size) for ranks in WORLDS for size in range(1, ranks + 1)]
 MIXING = [g for g in STRIDED if g.size > 1]
+# Hosts of h ranks each, more than one of both.
+EVEN = [(g.ranks, g.size, h) for g in BUTTERFLIES for h in range(2, g.ranks) if g.ranks % h == 0]
 
 
 def turn(g):
@@ -79,6 +83,60 @@ def worlds(draw):
     ranks = draw(st.integers(1, 5000))
     size = draw(st.integers(1, ranks))
     return draw(st.sampled_from([choose, Strided]))(ranks, size)
+
+
+def blocked(ranks, h):
+    """Return the host of each rank where each host has the next h ranks."""
+    return [rank // h for rank in range(ranks)]
+
+
+def round_robin(ranks, h):
+    """Return the host of each rank where ranks are dealt out to hosts of h ranks."""
+    return [rank % (ranks // h) for rank in range(ranks)]
+
+
+def by_host(hosts):
+    """Return the ranks, ordered by host and then by rank."""
+    return [rank for _, rank in sorted((host, rank) for rank, host in enumerate(hosts))]
+
+
+def all_groups(g):
+    """Return the groups of each step of a turn."""
+    return [groups(g, step) for step in turn(g)]
+
+
+def moved(table, order):
+    """Return groups of positions, step by step, as groups of the ranks that `order` has there."""
+    return [sorted(tuple(sorted(order[p] for p in group)) for group in step) for step in table]
+
+
+def local(g, step):
+    """Return whether all groups of a step lie within a host."""
+    return all(len({g.hosts[m] for m in group}) == 1 for group in groups(g, step))
+
+
+def share(g, step):
+    """Return the share of what members read of each other, and of themselves, that is on their host."""
+    same = [
+        [g.hosts[a] == g.hosts[b] for b in group] for a in range(g.ranks) for group in [g.members(a, step)]
+    ]
+    return Fraction(sum(map(sum, same)), sum(map(len, same)))
+
+
+@st.composite
+def placements(draw, ranks):
+    """Draw the host of each rank: any, or as many ranks on each; in any order."""
+    if draw(st.booleans()):
+        return draw(st.lists(st.integers(-2, 5), min_size=ranks, max_size=ranks))
+    h = draw(st.sampled_from([h for h in range(1, ranks + 1) if ranks % h == 0]))
+    return draw(st.permutations(blocked(ranks, h)))
+
+
+@st.composite
+def placed(draw, plain):
+    """Draw a grouping out of `plain`, and the same with hosts."""
+    g = draw(st.sampled_from(plain))
+    return g, type(g)(g.ranks, g.size, hosts=draw(placements(g.ranks)))
 
 
 # Both groupings.
@@ -356,6 +414,282 @@ def test_strides_are_powers_of_size_moved_up_to_new_coprimes(ranks, size, stride
         for group in groups(g, step):
             ends = [m for m in group if (m + stride) % ranks not in group]
             assert len(ends) == 1
+
+
+# Hosts.
+
+
+@settings(deadline=None)
+@given(placed(BUTTERFLIES + STRIDED))
+def test_groups_partition_the_ranks_wherever_these_are(pair):
+    _, g = pair
+    check(g, g.ranks)
+
+
+@settings(deadline=None)
+@given(placed(BUTTERFLIES + STRIDED))
+def test_hosts_change_neither_the_period_nor_the_sizes_of_groups(pair):
+    plain, g = pair
+    assert (g.ranks, g.size, g.period) == (plain.ranks, plain.size, plain.period)
+    assert max(len(g.members(rank, step)) for rank in range(g.ranks) for step in turn(g)) == max(
+        len(plain.members(rank, step)) for rank in range(g.ranks) for step in turn(g)
+    )
+
+
+def test_equal_hosts_change_neither_the_period_nor_the_largest_group_of_a_butterfly():
+    for ranks, size, h in EVEN:
+        g = Butterfly(ranks, size, blocked(ranks, h))
+        assert g.period == Butterfly(ranks, size).period, g
+        assert max(len(g.members(0, step)) for step in turn(g)) == size, g
+
+
+@settings(deadline=None)
+@given(placed(BUTTERFLIES + STRIDED))
+def test_groups_depend_on_who_is_with_whom_not_on_the_order_of_ranks(pair):
+    plain, g = pair
+    in_order = type(g)(g.ranks, g.size, hosts=sorted(g.hosts))
+    assert all_groups(g) == moved(all_groups(in_order), by_host(g.hosts))
+    sizes = {g.hosts.count(host) for host in g.hosts}
+    if isinstance(g, Strided) or len(sizes) > 1:
+        assert all_groups(in_order) == all_groups(plain)
+
+
+@pytest.mark.parametrize("place", [blocked, round_robin])
+def test_a_full_turn_of_a_butterfly_on_equal_hosts_yields_the_exact_global_mean(place):
+    for ranks, size, h in EVEN:
+        if ranks <= 40:
+            g = Butterfly(ranks, size, place(ranks, h))
+            values = [Fraction(3**rank) for rank in range(ranks)]
+            assert after(g, turn(g), values) == [sum(values) / ranks] * ranks, g
+
+
+@settings(deadline=None)
+@given(placed(BUTTERFLIES))
+def test_a_full_turn_of_a_butterfly_yields_the_exact_global_mean_wherever_ranks_are(pair):
+    _, g = pair
+    values = [Fraction(3**rank) for rank in range(g.ranks)]
+    assert after(g, turn(g), values) == [sum(values) / g.ranks] * g.ranks
+
+
+@pytest.mark.parametrize(("size", "k"), [(2, 6), (3, 3), (4, 3), (6, 2), (6, 3), (10, 2), (12, 2)])
+def test_size_to_the_k_ranks_need_exactly_k_steps_on_hosts_of_any_size(size, k):
+    ranks = size**k
+    values = [Fraction(rank**2) for rank in range(ranks)]
+    mean = [sum(values) / ranks] * ranks
+    for h in (h for h in range(1, ranks + 1) if ranks % h == 0):
+        assert all_groups(choose(ranks, size, blocked(ranks, h))) == all_groups(choose(ranks, size))
+        g = choose(ranks, size, round_robin(ranks, h))
+        assert g.period == k
+        for first in turn(g):
+            assert after(g, range(first, first + k), values) == mean
+            assert after(g, range(first, first + k - 1), values) != mean
+
+
+@settings(deadline=None)
+@given(placed(MIXING))
+def test_a_full_turn_of_strided_groups_connects_all_ranks_wherever_these_are(pair):
+    _, g = pair
+    assert reached(g, 0) == set(range(g.ranks))
+
+
+def test_one_host_and_a_host_for_each_rank_are_as_none():
+    for g in BUTTERFLIES + STRIDED:
+        if g.ranks <= 24:
+            for hosts in ([3] * g.ranks, range(g.ranks)):
+                assert all_groups(type(g)(g.ranks, g.size, hosts)) == all_groups(g)
+
+
+def test_unequal_hosts_leave_the_digits_as_they_are():
+    for g in BUTTERFLIES:
+        for first in range(1, g.ranks if g.ranks <= 24 else 1):
+            rest = g.ranks - first
+            if first != rest:
+                assert all_groups(Butterfly(g.ranks, g.size, [0] * first + [1] * rest)) == all_groups(g)
+
+
+@pytest.mark.parametrize(
+    ("g", "expected"),
+    [
+        # Two hosts of 4: two steps within a host, one across.
+        (
+            Butterfly(8, 2, blocked(8, 4)),
+            [
+                [(0, 1), (2, 3), (4, 5), (6, 7)],
+                [(0, 2), (1, 3), (4, 6), (5, 7)],
+                [(0, 4), (1, 5), (2, 6), (3, 7)],
+            ],
+        ),
+        (
+            Butterfly(8, 2, round_robin(8, 4)),
+            [
+                [(0, 2), (1, 3), (4, 6), (5, 7)],
+                [(0, 4), (1, 5), (2, 6), (3, 7)],
+                [(0, 1), (2, 3), (4, 5), (6, 7)],
+            ],
+        ),
+        # Two hosts of 3: without hosts the digits are 2 and 3.
+        (Butterfly(6, 3, blocked(6, 3)), [[(0, 1, 2), (3, 4, 5)], [(0, 3), (1, 4), (2, 5)]]),
+        # Unequal hosts: ranks 1, 2, 3 and 0; 0, 2, 3, 4, 6 and 1, 5, 7.
+        (Butterfly(4, 2, (1, 0, 0, 0)), [[(0, 3), (1, 2)], [(0, 2), (1, 3)]]),
+        (
+            Butterfly(8, 4, (0, 1, 0, 0, 0, 1, 0, 1)),
+            [
+                [(0, 2, 3, 4), (1, 5, 6, 7)],
+                [(0, 1, 2, 6), (3, 4, 5, 7)],
+                [(0, 3, 5, 6), (1, 2, 4, 7)],
+            ],
+        ),
+        (Strided(4, 2, (7, 2, 7, 2)), [[(0, 2), (1, 3)], [(0, 3), (1, 2)]]),
+    ],
+)
+def test_positions_follow_host_and_rank(g, expected):
+    assert all_groups(g) == expected
+
+
+@pytest.mark.parametrize("place", [blocked, round_robin])
+@pytest.mark.parametrize(
+    ("ranks", "size", "h", "steps"),
+    [
+        (8, 4, 4, [1]),
+        (16, 2, 8, [1, 2, 3]),
+        (64, 4, 16, [1, 2]),
+        (64, 8, 16, [1]),
+        (24, 4, 8, [1, 2]),
+        (12, 4, 3, [1]),  # without hosts the digits are 2, 2, 3
+        (12, 3, 6, [1, 2]),  # likewise
+        (20, 5, 5, [1]),  # 2, 2, 5
+        (30, 5, 15, [1, 2]),  # 2, 3, 5
+        (48, 12, 12, [1]),
+        (96, 12, 12, [1]),
+    ],
+)
+def test_a_butterfly_begins_within_hosts(ranks, size, h, steps, place):
+    g = choose(ranks, size, place(ranks, h))
+    assert isinstance(g, Butterfly)
+    assert [step for step in turn(g) if local(g, step)] == steps
+
+
+def test_groups_whose_size_divides_the_hosts_begin_within_hosts():
+    crossing = set()
+    for ranks, size, h in EVEN:
+        if h % size == 0 and not local(Butterfly(ranks, size, round_robin(ranks, h)), 1):
+            crossing.add((ranks, size, h))
+    # With the digits of a host first these would take another number of steps.
+    assert crossing == {
+        (20, 5, 10),
+        (28, 7, 14),
+        (36, 9, 18),
+        (40, 10, 10),
+        (40, 10, 20),
+        (42, 7, 14),
+        (42, 7, 21),
+        (44, 11, 22),
+        (52, 13, 26),
+        (56, 14, 14),
+        (56, 14, 28),
+        (60, 5, 10),
+        (60, 5, 30),
+        (60, 10, 10),
+        (60, 10, 30),
+    }
+
+
+def test_half_of_the_first_step_stays_within_hosts_where_groups_are_no_larger_than_two():
+    for ranks, size, h in EVEN:
+        g = Butterfly(ranks, size, round_robin(ranks, h))
+        if len(g.members(0, 1)) <= 2 * h:
+            assert share(g, 1) >= Fraction(1, 2), g
+
+
+@pytest.mark.parametrize("kind", [Butterfly, Strided])
+def test_hosts_are_part_of_the_value(kind):
+    hosts = (0, 0, 0, 4, 4, 4, 2, 2, 2)
+    g = kind(9, 3, hosts)
+    assert g.hosts == hosts
+    assert g == kind(9, 3, hosts=[np.int64(host) for host in hosts])
+    assert hash(g) == hash(kind(9, 3, list(hosts)))
+    assert g != kind(9, 3)
+    assert g != kind(9, 3, sorted(hosts))
+    assert repr(g) == f"{kind.__name__}(ranks=9, size=3, hosts={hosts})"
+    assert repr(kind(9, 3, hosts=np.array(hosts).tolist())) == repr(g)
+    assert eval(repr(g)) == g
+    assert pickle.loads(pickle.dumps(g)).members(4, 2) == g.members(4, 2)
+    with pytest.raises(FrozenInstanceError):
+        g.hosts = None
+
+
+@pytest.mark.parametrize("make", [choose, Butterfly, Strided])
+@pytest.mark.parametrize(
+    ("hosts", "error", "message"),
+    [
+        ([0, 0, 1], ValueError, "hosts has 3 numbers, one for each rank would be 4"),
+        (range(5), ValueError, "hosts has 5 numbers, one for each rank would be 4"),
+        ((), ValueError, "hosts has 0 numbers, one for each rank would be 4"),
+        (4, TypeError, "hosts=4 is not a sequence"),
+        ({0, 1}, TypeError, "hosts={0, 1} is not a sequence"),
+    ],
+)
+def test_hosts_that_are_not_one_number_for_each_rank_are_refused(make, hosts, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}; pass the number of each rank's host$"):
+        make(4, 2, hosts)
+
+
+@pytest.mark.parametrize("make", [choose, Butterfly, Strided])
+@pytest.mark.parametrize(
+    ("hosts", "message"),
+    [
+        ([0, 0, 1.0, 1], "hosts[2]=1.0 is not an integer; pass an int"),
+        ([0, True, 1, 1], "hosts[1]=True is not an integer; pass an int"),
+        (["a", "a", "b", "b"], "hosts[0]='a' is not an integer; pass an int"),
+        ("0011", "hosts[0]='0' is not an integer; pass an int"),
+    ],
+)
+def test_host_numbers_that_are_no_integers_are_refused(make, hosts, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        make(4, 2, hosts)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_hosts_have_no_say_in_the_kind_and_size_chosen(data):
+    ranks = data.draw(st.integers(1, 200))
+    hosts = data.draw(placements(ranks))
+    size = data.draw(st.none() | st.integers(1, ranks))
+    g, plain = choose(ranks, size, hosts), choose(ranks, size)
+    assert (type(g), g.size, g.period) == (type(plain), plain.size, plain.period)
+    assert g.hosts == tuple(hosts)
+
+
+def options(ranks, size, **given):
+    return Options(ranks, size, 10, 1, "auto", given.pop("grouping", None), 0, None, **given)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_hosts_do_not_change_the_window_of_an_averager(data):
+    ranks = data.draw(st.integers(1, 64))
+    size = data.draw(st.none() | st.integers(1, ranks))
+    structure = Structure("test", np.zeros(5, np.float32))
+    sizes = {
+        options(ranks, size, hosts=hosts).layout(structure, True).nbytes
+        for hosts in (None, data.draw(placements(ranks)))
+    }
+    assert len(sizes) == 1
+
+
+def test_ranks_must_agree_on_the_hosts():
+    facts = [options(4, 2, hosts=h).facts(4)["grouping"] for h in (None, [0, 0, 1, 1], [0, 1, 0, 1])]
+    assert facts == [
+        "Butterfly(ranks=4, size=2)",
+        "Butterfly(ranks=4, size=2, hosts=(0, 0, 1, 1))",
+        "Butterfly(ranks=4, size=2, hosts=(0, 1, 0, 1))",
+    ]
+    assert options(4, 2, hosts=[0, 1, 0, 1]).groups(0) == [(0, 2), (0, 1)]
+
+
+def test_a_grouping_that_is_given_is_kept_in_spite_of_hosts():
+    g = Strided(4, 2)
+    assert options(4, None, grouping=g, hosts=[0, 1, 0, 1]).grouping is g
 
 
 # choose.

@@ -22,7 +22,19 @@ from wagma_rma.testing import (
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_shared_window_conforms(ranks):
-    assert launch.run(ranks, "windows:conformance", naps=ranks == 4) == [True] * ranks
+    told = launch.run(ranks, "windows:conformance", naps=ranks == 4, window="shared")
+    assert told == [None] * ranks
+
+
+@pytest.mark.parametrize(
+    ("ranks", "hosts", "progress"),
+    [(1, "", "none"), (4, "", "none"), (2, "2", "thread"), (4, "2", "thread"), (4, "each", "thread")],
+)
+def test_the_remote_window_conforms(ranks, hosts, progress):
+    told = launch.run(ranks, "windows:conformance", naps=ranks == 4, window="remote", env=launch.apart(hosts))
+    count = {"": 1, "2": 2, "each": ranks}[hosts]
+    assert [len(set(where)) for where, _ in told] == [count] * ranks
+    assert [how for _, how in told] == [progress] * ranks
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 import numpy as np
 from mpi4py import MPI
 
+from wagma_rma import hosts
 from wagma_rma.agreement import Facts, agree
 from wagma_rma.floats import DefaultFloats
 from wagma_rma.grouping import Grouping
@@ -17,6 +18,7 @@ from wagma_rma.model import Array, Structure
 from wagma_rma.options import STEPS, Options
 from wagma_rma.pieces import Pieces, is_plain
 from wagma_rma.protocol import Protocol
+from wagma_rma.remote_window import RemoteWindow
 from wagma_rma.report import Outcome, Report, Statistics
 from wagma_rma.shared_window import SharedWindow
 from wagma_rma.synchronization import BLOCK, StepMismatch, Synchronizer
@@ -69,7 +71,7 @@ class GroupAverager:
     who is late takes part with the model it last published. Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021.
 
     Args:
-        comm: the ranks, an mpi4py intracommunicator; they must share a host. It is duplicated.
+        comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
         model: a numpy array, or lists, tuples and dicts of such, nested as you like, of any shapes: float32,
             float64, float16 or bfloat16 (ml_dtypes), mixed. An example of what average() will be given, and
             the start: see `broadcast`. Sums of 16-bit floats are made in float32.
@@ -88,6 +90,12 @@ class GroupAverager:
         timeout: seconds after which a synchronisation, or a wait for a quorum, raises
             SynchronizationTimeout; None: never. A warning (logger "wagma_rma") names the missing every 30 s
             in any case.
+        topology: over several hosts, have the first groups of each turn lie within hosts as far as sizes
+            allow, so that less goes over the network. Not for a `grouping` of one's own.
+        window: "shared": memory of one host. "remote": MPI's one-sided operations, which go over a network.
+            "auto": shared if all ranks share a host.
+        progress: whether each rank has a thread that serves operations on its memory while it computes:
+            "thread" or "none". "auto": if the network needs it, which is measured. Only for a remote window.
 
     Each rank allocates window_bytes(model, ranks) bytes of shared memory: its snapshots (three, or one more
     than the groupings in a full turn) and three results (in float32 for 16-bit models).
@@ -95,7 +103,6 @@ class GroupAverager:
     Raises (on every rank):
         TypeError: a leaf or an option has the wrong type.
         ValueError: an option is out of range, or ranks disagree; says which rank, what, and both values.
-        NotImplementedError: the ranks span hosts.
         MemoryError: less shared memory is free than the windows need; says both.
         RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE. (This, and what is
             wrong with `comm` itself, is raised by the rank that finds it alone.)
@@ -116,6 +123,9 @@ class GroupAverager:
         broadcast: bool = True,
         start_step: int = 0,
         timeout: float | None = None,
+        topology: bool = True,
+        window: Literal["auto", "shared", "remote"] = "auto",
+        progress: Literal["auto", "thread", "none"] = "auto",
     ) -> None:
         self._closed = "was not made"
         self._closing = False
@@ -139,6 +149,9 @@ class GroupAverager:
                     grouping=grouping,
                     start_step=start_step,
                     timeout=timeout,
+                    topology=topology,
+                    window=window,
+                    progress=progress,
                 ),
                 model,
                 broadcast,
@@ -151,8 +164,10 @@ class GroupAverager:
         """Check the arguments here, and that all ranks agree on them. Collective."""
         checked: Options | None = None
         found: Facts | Exception
+        self._hosts = hosts.host_numbers(self._comm)
+        several = max(self._hosts) > 0
         try:
-            checked = Options(self._comm.size, **options)
+            checked = Options(self._comm.size, hosts=self._hosts if several else None, **options)
             self._structure = Structure("GroupAverager", model)
             leaves = self._structure.leaves("GroupAverager", model)
             for path, leaf in zip(self._structure.paths, leaves, strict=True):
@@ -166,26 +181,28 @@ class GroupAverager:
                 "broadcast": bool(broadcast),
                 "leaves": self._structure.facts(),
             }
+            if checked.window == "shared" and several:
+                raise ValueError(
+                    f"GroupAverager: window='shared', but the {self._comm.size} ranks of comm are on "
+                    f"{max(self._hosts) + 1} hosts; pass 'auto' or 'remote', or a communicator within "
+                    "one host, such as comm.Split_type(MPI.COMM_TYPE_SHARED)"
+                )
         except Exception as error:
             found = error
         agree(self._comm, "GroupAverager", found)
         assert checked is not None
-        host = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
-        here = host.size
-        host.Free()
-        if self._comm.allreduce(here, MPI.MIN) < self._comm.size:
-            raise NotImplementedError(
-                f"GroupAverager: the {self._comm.size} ranks of comm span hosts "
-                f"(rank {self._comm.rank} shares its own with {here - 1} others); "
-                "a window across hosts is still to come: pass a communicator within one host, such as "
-                "comm.Split_type(MPI.COMM_TYPE_SHARED)"
-            )
         return checked
 
     def _open(self, options: Options, model: Any, broadcast: bool) -> None:
         """Allocate the windows and publish the common start. Collective."""
-        self._layout = options.layout(self._structure)
-        self._window = SharedWindow(self._comm, self._layout.nbytes, self._layout.words_bytes)
+        across_hosts = options.window == "remote" or (options.window == "auto" and max(self._hosts) > 0)
+        self._layout = options.layout(self._structure, across_hosts)
+        size = self._layout.nbytes, self._layout.words_bytes
+        self._window: SharedWindow | RemoteWindow
+        if across_hosts:
+            self._window = RemoteWindow(self._comm, self._hosts, *size, options.progress)
+        else:
+            self._window = SharedWindow(self._comm, *size)
         groups = options.groups(self._comm.rank)
         self._sync_period = options.sync_period
         self._quorum = options.quorum
@@ -211,10 +228,12 @@ class GroupAverager:
             except Exception:
                 self._window.free()
                 raise
-            first = self._protocol.begin(options.start_step, self._pieces)
+            first = self._protocol.prepare(self._pieces)
             if broadcast:
                 for begin in range(0, len(first), BLOCK):
                     self._comm.Bcast(first[begin : begin + BLOCK])
+            self._protocol.begin(options.start_step)
+            if broadcast:
                 self._protocol.snapshots.restore_all(self._pieces)
                 held.deliver()
         self._watch = Watch(self._reached, options.timeout, self._interrupts)
@@ -269,8 +288,10 @@ class GroupAverager:
             )
             try:
                 self._protocol.step(step, self._pieces)
-            except StepMismatch as error:
-                self._broken = str(error)
+            except BaseException as error:
+                # A step that counts was cut short but done; one that doesn't has been left in the middle.
+                if self.step != step or isinstance(error, StepMismatch):
+                    self._broken = str(error) or type(error).__name__
                 raise
             finally:
                 if self.step == step:
@@ -398,6 +419,7 @@ class GroupAverager:
                 True,
                 0,
                 0,
+                0,
                 self._seconds_waited,
                 self._seconds,
             )
@@ -408,7 +430,7 @@ class GroupAverager:
     def statistics(self) -> Statistics:
         """Sums over the steps that this averager has done on this rank. Local."""
         steps, fresh, late, missed, *counts, waited, seconds = self._protocol.statistics()
-        initiated, unpublished, computed, bytes_read = counts
+        initiated, unpublished, computed, bytes_read, bytes_over_network = counts
         return Statistics(
             steps + self._synchronized,
             fresh,
@@ -419,6 +441,7 @@ class GroupAverager:
             unpublished,
             computed,
             bytes_read,
+            bytes_over_network,
             waited + self._all_seconds_waited,
             seconds + self._all_seconds,
         )

@@ -7,10 +7,16 @@ Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021, Algorithm 1, whose printed masks
 t = 0, 1, 2, ... the ranks of a group differ in the bits 1 << ((t * log2(S) + r) mod log2(P)) for
 r = 0 .. log2(S) - 1. ``Butterfly`` is this schedule for more than powers of two; ``Strided``
 approximates it for any number of ranks.
+
+Where ranks lie on several hosts, ``hosts`` names the host of each. The schedule then acts on a rank's
+position in the order by host and, within a host, by rank: early steps keep to a host where group and host
+sizes allow, however the ranks were placed. Neither the period nor the largest group depends on hosts, and
+so neither does the layout of a window.
 """
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -50,20 +56,31 @@ class Butterfly:
     ends when the next window would begin where one of the turn began. By then each digit has been
     varied: if all ranks were FRESH, all have the global mean. ranks = size^k takes k steps.
 
+    With `hosts` these are the digits of the rank's position. If all hosts have h ranks, the prime
+    factors of h come first and those of P / h after them, unless that would change the period or the
+    largest group. Steps that vary digits of h only stay within hosts.
+
     Args:
         ranks: P.
         size: S, the members of the largest group.
+        hosts: the number of each rank's host, kept as a tuple; None: the position is the rank.
 
     Raises:
-        ValueError: a prime factor of `ranks` exceeds `size`, or no group would have `size` members.
+        TypeError: `hosts` is not a sequence of integers.
+        ValueError: a prime factor of `ranks` exceeds `size`, no group would have `size` members, or
+            `hosts` has not one number for each rank.
     """
 
     ranks: int
     size: int
+    hosts: Sequence[int] | None = None
     _turn: tuple[tuple[tuple[int, int], ...], ...] = field(init=False, repr=False, compare=False)
+    _rank_at: Sequence[int] = field(init=False, repr=False, compare=False)
+    _position_of: Sequence[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ranks, size = _checked(self.ranks, self.size)
+        hosts = _checked_hosts(self.hosts, ranks)
         factors = _prime_factors(ranks)
         possible = _possible_size(factors, size)
         if possible != size:
@@ -71,10 +88,16 @@ class Butterfly:
                 f"group_size={size} fits no butterfly of {ranks} ranks (prime factors {factors}); "
                 f"pass group_size={possible} or use Strided({ranks}, {size})"
             )
-        radices = _radices(factors, size)
+        radices = _host_first(_radices(factors, size), size, hosts)
         digits = [(math.prod(radices[:i]), radix) for i, radix in enumerate(radices)]
         turn = tuple(tuple(digits[i] for i in sorted(w)) for w in _windows(radices, size))
-        _freeze(self, ranks=ranks, size=size, _turn=turn)
+        rank_at, position_of = _order(hosts, ranks)
+        _freeze(
+            self, ranks=ranks, size=size, hosts=hosts, _turn=turn, _rank_at=rank_at, _position_of=position_of
+        )
+
+    def __repr__(self) -> str:
+        return _named(self)
 
     @property
     def period(self) -> int:
@@ -82,39 +105,48 @@ class Butterfly:
         return len(self._turn)
 
     def members(self, rank: int, step: int) -> tuple[int, ...]:
-        """Return the group of `rank` at `step` in O(size)."""
-        rank = _checked_rank(rank, step, self.ranks)
+        """Return the group of `rank` at `step` in O(size log size), for it is sorted."""
+        position = self._position_of[_checked_rank(rank, step, self.ranks)]
         window = self._turn[(step - 1) % len(self._turn)]
-        group = [rank - sum(rank // stride % radix * stride for stride, radix in window)]
+        group = [position - sum(position // stride % radix * stride for stride, radix in window)]
         for stride, radix in window:
             group = [member + digit * stride for digit in range(radix) for member in group]
-        return tuple(group)
+        return tuple(sorted(self._rank_at[p] for p in group))
 
 
 @dataclass(frozen=True, slots=True)
 class Strided:
     """Cut the ranks into nearly equal blocks, laid out with another stride at each step.
 
-    At step t = 0, 1, 2, ... of a turn, rank (position * stride + offset) mod P is at `position`. The
+    At step t = 0, 1, 2, ... of a turn, rank (place * stride + offset) mod P is at `place`. The
     strides follow S^t, as in a butterfly, each moved up to the next that is coprime to P and, if
     there is one, neither equal nor opposite (mod P) to an earlier one. The offsets divide P evenly:
     they move the smaller groups about, and shift the blocks where P has too few strides (6 ranks
     have one). A turn has ceil(log_S P) groupings; it mixes all ranks, but not to the exact mean.
 
+    With `hosts` positions are laid out so, not ranks. The blocks of the first step are neighbours, though
+    some may straddle hosts; those of later steps are spread over hosts.
+
     Args:
         ranks: P.
         size: S. There are ceil(P / S) groups, whose sizes differ by at most one.
+        hosts: the number of each rank's host, kept as a tuple; None: the position is the rank.
 
     Raises:
-        ValueError: `size` is not between 1 and `ranks`.
+        TypeError: `hosts` is not a sequence of integers.
+        ValueError: `size` is not between 1 and `ranks`, or `hosts` has not one number for each rank.
     """
 
     ranks: int
     size: int
+    hosts: Sequence[int] | None = None
     _turn: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
+    _rank_at: Sequence[int] = field(init=False, repr=False, compare=False)
+    _position_of: Sequence[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ranks, size = _checked(self.ranks, self.size)
+        hosts = _checked_hosts(self.hosts, ranks)
         period = 1
         while size > 1 and size**period < ranks:
             period += 1
@@ -123,7 +155,13 @@ class Strided:
             (stride, pow(stride, -1, ranks), t * (ranks // period))
             for t, stride in enumerate(_coprime_strides(ranks, size, period))
         )
-        _freeze(self, ranks=ranks, size=size, _turn=turn)
+        rank_at, position_of = _order(hosts, ranks)
+        _freeze(
+            self, ranks=ranks, size=size, hosts=hosts, _turn=turn, _rank_at=rank_at, _position_of=position_of
+        )
+
+    def __repr__(self) -> str:
+        return _named(self)
 
     @property
     def period(self) -> int:
@@ -132,39 +170,41 @@ class Strided:
 
     def members(self, rank: int, step: int) -> tuple[int, ...]:
         """Return the group of `rank` at `step` in O(size log size), for it is sorted."""
-        rank = _checked_rank(rank, step, self.ranks)
+        position = self._position_of[_checked_rank(rank, step, self.ranks)]
         stride, inverse, offset = self._turn[(step - 1) % len(self._turn)]
         groups = -(-self.ranks // self.size)
-        position = (rank - offset) * inverse % self.ranks
-        g = ((position + 1) * groups - 1) // self.ranks
+        place = (position - offset) * inverse % self.ranks
+        g = ((place + 1) * groups - 1) // self.ranks
         block = range(g * self.ranks // groups, (g + 1) * self.ranks // groups)
-        return tuple(sorted((p * stride + offset) % self.ranks for p in block))
+        return tuple(sorted(self._rank_at[(p * stride + offset) % self.ranks] for p in block))
 
 
-def choose(ranks: int, size: int | None = None) -> Grouping:
+def choose(ranks: int, size: int | None = None, hosts: Sequence[int] | None = None) -> Grouping:
     """Return a grouping of `ranks` ranks into groups of at most `size`, a butterfly if one fits.
 
     Args:
         ranks: the size of the communicator.
         size: the largest group. None takes the size nearest to sqrt(ranks) for which there is a
             butterfly, or strided groups of about sqrt(ranks) if none is within a factor of 2.
+        hosts: the number of each rank's host, the same at every rank; None for ranks on one host. It
+            has no say in which kind and size are chosen.
 
     Raises:
-        TypeError: an argument is not an integer.
-        ValueError: `size` is not between 1 and `ranks`.
+        TypeError: an argument is not an integer, or `hosts` not a sequence of integers.
+        ValueError: `size` is not between 1 and `ranks`, or `hosts` has not one number for each rank.
     """
     ranks, given = _checked(ranks, 1 if size is None else size)
     factors = _prime_factors(ranks)
     if size is not None:
         fits = _possible_size(factors, given) == given
-        return Butterfly(ranks, given) if fits else Strided(ranks, given)
+        return Butterfly(ranks, given, hosts) if fits else Strided(ranks, given, hosts)
     root = math.sqrt(ranks)
     least = min(2, ranks)
     near = range(max(least, math.ceil(root / 2)), min(ranks, math.floor(root * 2)) + 1)
     for candidate in sorted(near, key=lambda s: abs(s - root)):
         if _possible_size(factors, candidate) == candidate:
-            return Butterfly(ranks, candidate)
-    return Strided(ranks, max(least, round(root)))
+            return Butterfly(ranks, candidate, hosts)
+    return Strided(ranks, max(least, round(root)), hosts)
 
 
 def check(grouping: Grouping, ranks: int) -> None:
@@ -251,6 +291,17 @@ def _checked(ranks: Any, size: Any) -> tuple[int, int]:
     return ranks, size
 
 
+def _checked_hosts(hosts: Any, ranks: int) -> tuple[int, ...] | None:
+    if hosts is None:
+        return None
+    if not isinstance(hosts, Sequence):
+        raise TypeError(f"hosts={hosts!r} is not a sequence; pass the number of each rank's host")
+    if len(hosts) != ranks:
+        fault = f"has {len(hosts)} numbers, one for each rank would be {ranks}"
+        raise ValueError(f"hosts {fault}; pass the number of each rank's host")
+    return tuple(_integer(f"hosts[{rank}]", host) for rank, host in enumerate(hosts))
+
+
 def _checked_rank(rank: Any, step: int, ranks: int) -> int:
     number = operator.index(rank)
     if not 0 <= number < ranks:
@@ -265,6 +316,21 @@ def _freeze(grouping: Butterfly | Strided, **values: object) -> None:
     # A frozen dataclass refuses plain assignment even while it is being made.
     for name, value in values.items():
         object.__setattr__(grouping, name, value)
+
+
+def _named(grouping: Butterfly | Strided) -> str:
+    """Return the repr, by which ranks compare groupings; hosts appear only where they were given."""
+    hosts = "" if grouping.hosts is None else f", hosts={grouping.hosts!r}"
+    return f"{type(grouping).__name__}(ranks={grouping.ranks}, size={grouping.size}{hosts})"
+
+
+def _order(hosts: Sequence[int] | None, ranks: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the rank at each position and the position of each rank."""
+    if hosts is None:
+        return range(ranks), range(ranks)
+    rank_at = sorted(range(ranks), key=hosts.__getitem__)  # stable: by rank within a host
+    position_of = sorted(range(ranks), key=rank_at.__getitem__)
+    return tuple(rank_at), tuple(position_of)
 
 
 def _prime_factors(n: int) -> list[int]:
@@ -286,6 +352,20 @@ def _radices(factors: list[int], size: int) -> list[int]:
         if size**k == ranks:
             return factors[::k] * k
     return factors
+
+
+def _host_first(radices: list[int], size: int, hosts: Sequence[int] | None) -> list[int]:
+    """Return radices of which the first make up a host, or `radices` where that can't be."""
+    per_host = set(Counter(hosts).values())
+    if len(per_host) != 1:
+        return radices  # no hosts, or unequal ones, on which no digits end where hosts do
+    h = per_host.pop()
+    moved = _prime_factors(h) + _prime_factors(math.prod(radices) // h)
+    # The period sets the number of snapshots in a window. For ranks = size^k it is k, and k windows of
+    # at most `size` members that take every digit are disjoint and full: k steps still do, and the
+    # groups are those of `radices`.
+    same_period = len(_windows(moved, size)) == len(_windows(radices, size))
+    return moved if same_period and _largest(moved, size) == size else radices
 
 
 def _windows(radices: list[int], size: int) -> list[list[int]]:
@@ -310,7 +390,10 @@ def _windows(radices: list[int], size: int) -> list[list[int]]:
 
 def _possible_size(factors: list[int], size: int) -> int:
     """Return `size` if a butterfly has it as its largest group, and else one that it does have."""
-    radices = _radices(factors, size)
+    return _largest(_radices(factors, size), size)
+
+
+def _largest(radices: list[int], size: int) -> int:
     return max(math.prod(radices[i] for i in window) for window in _windows(radices, size))
 
 

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 CHUNK_BYTES: int
 LEAST_CHUNK_BYTES: int
 
-def chunk_elements(count: int, width: int, group_size: int) -> int: ...
+def chunk_elements(count: int, width: int, group_size: int, network: bool = ...) -> int: ...
 
 class Layout:
     def __init__(
@@ -13,6 +13,7 @@ class Layout:
         group_size: int,
         records: int,
         slots: int,
+        network: bool = ...,
     ) -> None: ...
     @property
     def leaf_count(self) -> int: ...

@@ -21,6 +21,8 @@ cdef enum:
 # smaller than LEAST costs more in atomics than another member's help brings.
 CHUNK_BYTES = 256 * 1024
 LEAST_CHUNK_BYTES = 16 * 1024
+# Over a network a chunk costs round trips instead; it is so much larger there that they are a small part of it.
+NETWORK_FACTOR = 8
 
 WIDTHS = (8, 4, 2, 2)
 SUM_WIDTHS = (8, 4, 4, 4)
@@ -30,14 +32,15 @@ cdef int64_t up(int64_t n, int64_t unit) noexcept nogil:
     return (n + unit - 1) // unit * unit
 
 
-def chunk_elements(count, width, group_size):
+def chunk_elements(count, width, group_size, network=False):
     """Return how many elements a chunk of a section of `count` elements of `width` bytes holds.
 
     Each member gets the same number of chunks where there is enough to share.
     """
     nbytes = count * width
-    chunks = max(1, -(-nbytes // CHUNK_BYTES))
-    if nbytes >= group_size * LEAST_CHUNK_BYTES:
+    factor = NETWORK_FACTOR if network else 1
+    chunks = max(1, -(-nbytes // (CHUNK_BYTES * factor)))
+    if nbytes >= group_size * LEAST_CHUNK_BYTES * factor:
         chunks = -(-chunks // group_size) * group_size
     return int(up(max(1, -(-count // chunks)), LINE // 2))
 
@@ -51,11 +54,12 @@ cdef class Layout:
         group_size: the most members that a group has; 1 needs no records.
         records: how many records; at least as many as steps from one synchronisation to the next.
         slots: how many snapshots.
+        network: chunks go over a network.
 
     Local and pure: equal arguments give equal layouts on every rank.
     """
 
-    def __cinit__(self, kinds, counts, int group_size, int64_t records, int slots):
+    def __cinit__(self, kinds, counts, int group_size, int64_t records, int slots, bint network=False):
         cdef int i, c, kind
         cdef Section* section
         self.group_size = group_size
@@ -77,7 +81,7 @@ cdef class Layout:
                 if kinds[i] == kind:
                     section.count += counts[i]
             if section.count:
-                section.chunk_count = chunk_elements(section.count, section.width, group_size)
+                section.chunk_count = chunk_elements(section.count, section.width, group_size, network)
                 section.chunks = (section.count + section.chunk_count - 1) // section.chunk_count
                 self.chunk_bytes = max(self.chunk_bytes, section.chunk_count * section.sum_width)
             self.chunks += section.chunks

@@ -3,6 +3,7 @@
 import math
 import operator
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,20 @@ def _seconds(name: str, value: object, cure: str) -> float:
     return seconds
 
 
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"GroupAverager: {name}={value!r} is not a str; pass one of {', '.join(choices)}")
+    if value not in choices:
+        raise ValueError(f"GroupAverager: {name}={value!r} is unknown; pass one of {', '.join(choices)}")
+    return value
+
+
 class Options:
     """The options of an averager, checked. Local and pure.
+
+    Args:
+        hosts: the number of each rank's host, for a grouping that keeps early steps within hosts if
+            `topology` says so; None for ranks on one host. A `grouping` that is given stays as it is.
 
     Raises:
         TypeError, ValueError: an option is wrong; names it, its value, its limits and the cure.
@@ -63,9 +76,16 @@ class Options:
         grouping: Grouping | None,
         start_step: int,
         timeout: float | None,
+        hosts: Sequence[int] | None = None,
+        topology: object = True,
+        window: str = "auto",
+        progress: str = "auto",
     ) -> None:
+        if not isinstance(topology, bool):
+            raise TypeError(f"GroupAverager: topology={topology!r} is not a bool; pass True or False")
+        self.topology = topology
         if grouping is None:
-            self.grouping = groupings.choose(ranks, group_size)
+            self.grouping = groupings.choose(ranks, group_size, hosts if topology else None)
         else:
             groupings.check(grouping, ranks)
             self.grouping = grouping
@@ -100,6 +120,8 @@ class Options:
         self.timeout = None if timeout is None else _seconds("timeout", timeout, cure)
         if self.timeout == 0:
             raise ValueError(f"GroupAverager: timeout={timeout!r} is out of range; {cure}")
+        self.window = _choice("window", window, ("auto", "shared", "remote"))
+        self.progress = _choice("progress", progress, ("auto", "thread", "none"))
 
     def groups(self, rank: int) -> list[tuple[int, ...]]:
         """Return the groups of a rank at step 1, 2, ... of a full turn."""
@@ -121,9 +143,12 @@ class Options:
             "patience": "auto" if self.patience < 0 else self.patience,
             "start_step": self.start_step,
             "timeout": self.timeout,
+            "topology": self.topology,
+            "window": self.window,
+            "progress": self.progress,
         }
 
-    def layout(self, structure: Structure) -> Layout:
+    def layout(self, structure: Structure, across_hosts: bool) -> Layout:
         """Return where everything lies in a window for models of this structure."""
         alone = self.grouping.size == 1
         return Layout(
@@ -134,6 +159,7 @@ class Options:
             # With fewer, even punctual ranks would have to skip publishing while groups of other
             # steps finish.
             max(3, self.grouping.period + 1),
+            across_hosts,
         )
 
 
@@ -144,15 +170,18 @@ def window_bytes(
     group_size: int | None = None,
     sync_period: int = 10,
     grouping: Grouping | None = None,
+    across_hosts: bool = False,
 ) -> int:
     """Return the bytes of window memory that each of `ranks` ranks needs to average `model`.
 
     These are the snapshots (three, or one more than the groupings in a full turn if that is more), three
     results (in float32 for 16-bit models), and a header. Outside the window an averager keeps one more
-    private model, whose memory is touched only by steps that can't publish. Local; allocates nothing.
+    private model, whose memory is touched only by steps that can't publish. Across hosts the header is no
+    part of shared memory, and chunks on their way from other hosts need private memory too. Local; allocates
+    nothing.
 
     Raises:
         TypeError, ValueError: as GroupAverager does for the same arguments.
     """
     options = Options(ranks, group_size, sync_period, 1, "auto", grouping, 0, None)
-    return options.layout(Structure("window_bytes", model)).nbytes
+    return options.layout(Structure("window_bytes", model), across_hosts).nbytes

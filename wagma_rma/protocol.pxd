@@ -19,6 +19,7 @@ cdef struct Outcome:
     bint published
     int computed          # chunks whose sums are this rank's
     int64_t bytes_read    # of other ranks' bulk memory
+    int64_t bytes_over_network  # those of them that were of other hosts
     double seconds_waited
     double seconds
 
@@ -27,7 +28,7 @@ cdef struct Totals:
     int64_t initiated
     int64_t unpublished
     int64_t computed
-    int64_t bytes_read
+    int64_t bytes_read, bytes_over_network
     double seconds_waited
     double seconds
 
@@ -77,6 +78,7 @@ cdef class Protocol:
     cdef int claim(self, int* cursor, int* claimed) except -1 nogil
     cdef int start_sum(self, int lane, int c) except -1 nogil
     cdef int finish_sum(self, int lane, int c, uint64_t seen, Pieces pieces) except -1 nogil
+    cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil
     cdef int unpin_all(self) except -1 nogil
     cdef int collect(self, Pieces pieces) except -1 nogil
     cdef int collect_done(self, Pieces pieces, int* left) except -1 nogil

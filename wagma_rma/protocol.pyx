@@ -106,16 +106,19 @@ cdef class Protocol:
         free(self.owner)
         free(self.sources)
 
-    def begin(self, uint64_t step, Pieces pieces):
-        """Publish the start of this rank, and return it as writable bytes. Local; what is written there, and a
-        barrier, must come before anyone's first step."""
+    def prepare(self, Pieces pieces):
+        """Copy this rank's start into its first snapshot, and return it as writable bytes. Local."""
         started = self.window.now()
-        first = self.snapshots.begin(step, pieces)
-        self.last_step = self.last_synchronized = step
+        first = self.snapshots.prepare(pieces)
         # Copying a model once is the first guess of what summing a member's costs.
         self.sum_seconds = max(1e-7, self.window.now() - started) / self.layout.chunks * self.layout.group_size
         self.collect_seconds = self.sum_seconds / self.layout.group_size
         return first
+
+    def begin(self, uint64_t step):
+        """Publish what lies in the first snapshot as the start. Local; a barrier must come before anyone's first step."""
+        self.snapshots.begin(step)
+        self.last_step = self.last_synchronized = step
 
     def step(self, uint64_t step, Pieces pieces):
         """Average the model with this rank's group at `step` (equations in wagma_rma.GroupAverager.average).
@@ -139,7 +142,7 @@ cdef class Protocol:
         group = tuple([self.group.ranks[m] for m in range(self.group.size)])
         ages = tuple([contribution_age(self.contributions[m]) for m in range(self.group.size)])
         return (last.step, last.kind, last.source_step, group, ages, bool(last.initiated), bool(last.published),
-                last.computed, last.bytes_read, last.seconds_waited, last.seconds)
+                last.computed, last.bytes_read, last.bytes_over_network, last.seconds_waited, last.seconds)
 
     cdef void count(self) noexcept:
         """Add the last group step to the sums over all."""
@@ -149,6 +152,7 @@ cdef class Protocol:
         totals.unpublished += not self.outcome.published
         totals.computed += self.outcome.computed
         totals.bytes_read += self.outcome.bytes_read
+        totals.bytes_over_network += self.outcome.bytes_over_network
         totals.seconds_waited += self.outcome.seconds_waited
         totals.seconds += self.outcome.seconds
 
@@ -157,7 +161,8 @@ cdef class Protocol:
         cdef Totals* totals = &self.totals
         return (totals.kinds[FRESH] + totals.kinds[LATE] + totals.kinds[MISSED],
                 totals.kinds[FRESH], totals.kinds[LATE], totals.kinds[MISSED], totals.initiated,
-                totals.unpublished, totals.computed, totals.bytes_read, totals.seconds_waited, totals.seconds)
+                totals.unpublished, totals.computed, totals.bytes_read, totals.bytes_over_network,
+                totals.seconds_waited, totals.seconds)
 
     cdef double now_patience(self) noexcept nogil:
         if self.patience >= 0:
@@ -268,7 +273,7 @@ cdef class Protocol:
             self.window.complete()
         if state_arrived(self.state) < quorum:
             # Somebody's wait for the quorum was cut short. What ended it may concern this rank too.
-            self.window.look(self.window.now() - wait.since)
+            self.window.look(self.window.now() - wait.since, -1)
         self.outcome.seconds_waited += self.window.now() - wait.since
         return 0
 
@@ -386,11 +391,7 @@ cdef class Protocol:
         cdef int m, slot
         for m in range(self.group.size):
             slot = contribution_slot(self.contributions[m])
-            self.window.read(
-                lane, m, self.group.ranks[m],
-                self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes,
-                &self.sources[lane * self.layout.group_size + m])
-        self.outcome.bytes_read += nbytes * (self.group.size - 1)
+            self.read(lane, m, m, self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes)
         return 0
 
     cdef int finish_sum(self, int lane, int c, uint64_t seen, Pieces pieces) except -1 nogil:
@@ -431,6 +432,16 @@ cdef class Protocol:
         self.scatter(c, self.window.own(place), pieces)
         self.collected[c] = True
         return 0
+
+    cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil:
+        """Start reading from a member into a place of a lane, and count the bytes if it is another's memory."""
+        cdef int rank = self.group.ranks[member]
+        if rank != self.window.rank:
+            self.outcome.bytes_read += nbytes
+            if not self.window.is_near(rank):
+                self.outcome.bytes_over_network += nbytes
+        return self.window.read(lane, source, rank, offset, nbytes,
+                                &self.sources[lane * self.layout.group_size + source])
 
     cdef int unpin_all(self) except -1 nogil:
         """Give back the pins of a record that is complete, and tell those who were absent."""
@@ -521,11 +532,9 @@ cdef class Protocol:
         cdef Section* section = &self.layout.sections[chunk.kind]
         cdef int64_t nbytes = chunk.count * section.sum_width
         # Never this rank's own: what it has summed itself it has scattered already.
-        self.outcome.bytes_read += nbytes
-        return self.window.read(
-            lane, 0, self.group.ranks[member],
-            self.layout.result(self.outcome.source_step) + section.result + chunk.begin * section.sum_width,
-            nbytes, &self.sources[lane * self.layout.group_size])
+        return self.read(
+            lane, 0, member,
+            self.layout.result(self.outcome.source_step) + section.result + chunk.begin * section.sum_width, nbytes)
 
     cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil:
         """Write a chunk of the average into the caller's output, leaf by leaf."""

@@ -37,6 +37,8 @@ class Report:
     """Chunks of the model whose sums this rank made."""
     bytes_read: int
     """Bytes read from the models and sums of other ranks."""
+    bytes_over_network: int
+    """Those of them that came from other hosts."""
     seconds_waited: float
     seconds: float
 
@@ -54,5 +56,6 @@ class Statistics:
     unpublished: int
     chunks_computed: int
     bytes_read: int
+    bytes_over_network: int
     seconds_waited: float
     seconds: float

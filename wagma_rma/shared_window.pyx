@@ -5,6 +5,7 @@ MPI allocates and frees; in between nothing here calls it, so no operation depen
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
+from wagma_rma.ending cimport Ending
 from wagma_rma.mapped_window cimport MappedWindow
 
 import os
@@ -44,8 +45,6 @@ cdef class SharedWindow(MappedWindow):
         MemoryError: less shared memory is free than all windows need, on every rank.
     Collective, and so is free().
     """
-    cdef object comm
-    cdef object window
 
     def __init__(self, comm, int64_t nbytes, int64_t words):
         cdef int r
@@ -66,6 +65,7 @@ cdef class SharedWindow(MappedWindow):
         info.Free()
         # NOCHECK, after the collective allocation: without it MPI would wait for every target.
         self.window.Lock_all(MPI.MODE_NOCHECK)
+        self.ending = Ending(self.window)
         for r in range(self.ranks):
             # Mappings begin at a page, so aligning in this process aligns alike in all.
             address = self.window.Shared_query(r)[0].address
@@ -79,5 +79,4 @@ cdef class SharedWindow(MappedWindow):
         """Free the memory. Collective; no rank may use any window afterwards."""
         window, self.window = self.window, None
         if window is not None:
-            window.Unlock_all()
-            window.Free()
+            self.ending.end()

@@ -36,12 +36,17 @@ cdef class Snapshots:
         free(self.retired)
         free(self.spare)
 
-    def begin(self, uint64_t step, Pieces pieces):
-        """Publish the model at the start of a run, before anyone can look; return it as writable bytes."""
-        with nogil:
-            self.write(self.current_slot, pieces)
-            self.move_on(step, self.current_slot)
+    def prepare(self, Pieces pieces):
+        """Copy the model at the start of a run into the first snapshot; return it as writable bytes."""
+        self.own = self.window.own(self.layout.snapshot(self.current_slot))
+        self.gather(pieces)
         return PyMemoryView_FromMemory(self.own, self.layout.snapshot_bytes, PyBUF_WRITE)
+
+    def begin(self, uint64_t step):
+        """Publish what prepare() has returned, as the model of `step`."""
+        with nogil:
+            self.window.wrote(self.layout.snapshot(self.current_slot), self.layout.snapshot_bytes)
+            self.move_on(step, self.current_slot)
 
     def restore_all(self, Pieces pieces):
         """Copy the model as published into the caller's output."""

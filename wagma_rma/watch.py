@@ -26,7 +26,8 @@ def enumerate_ranks(ranks: list[int], reached: Callable[[int], int]) -> str:
 
 
 class Watch:
-    """A window's watcher: is told every now and then for how many seconds a wait has lasted.
+    """A window's watcher: is told every now and then for how many seconds a wait has lasted, and for which
+    rank's memory to answer (-1: for ranks to do something).
 
     Args:
         reached: the newest step that a rank is known to have reached.
@@ -62,17 +63,21 @@ class Watch:
         self._next_warning = WARN_EVERY
         self.earlier = 0.0
 
-    def __call__(self, seconds: float) -> None:
+    def __call__(self, seconds: float, rank: int = -1) -> None:
         self._interrupts.deliver()
-        self._check()
+        if rank < 0:
+            self._check()
         seconds += self.earlier
         timed_out = self._timeout is not None and seconds >= self._timeout
         if not timed_out and seconds < self._next_warning:
             return
-        missing = self._missing()
-        if missing is None:
+        if rank >= 0:
+            # Its words can't be looked at now.
+            whom = f"rank {rank}, which does not answer (is it stopped, or its network down?)"
+        elif (missing := self._missing()) is None:
             return
-        whom = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
+        else:
+            whom = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
         said = f"{self._operation}: waited {seconds:.1f} s for {whom}"
         if timed_out:
             raise SynchronizationTimeout(f"{said}, the timeout is {self._timeout} s; {self._cure}")

@@ -8,13 +8,14 @@ cdef struct Wait:
     double looked  # when signals and the watcher were last looked at
     double longest # sleep, seconds
     int turns      # how often it has paused
+    int rank       # whose memory should answer, or -1
 
 cdef class Window:
     cdef readonly int rank        # this rank
     cdef readonly int ranks       # how many ranks have a window
     cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time: 1 to 8 (LANES)
     cdef readonly int64_t nbytes  # size of each rank's window
-    cdef public object watcher    # called with the seconds waited, every now and then; may raise
+    cdef public object watcher    # called with (seconds waited, Wait.rank), every now and then; may raise
     cdef bint interrupted         # a signal or the watcher raised in pause(): end the wait as soon as may be
     cdef object interruption      # what it raised
 
@@ -35,6 +36,7 @@ cdef class Window:
                   const void** bytes) except -1 nogil
     cdef int complete_reads(self, int lane) except -1 nogil
     cdef int prepare_reads(self, int sources, int64_t nbytes) except -1
+    cdef bint is_near(self, int rank) noexcept nogil
 
     # Fences between the two.
     cdef int write_fence(self) except -1 nogil
@@ -44,5 +46,5 @@ cdef class Window:
     cdef double now(self) noexcept nogil
     cdef Wait wait(self, double until) noexcept nogil
     cdef int pause(self, Wait* wait) except -1 nogil
-    cdef int look(self, double waited) except -1 nogil
+    cdef int look(self, double waited, int rank) except -1 nogil
     cdef int raise_interruption(self) except -1

@@ -4,7 +4,7 @@ A window is a piece of memory per rank, of the same size at each. A part of it i
 ranks meet in by atomics only; the rest is bulk memory, which its owner writes and the others read.
 
 ``Window`` states the verbs and their meaning, and owns what all windows share: the clock and the way of
-waiting. ``SharedWindow`` is the memory of one host.
+waiting. ``SharedWindow`` is the memory of one host, ``RemoteWindow`` that of many.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -54,7 +54,7 @@ cdef class Window:
             return abstract(self, "fetch_add")
 
     cdef int fetch_max(self, int rank, int64_t word, uint64_t value, uint64_t* found) except -1 nogil:
-        """Raise a word to `value` if it is smaller."""
+        """Raise a word to `value` if it is smaller; both are below 2^63, since an MPI may take them for signed."""
         with gil:
             return abstract(self, "fetch_max")
 
@@ -94,6 +94,10 @@ cdef class Window:
         """Make room for reads from `sources` ranks in each lane, of at most `nbytes` each."""
         return abstract(self, "prepare_reads")
 
+    cdef bint is_near(self, int rank) noexcept nogil:
+        """Say whether the bulk memory of a rank is on this host, so that reading it moves nothing over a network."""
+        return True
+
     cdef int write_fence(self) except -1 nogil:
         """Make all bulk writes and words of this rank so far visible before any later write of it."""
         with gil:
@@ -115,6 +119,7 @@ cdef class Window:
         wait.until = until
         wait.longest = LONGEST_SLEEP
         wait.turns = 0
+        wait.rank = -1
         return wait
 
     cdef int pause(self, Wait* wait) except -1 nogil:
@@ -141,17 +146,21 @@ cdef class Window:
         now = self.now()
         if cut_short or now - wait.looked > LOOK_EVERY:
             wait.looked = now
-            self.look(now - wait.since)
+            self.look(now - wait.since, wait.rank)
         return 0
 
-    cdef int look(self, double waited) except -1 nogil:
-        """Ask signals and the watcher, after `waited` seconds, whether to go on; keep what they raise."""
+    cdef int look(self, double waited, int rank) except -1 nogil:
+        """Ask signals and the watcher, after `waited` seconds, whether to go on; keep what they raise.
+
+        `rank` is the one whose memory should answer, or -1 if the wait is for what ranks do: the watcher may then
+        look at their words.
+        """
         if not self.interrupted:
             with gil:
                 try:
                     PyErr_CheckSignals()
                     if self.watcher is not None:
-                        self.watcher(waited)
+                        self.watcher(waited, rank)
                 except BaseException as error:
                     self.interruption = error
                     self.interrupted = True

@@ -8,6 +8,7 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
+from wagma_rma import hosts
 from wagma_rma.shared_window import SHARED_MEMORY
 
 
@@ -32,18 +33,26 @@ def bare(comm):
     """Make and free with MPI alone what an averager makes and frees."""
     ours, request = comm.Idup()
     request.Wait()
-    host = ours.Split_type(MPI.COMM_TYPE_SHARED)
-    host.Free()
+    where = hosts.host_numbers(ours)
     info = MPI.Info.Create()
     info.Set("alloc_shared_noncontig", "true")
-    window = MPI.Win.Allocate_shared(100_000, 1, info, ours)
+    host = ours.Split(where[ours.rank], ours.rank) if max(where) else ours
+    windows = [MPI.Win.Allocate_shared(100_000, 1, info, host)]
     info.Free()
-    window.Lock_all(MPI.MODE_NOCHECK)
-    for rank in range(comm.size):
-        window.Shared_query(rank)
+    if host is not ours:
+        windows.append(MPI.Win.Create(windows[0].tomemory(), 1, MPI.INFO_NULL, ours))
+        windows.append(MPI.Win.Allocate(20_000, 1, MPI.INFO_NULL, ours))
+        ours.Dup().Free()
+    for window in windows:
+        window.Lock_all(MPI.MODE_NOCHECK)
+    for rank in range(host.size):
+        windows[0].Shared_query(rank)
     ours.Barrier()
-    window.Unlock_all()
-    window.Free()
+    for window in reversed(windows):
+        window.Unlock_all()
+        window.Free()
+    if host is not ours:
+        host.Free()
     ours.Free()
 
 

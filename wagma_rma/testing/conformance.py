@@ -104,15 +104,15 @@ class _Suite:
         self.expect("load", verbs.load(rank, added), [2])
         self.expect("fetch_max", verbs.fetch_max(rank, highest, 7), 0)
         self.expect("fetch_max, a smaller one", verbs.fetch_max(rank, highest, 3), 7)
-        self.expect("fetch_max, unsigned", verbs.fetch_max(rank, highest, 1 << 63), 7)
-        self.expect("load", verbs.load(rank, highest), [1 << 63])
+        self.expect("fetch_max, of the highest", verbs.fetch_max(rank, highest, MASK >> 1), 7)
+        self.expect("load", verbs.load(rank, highest), [MASK >> 1])
         self.expect("compare_and_swap", verbs.compare_and_swap(rank, swapped, 0, 11), 0)
         self.expect("compare_and_swap, another", verbs.compare_and_swap(rank, swapped, 0, 12), 11)
         self.expect("compare_and_swap, the same", verbs.compare_and_swap(rank, swapped, 11, MASK), 11)
         verbs.store(rank, stored, 13)
-        self.expect("load", verbs.load(rank, added, 4), [2, 1 << 63, MASK, 13])
+        self.expect("load", verbs.load(rank, added, 4), [2, MASK >> 1, MASK, 13])
         self.barrier()
-        self.expect("load of what another did", verbs.load(self.rank, added, 4), [2, 1 << 63, MASK, 13])
+        self.expect("load of what another did", verbs.load(self.rank, added, 4), [2, MASK >> 1, MASK, 13])
 
     def operations_in_flight_are_all_made(self) -> None:
         """Begin operations at all ranks, on the same word too, and complete them together."""

@@ -79,5 +79,6 @@ cdef tuple tell(Protocol protocol, Result* result, uint64_t* words):
     group = tuple([protocol.group.ranks[m] for m in range(protocol.group.size)])
     ages = tuple([contribution_age(words[m]) for m in range(protocol.group.size)])
     report = (outcome.step, outcome.kind, outcome.source_step, group, ages, bool(outcome.initiated),
-              bool(outcome.published), outcome.computed, outcome.bytes_read, outcome.seconds_waited, outcome.seconds)
+              bool(outcome.published), outcome.computed, outcome.bytes_read, outcome.bytes_over_network,
+              outcome.seconds_waited, outcome.seconds)
     return report, result.low, result.high

@@ -1,0 +1,61 @@
+"""What must end before MPI does: a thread that calls it, and open windows.
+
+Some MPIs fail in MPI_Finalize when a window is left open, and no thread may call MPI after it. A program that ends
+without close() ends these by an attribute of MPI_COMM_SELF, as the standard provides: it is deleted first thing in
+MPI_Finalize, the newest first.
+"""
+
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
+from wagma_rma.rma cimport wagma_progress_stop
+
+from mpi4py import MPI
+
+from wagma_rma.abi import rma_table
+
+RMA = <const wagma_rma*> PyCapsule_GetPointer(rma_table(), "wagma_rma.rma")
+
+
+cdef wagma_handle handle_of(object thing) except? -1:
+    """Return an mpi4py handle as a number."""
+    return <wagma_handle> <uintptr_t> MPI._handleof(thing)
+
+
+cdef int end_all(void* pointer) noexcept nogil:
+    cdef State* state = <State*> pointer
+    cdef int i, error, first = 0
+    if state.thread is not NULL:
+        wagma_progress_stop(state.thread)
+    for i in range(state.count):
+        error = RMA.end(state.windows[i])
+        first = first or error
+    return first
+
+
+cdef class Ending:
+    """Ends windows and a thread when MPI does, or before.
+
+    Args:
+        windows: mpi4py windows, open since lock_all, in the order in which they end.
+    """
+
+    def __init__(self, *windows):
+        self.state = <State*> calloc(1, sizeof(State))
+        if self.state is NULL:
+            raise MemoryError("Ending: no memory")
+        for window in windows:
+            self.state.windows[self.state.count] = handle_of(window)
+            self.state.count += 1
+        error = RMA.at_finalize(end_all, self.state, handle_of(MPI.COMM_SELF), &self.keyval)
+        if error:
+            raise MPI.Exception(error)
+
+    cdef int end(self) except -1:
+        """End all of it now. Collective."""
+        error = RMA.unhook(handle_of(MPI.COMM_SELF), &self.keyval)
+        free(self.state)
+        self.state = NULL
+        if error:
+            raise MPI.Exception(error)
+        return 0
