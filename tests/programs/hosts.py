@@ -101,11 +101,15 @@ def wait(comm):
         time.sleep(1)
 
 
-def latency(comm, repeats=1000):
-    """Return median microseconds at rank 0: a round trip to the last rank, a fetch-and-op as it receives."""
+def latency(comm, repeats=1000, size=4 << 20):
+    """Return median microseconds of what rank 0 does with the last rank while that waits in MPI.
+
+    That is a round trip, a fetch-and-op, and a get of `size` bytes.
+    """
     last = comm.size - 1
     word, one, before = np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1, np.int64)
-    window = MPI.Win.Allocate(8, 1, comm=comm)
+    data = np.zeros(size, np.uint8)
+    window = MPI.Win.Allocate(size, 1, comm=comm)
     window.Lock_all(MPI.MODE_NOCHECK)
 
     def round_trip():
@@ -120,7 +124,11 @@ def latency(comm, repeats=1000):
         window.Fetch_and_op(one, before, last, 0, MPI.SUM)
         window.Flush(last)
 
-    def median(operation):
+    def get():
+        window.Get(data, last)
+        window.Flush(last)
+
+    def median(operation, repeats=repeats):
         seconds = []
         for _ in range(repeats):
             began = time.perf_counter()
@@ -131,7 +139,7 @@ def latency(comm, repeats=1000):
     comm.Barrier()
     found = None
     if comm.rank == 0:
-        found = [median(round_trip), median(fetch_and_op)]
+        found = [median(round_trip), median(fetch_and_op), median(get, repeats // 50)]
         comm.Send(word, last)
     elif comm.rank == last:
         median(round_trip)
