@@ -84,7 +84,7 @@ class Ranks:
             env={
                 **os.environ,
                 **OVERSUBSCRIBED,
-                **apart(os.environ.get("TEST_HOSTS", "")),
+                **apart("" if launcher else os.environ.get("TEST_HOSTS", "")),
                 "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
                 "RANKS_DIRECTORY": str(self.directory),
                 **(env or {}),
@@ -130,8 +130,10 @@ class Ranks:
         self.process.stdout.close()
 
     def _end(self) -> None:
-        # Open MPI's daemons and what ranks start leave mpiexec's process group: only the environment tells them.
+        # What ranks start, and Open MPI's daemons on other hosts, leave mpiexec's process group.
+        deadline = time.monotonic() + 10
         while left := self._left():
+            assert time.monotonic() < deadline, f"processes {left} outlive SIGKILL"
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

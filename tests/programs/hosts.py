@@ -71,21 +71,21 @@ def exchange(comm):
     return rounds, wrong, int(before[0])
 
 
-def flood(comm, size):
-    """Send `size` bytes from rank 0 to the last rank, return the seconds that this took as the last rank saw it."""
+def flood(comm, size, times=1):
+    """Send `size` bytes from rank 0 to the last rank; return the seconds from request to arrival, at best."""
     data, go = np.zeros(size, np.uint8), np.zeros(1)
-    last, seconds = comm.size - 1, None
-    comm.Barrier()
-    if comm.rank == last:
+    last, seconds = comm.size - 1, []
+    for _ in range(times):
+        comm.Barrier()
         began = time.monotonic()
-        comm.Send(go, 0)
-        comm.Recv(data, 0)
-        seconds = time.monotonic() - began
-    elif comm.rank == 0:
-        comm.Recv(go, last)
-        comm.Send(data, last)
-    comm.Barrier()
-    return seconds
+        if comm.rank == last:
+            comm.Send(go, 0)
+            comm.Recv(data, 0)
+        elif comm.rank == 0:
+            comm.Recv(go, last)
+            comm.Send(data, last)
+        seconds.append(time.monotonic() - began)
+    return min(seconds)
 
 
 def fail(comm, rank):
@@ -101,11 +101,15 @@ def wait(comm):
         time.sleep(1)
 
 
-def latency(comm, repeats=1000):
-    """Return median microseconds from rank 0 to the last rank: a round trip, a fetch-and-op while that waits in MPI."""
+def latency(comm, repeats=1000, size=4 << 20):
+    """Return median microseconds of what rank 0 does with the last rank while that waits in MPI.
+
+    That is a round trip, a fetch-and-op, and a get of `size` bytes.
+    """
     last = comm.size - 1
     word, one, before = np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1, np.int64)
-    window = MPI.Win.Allocate(8, 1, comm=comm)
+    data = np.zeros(size, np.uint8)
+    window = MPI.Win.Allocate(size, 1, comm=comm)
     window.Lock_all(MPI.MODE_NOCHECK)
 
     def round_trip():
@@ -120,7 +124,11 @@ def latency(comm, repeats=1000):
         window.Fetch_and_op(one, before, last, 0, MPI.SUM)
         window.Flush(last)
 
-    def median(operation):
+    def get():
+        window.Get(data, last)
+        window.Flush(last)
+
+    def median(operation, repeats=repeats):
         seconds = []
         for _ in range(repeats):
             began = time.perf_counter()
@@ -131,7 +139,7 @@ def latency(comm, repeats=1000):
     comm.Barrier()
     found = None
     if comm.rank == 0:
-        found = [median(round_trip), median(fetch_and_op)]
+        found = [median(round_trip), median(fetch_and_op), median(get, repeats // 50)]
         comm.Send(word, last)
     elif comm.rank == last:
         median(round_trip)
