@@ -154,7 +154,7 @@ MUTATIONS = [
     Mutation(
         "waits for ever for a stopped activator",
         PROTOCOL,
-        "elif self.outcome.initiated or 0 <= activating_since < self.window.now() - LEAST_TAKE_OVER:",
+        "elif self.outcome.initiated or 0 <= activating_since < self.window.now() - self.window.least_take_over:",
         "elif self.outcome.initiated:",
     ),
     Mutation(

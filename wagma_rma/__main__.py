@@ -125,7 +125,9 @@ def main() -> int:
     window.free()
     wrong = self_test(comm)
     if first:
-        say("NOT OK" if wrong else "OK", wrong or "a group step and a synchronisation gave the right averages")
+        say(
+            "NOT OK" if wrong else "OK", wrong or "a group step and a synchronisation gave the right averages"
+        )
     return 1 if wrong else 0
 
 

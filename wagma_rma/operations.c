@@ -77,14 +77,15 @@ static int waits_its_turn(struct wagma_words *w, int i) {
 static int operate_by_swap(struct wagma_words *w) {
     int i, error, left = w->count, changes = 0;
     for (i = 0; i < w->count; i++) {
-        w->operations[i].state = BEGUN;
-        changes += w->operations[i].verb != WAGMA_LOAD;
+        struct wagma_operation *o = &w->operations[i];
+        o->state = BEGUN;
+        changes += o->verb != WAGMA_LOAD;
+        if (o->verb != WAGMA_SWAP) o->expected = *last_seen(w, o->rank, o->word);
     }
     while (left) {
         for (i = 0; i < w->count; i++) {
             struct wagma_operation *o = &w->operations[i];
             if (o->state == MADE || (changes && waits_its_turn(w, i))) continue;
-            if (o->verb != WAGMA_SWAP) o->expected = *last_seen(w, o->rank, o->word);
             switch (o->verb) {
             case WAGMA_LOAD: o->desired = o->expected; break;
             case WAGMA_ADD: o->desired = o->expected + o->operand; break;
@@ -108,6 +109,7 @@ static int operate_by_swap(struct wagma_words *w) {
                 o->state = MADE;
                 left--;
             } else {
+                o->expected = o->result;
                 o->state = BEGUN;
             }
         }

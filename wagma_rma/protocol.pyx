@@ -37,9 +37,7 @@ cdef enum:
 # Ranks that are "in time" differ by the scheduler's whims; a group average shorter than this gains nothing
 # by starting without them.
 cdef double LEAST_PATIENCE = 100e-6
-# A rank that holds a claim, or an activation, for longer has been stopped or preempted: do it again. Ten
-# times what a chunk takes tells a slow rank from a stopped one; the floor is a time slice or so.
-cdef double LEAST_TAKE_OVER = 2e-3
+# A rank that holds a claim for so many times what a chunk takes is not just slow: do it again.
 cdef double TAKE_OVER = 10.0
 cdef double MEMORY = 0.8  # weight of the past in a running estimate
 
@@ -263,7 +261,7 @@ cdef class Protocol:
                     self.outcome.initiated = swapped
                     continue
                 self.window.pause(&wait)
-            elif self.outcome.initiated or 0 <= activating_since < self.window.now() - LEAST_TAKE_OVER:
+            elif self.outcome.initiated or 0 <= activating_since < self.window.now() - self.window.least_take_over:
                 self.activate()
             else:
                 if activating_since < 0:
@@ -458,7 +456,7 @@ cdef class Protocol:
     cdef int collect(self, Pieces pieces) except -1 nogil:
         """Collect the sums of all chunks; do again what a stopped rank has claimed."""
         cdef uint64_t step = self.outcome.source_step
-        cdef double take_over = max(LEAST_TAKE_OVER, TAKE_OVER * self.sum_seconds), now
+        cdef double take_over = max(self.window.least_take_over, TAKE_OVER * self.sum_seconds), now
         cdef Wait wait
         cdef int c, left, before
         # The words as share() left them may be old, but a DONE among them stays.

@@ -31,12 +31,19 @@ cdef int abstract(Window window, str verb) except -1:
     raise TypeError(f"{type(window).__name__} has no verb {verb}()")
 
 
+# A rank that holds a claim, or an activation, for longer has been stopped or preempted: a time slice or so.
+cdef double LEAST_TAKE_OVER = 2e-3
+
+
 cdef class Window:
     """Memory of several ranks, and the verbs on it.
 
     Not used by itself: a subclass gives the verbs their memory. Words and bulk memory are addressed by
     rank and byte offset. Verbs run without the GIL and are local unless the subclass says otherwise.
     """
+
+    def __cinit__(self):
+        self.least_take_over = LEAST_TAKE_OVER
 
     cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil:
         """Load `count` consecutive words, each of them atomically."""

@@ -7,7 +7,7 @@ import numpy as np
 import wagma_rma
 from programs import models
 from wagma_rma import averager as averager_module
-from wagma_rma import layout, synchronization
+from wagma_rma import hosts, layout, synchronization
 from wagma_rma.grouping import choose
 
 
@@ -15,8 +15,9 @@ def exact(comm):
     """Return all deviations from numpy for every group size; all ranks on time."""
     wrong = []
     P = comm.size
+    host_of = hosts.host_numbers(comm)
     for size in range(1, P + 1):
-        grouping = choose(P, size)
+        grouping = choose(P, size, host_of if max(host_of) else None)
         period = grouping.period + 2
         start = models.mixed(comm.rank, 0)
         with wagma_rma.GroupAverager(

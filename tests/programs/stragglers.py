@@ -104,16 +104,16 @@ def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum
     return checker.wrong, [counts.fresh, counts.late, counts.missed, counts.synchronized]
 
 
-def asleep(comm, group_size, naptime):
-    """Let rank 1 sleep before step 5 until the others have done all steps before that which synchronises."""
+def asleep(comm, group_size, naptime, sleepers=(1,)):
+    """Let ranks sleep before step 5 until the others have done all steps before that which synchronises."""
     period = 40
     model = np.zeros(1000, np.float32)
     seconds, facts = [], {}
-    others = [rank for rank in range(comm.size) if rank != 1]
+    others = [rank for rank in range(comm.size) if rank not in sleepers]
     with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
         checker = Checker(averager, comm.rank, comm.size, period, 0)
         for step in range(1, period):
-            if comm.rank == 1 and step == 5:
+            if comm.rank in sleepers and step == 5:
                 began = time.monotonic()
                 time.sleep(naptime)
                 while not all(comm.Iprobe(rank) for rank in others):
@@ -127,13 +127,14 @@ def asleep(comm, group_size, naptime):
             model[:] = code(comm.rank, step)
             checker.check(averager.average(model))
             report = averager.report
-            if comm.rank != 1:
+            if comm.rank not in sleepers:
                 seconds.append(report.seconds)
             elif step == 5:
                 facts["late"] = [report.outcome.name, report.step, report.source_step, list(report.ages)]
-        if comm.rank != 1:
+        if comm.rank not in sleepers:
             facts["through"], facts["typical"] = averager.step, statistics.median(seconds)
-            comm.send(comm.rank, 1)
+            for sleeper in sleepers:
+                comm.send(comm.rank, sleeper)
         averager.average(model)
     return {"wrong": checker.wrong, **facts}
 

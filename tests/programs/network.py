@@ -1,0 +1,89 @@
+"""Averagers across hosts: what goes over the network, and what happens when it, or a host, fails for a while."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+import wagma_rma
+from programs.stragglers import Checker, code
+from wagma_rma import watch
+
+
+def traffic(comm, count, group_size, steps, absent):
+    """Return what each report's bytes_over_network is and should be; the `absent` ranks come after the others.
+
+    Expected: for each chunk that this rank sums the models of members on other hosts, and for each that a member
+    on another host sums, its sum.
+    """
+    model = np.full(count, comm.rank, np.float32)
+    found, expected, kinds = [], [], []
+    with wagma_rma.GroupAverager(
+        comm,
+        model,
+        group_size=group_size,
+        sync_period=steps + 1,
+        broadcast=False,
+        # Whoever is there waits for all who come in time, so that these share the work.
+        quorum=group_size - len(absent) if group_size == comm.size else group_size,
+        patience=0,
+    ) as averager:
+        hosts, chunks = averager._hosts, averager._layout.chunks
+        nbytes = model.nbytes // chunks
+        for _ in range(steps):
+            comm.Barrier()
+            if comm.rank in absent:
+                # Those who are in time do all the work.
+                while not all(
+                    averager._protocol.published(r) >= averager.step + 1 for r in others(comm, absent)
+                ):
+                    time.sleep(0.001)
+                time.sleep(0.2)
+            averager.average(model, out=model)
+            report = averager.report
+            assert report.source_step == report.step
+            computed = comm.allgather(report.chunks_computed)
+            far = [rank for rank in report.group if hosts[rank] != hosts[comm.rank]]
+            found.append(report.bytes_over_network)
+            expected.append(
+                nbytes * (len(far) * report.chunks_computed + sum(computed[rank] for rank in far))
+            )
+            kinds.append([report.outcome.name, report.bytes_read - report.bytes_over_network])
+        statistics = averager.statistics
+        averager.synchronize(model)
+    assert statistics.bytes_over_network == sum(found)
+    return {"found": found, "expected": expected, "kinds": kinds, "chunks": chunks, "model": model.nbytes}
+
+
+def others(comm, ranks):
+    return [rank for rank in range(comm.size) if rank not in ranks]
+
+
+def training(comm, size, period, group_size, warn_every=30.0):
+    """Step until the file `last` tells the last step, and tell each step in a file; return (wrong, warnings)."""
+    directory = Path(os.environ["RANKS_DIRECTORY"])
+    done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
+    warnings = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            warnings.append(record.getMessage())
+
+    logging.getLogger("wagma_rma").addHandler(Keep())
+    logging.getLogger("wagma_rma").propagate = False
+    watch.WARN_EVERY = warn_every
+    model = np.zeros(size, np.float32)
+    with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
+        checker = Checker(averager, comm.rank, comm.size, period, 0)
+        step, last = 0, None
+        while step != last:
+            if last is None and (directory / "last").exists():
+                last = int((directory / "last").read_text())
+            step += 1
+            time.sleep(0.002)
+            model[:] = code(comm.rank, step)
+            checker.check(averager.average(model, out=model))
+            done[0] = step
+    return checker.wrong[:5], warnings

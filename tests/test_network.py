@@ -1,0 +1,164 @@
+"""Averagers on hosts of their own, joined by a network that may be slow or down: nothing is lost, and they go on."""
+
+import os
+import signal
+import time
+
+import launch
+import pytest
+from hosts import NETMODS, Hosts, why_not
+from test_stragglers import check, follow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def possible():
+    if reason := why_not():
+        pytest.skip(f"no hosts here: {reason}")
+
+
+@pytest.fixture(scope="module")
+def two(possible):
+    with Hosts(2) as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def four(possible):
+    with Hosts(4) as hosts:
+        yield hosts
+
+
+NETMOD = pytest.mark.parametrize("netmod", NETMODS.get(launch.mpi_name(), {}))
+
+
+@NETMOD
+def test_windows_across_hosts_keep_every_promise(two, four, netmod):
+    for hosts, ranks in ((two, 1), (two, 2), (four, 1), (four, 2)):
+        told = hosts.run(ranks, "windows:conformance", netmod=netmod, naps=False, window="remote")
+        of_host = [host for host in range(hosts.count) for _ in range(ranks)]
+        assert told == [[of_host, "thread"]] * len(of_host)
+
+
+@NETMOD
+def test_operations_of_all_hosts_on_one_word_are_all_made(two, four, netmod):
+    """Open MPI's own additions are right, but its compare-and-swaps lose some without our info key."""
+    for hosts, ranks in ((two, 2), (four, 1)):
+        times = 200
+        for held in hosts.run(ranks, "windows:counting", netmod=netmod, times=times):
+            assert held == [4 * times, 4 * times, 4 * times - 1]
+
+
+def test_every_group_gets_numpys_sum_to_the_bit_across_hosts(two, four):
+    for hosts, ranks, by_node in ((two, 2, False), (two, 2, True), (four, 1, False), (two, [3, 1], False)):
+        assert hosts.run(ranks, "averaging:exact", by_node=by_node) == [[], [], [], []]
+
+
+def test_random_naps_never_tear_a_result_across_hosts(two, four):
+    for hosts, ranks, world in (
+        (two, 2, {"size": 100_000, "group_size": 2}),
+        (four, 1, {"size": 30_000, "group_size": 4, "chunk_bytes": 1024}),
+        (four, 2, {"size": 3, "group_size": 4}),
+    ):
+        counts = check(
+            hosts.run(ranks, "stragglers:torture", steps=100, period=20, naps=0.005, patience=0, **world)
+        )
+        assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"
+
+
+@pytest.mark.parametrize("group_size", [2, 4])
+@pytest.mark.parametrize("sleepers", [[3], [2, 3]], ids=["a rank", "a host"])
+def test_nobody_waits_for_a_rank_or_a_host_that_sleeps(two, group_size, sleepers):
+    """Ranks that sleep call no MPI; their memory is read all the same."""
+    naptime = 1.0
+    results = two.run(2, "stragglers:asleep", group_size=group_size, naptime=naptime, sleepers=sleepers)
+    for rank, result in enumerate(results):
+        assert result["wrong"] == [], f"rank {rank}"
+        if rank in sleepers:
+            assert result["slept"] >= naptime
+            assert result["others were through"] == [r for r in range(4) if r not in sleepers]
+        else:
+            assert result["through"] == 39
+            assert result["typical"] < naptime / 8
+
+
+@pytest.mark.parametrize("absent", [[], [3], [1, 3]], ids=["all there", "one late", "one late on each host"])
+def test_no_byte_too_many_goes_over_the_network(two, absent):
+    """N (S - 1) / k for what k present ranks share, and the collection, less what stays on the host."""
+    for rank, told in enumerate(
+        two.run(2, "network:traffic", count=1 << 20, group_size=4, steps=3, absent=absent)
+    ):
+        assert told["found"] == told["expected"], f"rank {rank}"
+        assert all(kind == ("LATE" if rank in absent else "FRESH") for kind, _ in told["kinds"]), told[
+            "kinds"
+        ]
+        if not absent and rank == 0:
+            # Two members of the other host: their models for what this rank sums, and the sums that they make.
+            total = told["model"] * 2 * 2
+    if not absent:
+        ranks = two.run(2, "network:traffic", count=1 << 20, group_size=4, steps=1, absent=[])
+        assert sum(told["found"][0] for told in ranks) == total
+
+
+@pytest.mark.parametrize("by_node", [False, True])
+def test_groups_that_fit_a_host_send_nothing_over_the_network(two, by_node):
+    """However ranks are placed, every other step of pairs stays on the hosts."""
+    ranks = two.run(2, "network:traffic", by_node=by_node, count=1 << 16, group_size=2, steps=4, absent=[])
+    for told in ranks:
+        assert [bool(nbytes) for nbytes in told["found"]] == [False, True, False, True]
+        assert told["found"] == told["expected"]
+
+
+def train_through(hosts, fault, size=50_000, **options):
+    """Train while `fault(job, done)` happens; return the warnings of each rank."""
+    job = hosts.start(2, "network:training", size=size, period=20, group_size=4, **options)
+    try:
+        done = follow(job, 4)
+        fault(job, done)
+        before = [int(rank[0]) for rank in done]
+        # Ranks are less than a period apart, so none has passed this step yet.
+        last = (max(before) // 20 + 3) * 20
+        (job.directory / "last.new").write_text(str(last))
+        (job.directory / "last.new").rename(job.directory / "last")
+        code, output = job.wait(90)
+        assert code == 0, output
+        results = job.results(4)
+        assert [wrong for wrong, _ in results] == [[]] * 4
+        assert [int(rank[0]) for rank in done] == [last] * 4
+        return [warnings for _, warnings in results]
+    finally:
+        job.kill()
+
+
+def test_a_host_whose_ranks_are_all_stopped_is_named_and_training_goes_on_after_it(two):
+    def stop(job, done):
+        pids = two.pids(1, job)
+        assert sorted(pids) == [2, 3]
+        for pid in pids.values():
+            os.kill(pid, signal.SIGSTOP)
+        stopped = [int(rank[0]) for rank in done]
+        time.sleep(2)
+        # Nobody can read what a stopped process has, on a network like this one; all others wait.
+        assert all(int(rank[0]) <= before + 20 for rank, before in zip(done, stopped, strict=True))
+        for pid in pids.values():
+            os.kill(pid, signal.SIGCONT)
+
+    warnings = train_through(two, stop, warn_every=0.3)
+    for rank in (0, 1):
+        assert any("rank 2" in warning or "rank 3" in warning for warning in warnings[rank]), warnings[rank]
+
+
+def test_a_network_that_is_down_for_three_seconds_loses_nothing(two):
+    def unplug(job, done):
+        two.link_down(1)
+        time.sleep(3)
+        two.link_up(1)
+
+    train_through(two, unplug)
+
+
+def test_a_slow_network_is_slow_and_right(two):
+    two.rate(1, 50e6)
+    try:
+        train_through(two, lambda job, done: time.sleep(2), size=20_000)
+    finally:
+        two.rate(1, None)
