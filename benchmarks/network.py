@@ -5,7 +5,7 @@
 The group is all ranks, so both compute the same. Times are medians over the steps, of the slowest rank where
 all come together, and of the slowest in time where the last comes 100 ms late: what the straggler costs the
 others. MPI_Allreduce is timed with the division that makes a mean of its sum. `network` is what a rank reads
-from other hosts in a step, on average.
+from other hosts in a step, on average, and `rate` that through the time of a step.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from wagma_rma import GroupAverager
 
 SIZES = {"4 kB": 1000, "1 MB": 1 << 18, "100 MB": 25 * (1 << 20)}
 LATE = 0.1  # seconds
-COLUMNS = ("size", "ranks come", "wagma", "allreduce", "ratio", "fresh", "late", "network")
+COLUMNS = ("size", "ranks come", "wagma", "allreduce", "ratio", "fresh", "late", "network", "rate")
 
 
 def timed(comm, late, call):
@@ -59,6 +59,7 @@ def measure(comm, count, late, steps, options):
                 theirs.append(pair[1])
         counts = averager.statistics
     totals = comm.allreduce(np.array([counts.fresh, counts.late, counts.bytes_over_network]))
+    network = float(totals[2]) / comm.size / (steps + 1)
     return {
         "ranks come": f"last {LATE * 1e3:.0f} ms late" if late else "together",
         "wagma": statistics.median(ours),
@@ -66,7 +67,8 @@ def measure(comm, count, late, steps, options):
         "ratio": statistics.median(b / a for a, b in zip(ours, theirs, strict=True)),
         "fresh": int(totals[0]),
         "late": int(totals[1]),
-        "network": float(totals[2]) / comm.size / (steps + 1),
+        "network": network,
+        "rate": network / statistics.median(ours),
     }
 
 
@@ -77,15 +79,17 @@ def shown(name, value):
         return f"{value:.2f}"
     if name == "network":
         return f"{value / 1e6:.3f} MB"
+    if name == "rate":
+        return f"{value / 1e6:.0f} MB/s"
     return str(value)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--window", default="auto", choices=["auto", "shared", "remote"])
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--json", help="file to write the rows to")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     comm = MPI.COMM_WORLD
     rows = []
     for size in arguments.sizes:

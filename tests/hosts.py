@@ -29,8 +29,8 @@ import launch
 NETNS = Path("/run/netns")
 NETWORK = "10.77.0.{}/24"
 # By MPI, then by what carries messages between hosts; within one, shared memory does. The first is the
-# default: ofi gets 4 MB in 2 to 6 ms where ucx takes 7 (and does a fetch-and-op in 20 to 35 us where that, which
-# MPICH takes where nothing is said, takes 15 to 25).
+# default: ofi gets 4 MB in 2 to 6 ms where ucx takes 7 (and does a fetch-and-op in 20 to 35 us where that,
+# which MPICH takes where nothing is said, takes 15 to 25).
 NETMODS = {
     "mpich": {
         "ofi": {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp", "FI_TCP_IFACE": "eth0"},

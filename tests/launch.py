@@ -45,6 +45,10 @@ def mpi_name() -> str:
     return "unknown"
 
 
+# TEST_HOSTS=2, say, has the ranks of all tests pass for those of as many hosts (see apart()).
+TEST_HOSTS = os.environ.get("TEST_HOSTS", "")
+
+
 def apart(hosts: str) -> dict[str, str]:
     """Return the environment in which ranks of this machine pass for ranks of several hosts, over TCP.
 

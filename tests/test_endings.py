@@ -211,6 +211,10 @@ def test_importing_without_mpi4py_names_the_command_to_run(tmp_path, stub):
 # The user's own MPI.
 
 
+@pytest.mark.skipif(
+    launch.TEST_HOSTS not in ("", "each") and launch.mpi_name() == "mpich",
+    reason="MPICH loses receives of any source where some come by shared memory and some by a network",
+)
 def test_the_users_traffic_never_meets_the_averagers():
     for rank, told in enumerate(launch.run(4, "endings:traffic")):
         before = (rank - 1) % 4
@@ -219,6 +223,7 @@ def test_the_users_traffic_never_meets_the_averagers():
         assert told["mean"] == MEAN_OF_4
 
 
+@pytest.mark.skipif(bool(launch.TEST_HOSTS), reason="MPICH loses memory itself there: see tests/leaks.py")
 def test_closed_averagers_leave_nothing_behind():
     seen, (memory, shared, names, files) = leaks.grown(2, 300)
     # A rank's memory: less than 1 kB a cycle. The window would be 200 kB and a file a cycle.

@@ -321,6 +321,18 @@ def test_ranks_that_span_hosts_can_have_no_shared_window():
 # Shared memory.
 
 
+def test_all_ranks_are_told_of_a_host_that_has_too_little():
+    for rank in launch.run(RANKS, "errors:small_host", env=launch.apart("2")):
+        assert_told(rank["told"], "MemoryError", "2 ranks", "100000 free", "/dev/shm")
+        assert rank["afterwards"] == MEAN_RANK
+
+
+ON_ONE_HOST = pytest.mark.skipif(
+    bool(launch.TEST_HOSTS), reason="about the shared memory of all ranks together"
+)
+
+
+@ON_ONE_HOST
 def test_too_little_shared_memory_is_noticed_before_any_is_taken(on_4):
     for rank in on_4["pretend_small"]:
         need = RANKS * rank["each"]
@@ -356,6 +368,7 @@ def small_shared_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "mpiexec", lambda: str(script))
 
 
+@ON_ONE_HOST
 def test_windows_that_do_not_fit_into_a_small_dev_shm_are_refused(small_shared_memory):
     for rank in launch.run(RANKS, "errors:really_small", floats=200_000):
         assert rank["free"] <= 32 << 20 < RANKS * rank["each"]

@@ -1,4 +1,4 @@
-"""Averagers on hosts of their own, joined by a network that may be slow or down: nothing is lost, and they go on."""
+"""Averagers on hosts of their own, whose network may be slow or down: nothing is lost, and they go on."""
 
 import os
 import signal
@@ -92,7 +92,7 @@ def test_no_byte_too_many_goes_over_the_network(two, absent):
             "kinds"
         ]
         if not absent and rank == 0:
-            # Two members of the other host: their models for what this rank sums, and the sums that they make.
+            # The other host has two members: their models for what one sums, and the sums they make.
             total = told["model"] * 2 * 2
     if not absent:
         ranks = two.run(2, "network:traffic", count=1 << 20, group_size=4, steps=1, absent=[])

@@ -55,7 +55,7 @@ def measure(verbs: Verbs, rank: int) -> str:
 
 
 def self_test(comm: MPI.Intracomm) -> str:
-    """Do one group step of all ranks, and a synchronisation; return what is wrong with them, or "". Collective."""
+    """Do one group step of all ranks and a synchronisation; return what is wrong, or "". Collective."""
     ranks = comm.size
     mean = (ranks - 1) / 2
     model = np.full(100_000, comm.rank, np.float32)

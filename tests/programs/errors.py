@@ -16,7 +16,7 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
-from wagma_rma import GroupAverager, averager, shared_window, synchronization, watch
+from wagma_rma import GroupAverager, averager, hosts, shared_window, synchronization, watch
 
 PATIENT = 60.0  # seconds, for waits that end well: a guard against hangs only
 
@@ -298,6 +298,16 @@ def again_and_again(comm, times):
 def spanning(comm):
     """Make an averager of ranks that pass for those of two hosts with a shared window, then one across."""
     told = said(GroupAverager, comm, nested(), window="shared")
+    return {"told": told, "afterwards": still_works(comm)}
+
+
+def small_host(comm):
+    """Make an averager over two hosts, one of which seems to have next to no shared memory, then another."""
+    real = shared_window.free_shared_memory
+    if hosts.host_numbers(comm)[comm.rank] == 0:
+        shared_window.free_shared_memory = lambda: 100_000
+    told = said(GroupAverager, comm, np.zeros(10_000))
+    shared_window.free_shared_memory = real
     return {"told": told, "afterwards": still_works(comm)}
 
 

@@ -1,7 +1,9 @@
-"""Averagers across hosts: what goes over the network, and what happens when it, or a host, fails for a while."""
+"""Averagers across hosts: what goes over the network, and how they fare when it, or a host, fails a while."""
 
+import importlib
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -13,10 +15,10 @@ from wagma_rma import watch
 
 
 def traffic(comm, count, group_size, steps, absent):
-    """Return what each report's bytes_over_network is and should be; the `absent` ranks come after the others.
+    """Return what each report's bytes_over_network is and should be; `absent` ranks come after the others.
 
-    Expected: for each chunk that this rank sums the models of members on other hosts, and for each that a member
-    on another host sums, its sum.
+    Expected: for each chunk that this rank sums the models of members on other hosts, and for each that a
+    member on another host sums, its sum.
     """
     model = np.full(count, comm.rank, np.float32)
     found, expected, kinds = [], [], []
@@ -62,7 +64,7 @@ def others(comm, ranks):
 
 
 def training(comm, size, period, group_size, warn_every=30.0):
-    """Step until the file `last` tells the last step, and tell each step in a file; return (wrong, warnings)."""
+    """Step until the file `last` tells the last step, tell each step in a file; return (wrong, warnings)."""
     directory = Path(os.environ["RANKS_DIRECTORY"])
     done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
     warnings = []
@@ -87,3 +89,9 @@ def training(comm, size, period, group_size, warn_every=30.0):
             checker.check(averager.average(model, out=model))
             done[0] = step
     return checker.wrong[:5], warnings
+
+
+def benchmark(comm, arguments):
+    """Run benchmarks/network.py."""
+    sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
+    importlib.import_module("network").main(arguments)

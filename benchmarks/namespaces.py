@@ -1,0 +1,35 @@
+"""Run network.py on hosts that are network namespaces of this machine: needs root and iproute2.
+
+python benchmarks/namespaces.py [--hosts 2] [--ranks 1] [--rate 1e9] [what network.py takes]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from hosts import Hosts, why_not
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hosts", type=int, default=2)
+    parser.add_argument("--ranks", type=int, default=1, help="on each host")
+    parser.add_argument("--rate", type=float, help="bits per second of each host's cable")
+    parser.add_argument("--netmod", help="ofi or ucx, with MPICH")
+    chosen, rest = parser.parse_known_args()
+    if reason := why_not():
+        sys.exit(f"no hosts here: {reason}")
+    with Hosts(chosen.hosts) as hosts:
+        if chosen.rate:
+            for host in range(chosen.hosts):
+                hosts.rate(host, chosen.rate)
+        job = hosts.start(chosen.ranks, "network:benchmark", netmod=chosen.netmod, arguments=rest)
+        code, output = job.wait(600)
+    print(output)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
