@@ -37,6 +37,7 @@ cdef enum:
 cdef double LOOK_EVERY = 50e-3
 # What a chunk may take on a slow network whose connections are still to be made: to do it again costs as much.
 cdef double LEAST_TAKE_OVER = 50e-3
+cdef double LONGEST_SLEEP = 20e-3  # a look costs a round trip, perhaps to a thread that naps
 cdef double LONGEST_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
 # After an interruption a step is still to be finished, unless a rank is not there to answer.
@@ -75,6 +76,7 @@ cdef class RemoteWindow(Window):
         self.lanes = READ_LANES
         if max(hosts):
             self.least_take_over = LEAST_TAKE_OVER
+            self.longest_sleep = LONGEST_SLEEP
         self.base = <char**> calloc(self.ranks, sizeof(char*))
         self.rung = <double*> calloc(self.ranks, sizeof(double))
         self.host_comm = comm.Split(hosts[self.rank], self.rank)

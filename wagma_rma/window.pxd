@@ -16,6 +16,7 @@ cdef class Window:
     cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time: 1 to 8 (LANES)
     cdef readonly int64_t nbytes  # size of each rank's window
     cdef double least_take_over   # seconds of silence after which a rank may be taken for stopped
+    cdef double longest_sleep     # between two looks at what is awaited
     cdef public object watcher    # called with (seconds waited, Wait.rank), every now and then; may raise
     cdef bint interrupted         # a signal or the watcher raised in pause(): end the wait as soon as may be
     cdef object interruption      # what it raised

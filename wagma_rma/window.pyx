@@ -8,6 +8,7 @@ waiting. ``SharedWindow`` is the memory of one host, ``RemoteWindow`` that of ma
 """
 
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY
 
 cdef extern from "atomics.h" nogil:
     double wagma_now()
@@ -44,6 +45,7 @@ cdef class Window:
 
     def __cinit__(self):
         self.least_take_over = LEAST_TAKE_OVER
+        self.longest_sleep = LONGEST_SLEEP
 
     cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil:
         """Load `count` consecutive words, each of them atomically."""
@@ -124,7 +126,7 @@ cdef class Window:
         cdef Wait wait
         wait.since = wait.looked = self.now()
         wait.until = until
-        wait.longest = LONGEST_SLEEP
+        wait.longest = self.longest_sleep
         wait.turns = 0
         wait.rank = -1
         return wait
@@ -181,13 +183,13 @@ cdef class Window:
             raise error
         return 0
 
-    def wait_for(self, test, double longest=LONGEST_SLEEP):
+    def wait_for(self, test, double longest=INFINITY):
         """Wait until `test()` is true, with sleeps of `longest` seconds at most; return the seconds it took.
 
         Ctrl-C and the watcher get through.
         """
         cdef Wait wait = self.wait(0)
-        wait.longest = longest
+        wait.longest = min(longest, self.longest_sleep)
         while not test():
             with nogil:
                 self.pause(&wait)

@@ -11,13 +11,18 @@ from wagma_rma import hosts, layout, synchronization
 from wagma_rma.grouping import choose
 
 
+def usual(comm, size):
+    """Return the grouping of an averager that is given none."""
+    host_of = hosts.host_numbers(comm)
+    return choose(comm.size, size, host_of if max(host_of) else None)
+
+
 def exact(comm):
     """Return all deviations from numpy for every group size; all ranks on time."""
     wrong = []
     P = comm.size
-    host_of = hosts.host_numbers(comm)
     for size in range(1, P + 1):
-        grouping = choose(P, size, host_of if max(host_of) else None)
+        grouping = usual(comm, size)
         period = grouping.period + 2
         start = models.mixed(comm.rank, 0)
         with wagma_rma.GroupAverager(
@@ -86,7 +91,7 @@ def chunked(comm):
         with wagma_rma.GroupAverager(
             comm, models.mixed(0, 0, 97), group_size=size, sync_period=7, quorum=size, broadcast=False
         ) as averager:
-            grouping = choose(comm.size, size)
+            grouping = usual(comm, size)
             chunks = averager._layout.chunks
             for step in range(1, 7):
                 mine = models.mixed(comm.rank, step, 97)
