@@ -58,7 +58,8 @@ def apart(hosts: str) -> dict[str, str]:
     if not hosts:
         return {}
     if mpi_name() == "mpich":
-        cliques = {"MPIR_CVAR_NOLOCAL": "1"} if hosts == "each" else {"MPIR_CVAR_NUM_CLIQUES": hosts}
+        each = hosts == "each"
+        cliques = {"MPIR_CVAR_NOLOCAL": str(int(each)), "MPIR_CVAR_NUM_CLIQUES": "1" if each else hosts}
         return {**cliques, "MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}
     return {"RANKS_HOSTS": hosts, "OMPI_MCA_btl": "tcp,self"}
 

@@ -22,7 +22,8 @@ def test_a_program_that_does_not_close_ends_cleanly(how):
     code, output = job.wait(LIMIT)
     assert (code, output) == (0, "")
     files = [name for names in job.results(4) for name in names]
-    assert files, "the window was nowhere to be seen"
+    # A window of one rank alone need not be in shared memory.
+    assert files or launch.TEST_HOSTS == "each", "the window was nowhere to be seen"
     assert [name for name in files if Path("/dev/shm", name).exists()] == []
 
 
@@ -211,10 +212,6 @@ def test_importing_without_mpi4py_names_the_command_to_run(tmp_path, stub):
 # The user's own MPI.
 
 
-@pytest.mark.skipif(
-    launch.TEST_HOSTS not in ("", "each") and launch.mpi_name() == "mpich",
-    reason="MPICH loses receives of any source where some come by shared memory and some by a network",
-)
 def test_the_users_traffic_never_meets_the_averagers():
     for rank, told in enumerate(launch.run(4, "endings:traffic")):
         before = (rank - 1) % 4

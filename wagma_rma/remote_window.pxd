@@ -12,6 +12,7 @@ cdef struct Request:
     bint active
 
 cdef class RemoteWindow(Window):
+    cdef bint opened               # and not freed since; the collector of garbage may have cleared all objects
     cdef object comm, host_comm
     cdef object words_window, bulk_window
     cdef SharedWindow host_window  # the bulk memory of this host's ranks

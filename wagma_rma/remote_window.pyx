@@ -100,6 +100,7 @@ cdef class RemoteWindow(Window):
             if hosts[r] == hosts[self.rank]:
                 self.base[r] = self.host_window.base[other]
                 other += 1
+        self.opened = True
         info = MPI.Info.Create()
         info.Set("same_size", "true")
         info.Set("same_disp_unit", "true")
@@ -185,8 +186,8 @@ cdef class RemoteWindow(Window):
         return self.comm.allreduce(waited, MPI.LOR)
 
     def __dealloc__(self):
-        if self.words_window is not None:
-            return  # MPI may still use all this; it ends with the process
+        if self.opened:
+            return  # MPI and the thread still use all this; it ends with the process
         free(self.base)
         free(self.rung)
         wagma_words_free(self.near)
@@ -196,11 +197,12 @@ cdef class RemoteWindow(Window):
 
     def free(self):
         """Free the memory. Collective; no rank may use any window afterwards."""
-        if self.words_window is None:
+        if not self.opened:
             return
         # Others may still need this rank's help to end their last operations.
         self.comm.Barrier()
         self.ending.end()
+        self.opened = False
         self.words_window = self.bulk_window = None
         if self.thread is not NULL:
             wagma_progress_free(self.thread)

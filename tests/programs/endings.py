@@ -88,6 +88,7 @@ def traffic(comm):
             came.append([*numbers.tolist()])
         probed += comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
     barrier.Wait()
+    comm.Barrier()  # or a rank that still probes would find what comes next
     status = MPI.Status()
     comm.Sendrecv(np.full(3, 200.0 + comm.rank), other, 32_000, numbers, status=status)
     came.append([status.source, status.tag, *numbers.tolist()])
