@@ -1,14 +1,16 @@
 """What must end before MPI does: a thread that calls it, and open windows.
 
-Some MPIs fail in MPI_Finalize when a window is left open, and no thread may call MPI after it. A program that ends
-without close() ends these by an attribute of MPI_COMM_SELF, as the standard provides: it is deleted first thing in
-MPI_Finalize, the newest first.
+Some MPIs fail in MPI_Finalize when a window is left open, and no thread may call MPI during it. A program that ends
+without close() ends its threads as Python's atexit comes, and the windows by an attribute of MPI_COMM_SELF, as the
+standard provides: it is deleted first thing in MPI_Finalize, the newest first.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 from wagma_rma.rma cimport wagma_progress_stop
+
+import atexit
 
 from mpi4py import MPI
 
@@ -20,6 +22,19 @@ RMA = <const wagma_rma*> PyCapsule_GetPointer(rma_table(), "wagma_rma.rma")
 cdef wagma_handle handle_of(object thing) except? -1:
     """Return an mpi4py handle as a number."""
     return <wagma_handle> <uintptr_t> MPI._handleof(thing)
+
+
+# Those that have not ended. An averager may be collected as garbage, its thread goes on.
+cdef set endings = set()
+
+
+@atexit.register
+def stop_threads():
+    """Stop all threads that call MPI. MPI_Finalize helps other ranks from then on."""
+    cdef Ending ending
+    for ending in endings:
+        if ending.state is not NULL and ending.state.thread is not NULL:
+            wagma_progress_stop(ending.state.thread)
 
 
 cdef int end_all(void* pointer) noexcept nogil:
@@ -50,9 +65,11 @@ cdef class Ending:
         error = RMA.at_finalize(end_all, self.state, handle_of(MPI.COMM_SELF), &self.keyval)
         if error:
             raise MPI.Exception(error)
+        endings.add(self)
 
     cdef int end(self) except -1:
         """End all of it now. Collective."""
+        endings.discard(self)
         error = RMA.unhook(handle_of(MPI.COMM_SELF), &self.keyval)
         free(self.state)
         self.state = NULL

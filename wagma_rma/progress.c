@@ -92,6 +92,10 @@ struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_word
 }
 
 void wagma_progress_operate(struct wagma_progress *p) {
+    if (p->ended) {
+        p->error = wagma_words_operate(p->words);
+        return;
+    }
     pthread_mutex_lock(&p->lock);
     p->busy = 1;
     pthread_cond_signal(&p->asked);

@@ -19,7 +19,7 @@ struct wagma_progress;
 /* Start the thread; NULL if there can be none. `bell` is this rank's, in a window's memory. */
 struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_words *words, uint64_t *bell);
 
-/* Begin to make the operations of `words`. Those before must have been made. */
+/* Begin to make the operations of `words`, or make them if the thread has ended. Those before must have been made. */
 void wagma_progress_operate(struct wagma_progress *p);
 
 /* Wait for that for `seconds` at most. Returns whether they are made; then *error is MPI's. */
