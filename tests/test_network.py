@@ -136,7 +136,8 @@ def test_a_host_whose_ranks_are_all_stopped_is_named_and_training_goes_on_after_
         for pid in pids.values():
             os.kill(pid, signal.SIGSTOP)
         stopped = [int(rank[0]) for rank in done]
-        time.sleep(2)
+        for rank in (0, 1):
+            until((job.directory / f"warned.{rank}").exists)
         # Nobody can read what a stopped process has, on a network like this one; all others wait.
         assert all(int(rank[0]) <= before + 20 for rank, before in zip(done, stopped, strict=True))
         for pid in pids.values():
@@ -144,7 +145,7 @@ def test_a_host_whose_ranks_are_all_stopped_is_named_and_training_goes_on_after_
 
     warnings = train_through(two, stop, warn_every=0.3)
     for rank in (0, 1):
-        assert any("rank 2" in warning or "rank 3" in warning for warning in warnings[rank]), warnings[rank]
+        assert any("rank 2" in warning or "rank 3" in warning for warning in warnings[rank]), warnings
 
 
 def test_a_network_that_is_down_for_three_seconds_loses_nothing(two):
@@ -162,3 +163,51 @@ def test_a_slow_network_is_slow_and_right(two):
         train_through(two, lambda job, done: time.sleep(2), size=20_000)
     finally:
         two.rate(1, None)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["comes back", "does not"])
+def test_a_timeout_names_a_rank_that_does_not_answer_and_the_program_can_go_on_or_end(two, ends):
+    job = two.start(1, "network:unanswered")
+    try:
+        if ends:
+            (job.directory / "end").touch()
+        until((job.directory / "stop").exists)
+        pid = job.pids()[1]
+        os.kill(pid, signal.SIGSTOP)
+        (job.directory / "stopped").touch()
+        if ends:
+            code, output = job.wait(30)
+            assert code != 0
+            assert "the user's own" in output
+            return
+        until((job.directory / "continue").exists)
+        os.kill(pid, signal.SIGCONT)
+        code, output = job.wait(60)
+        assert code == 0, output
+        (told, *_), (nothing, *_) = results = job.results(2)
+        assert len(told) == 1 and "rank 1" in told[0] and "timeout is 1" in told[0]
+        assert nothing == []
+        assert [mean for _, mean in results] == [[0.5, 0.5]] * 2
+    finally:
+        job.kill()
+
+
+def until(condition):
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit, "nothing has come in 60 s"
+        time.sleep(0.01)
+
+
+def test_a_timeout_on_a_slow_network_is_a_missed_step_and_no_more(two):
+    """What is left of the step takes far longer than the grace for ranks that do not answer."""
+    two.rate(1, 40e6)
+    try:
+        first, second = two.run(1, "network:quorum_timeout", count=2_000_000)
+    finally:
+        two.rate(1, None)
+    assert first[0][:4] == [1, "MISSED", 0, 0]
+    assert "rank 1" in first[0][4]
+    assert second[0][:2] == [1, "LATE"]
+    assert [step[1] for step in (first[1], second[1])] == ["FRESH", "FRESH"]
+    assert first[1][2:4] == second[1][2:4]

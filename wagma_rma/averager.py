@@ -451,8 +451,8 @@ class GroupAverager:
     def close(self) -> None:
         """Free the windows. Collective: waits until every rank has called it. Closing twice does nothing.
 
-        Without it memory is freed when the program ends. Across hosts, call it before MPI.Finalize(): a thread
-        may be calling MPI.
+        Without it memory is freed when the program ends. Across hosts, call it before MPI.Finalize(): a
+        thread may be calling MPI.
 
         Raises:
             SynchronizationTimeout: the wait outlasted the timeout; call again to go on waiting.

@@ -11,6 +11,7 @@ cdef struct State:
     wagma_progress* thread
     wagma_handle[MOST] windows
     int count
+    int error  # of MPI, when they ended
 
 cdef class Ending:
     cdef State* state   # outlives this object if MPI is to end it

@@ -34,18 +34,18 @@ def stop_threads():
     cdef Ending ending
     for ending in endings:
         if ending.state is not NULL and ending.state.thread is not NULL:
-            wagma_progress_stop(ending.state.thread)
+            wagma_progress_stop(ending.state.thread, 1)
 
 
 cdef int end_all(void* pointer) noexcept nogil:
     cdef State* state = <State*> pointer
-    cdef int i, error, first = 0
+    cdef int i, error
     if state.thread is not NULL:
-        wagma_progress_stop(state.thread)
+        wagma_progress_stop(state.thread, -1)
     for i in range(state.count):
         error = RMA.end(state.windows[i])
-        first = first or error
-    return first
+        state.error = state.error or error
+    return 0  # or MPI would keep the attribute, and call this again
 
 
 cdef class Ending:
@@ -70,7 +70,7 @@ cdef class Ending:
     cdef int end(self) except -1:
         """End all of it now. Collective."""
         endings.discard(self)
-        error = RMA.unhook(handle_of(MPI.COMM_SELF), &self.keyval)
+        error = RMA.unhook(handle_of(MPI.COMM_SELF), &self.keyval) or self.state.error
         free(self.state)
         self.state = NULL
         if error:

@@ -4,6 +4,7 @@
 #include "atomics.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 
@@ -73,6 +74,8 @@ static void *serve(void *state) {
 
 struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_words *words, uint64_t *bell) {
     pthread_condattr_t monotonic;
+    sigset_t all, before;
+    int failed;
     struct wagma_progress *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->comm = comm;
@@ -84,7 +87,12 @@ struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_word
     pthread_cond_init(&p->made, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&p->lock, NULL);
-    if (pthread_create(&p->thread, NULL, serve, p)) {
+    /* Signals are the main thread's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    failed = pthread_create(&p->thread, NULL, serve, p);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) {
         free(p);
         return NULL;
     }
@@ -110,18 +118,25 @@ int wagma_progress_wait(struct wagma_progress *p, double seconds, int *error) {
         if (p->busy) wait_until(&p->made, &p->lock, seconds);
         pthread_mutex_unlock(&p->lock);
     }
+    if (p->busy) return 0;
     *error = p->error;
-    return !p->busy;
+    return 1;
 }
 
-void wagma_progress_stop(struct wagma_progress *p) {
+void wagma_progress_stop(struct wagma_progress *p, double seconds) {
+    struct timespec until;
     if (p->ended) return;
     pthread_mutex_lock(&p->lock);
     p->stop = 1;
     pthread_cond_signal(&p->asked);
     pthread_mutex_unlock(&p->lock);
-    pthread_join(p->thread, NULL);
-    p->ended = 1;
+    if (seconds < 0) {
+        p->ended = !pthread_join(p->thread, NULL);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)seconds + 1;
+    p->ended = !pthread_timedjoin_np(p->thread, NULL, &until);
 }
 
 void wagma_progress_free(struct wagma_progress *p) {

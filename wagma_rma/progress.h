@@ -25,8 +25,9 @@ void wagma_progress_operate(struct wagma_progress *p);
 /* Wait for that for `seconds` at most. Returns whether they are made; then *error is MPI's. */
 int wagma_progress_wait(struct wagma_progress *p, double seconds, int *error);
 
-/* End the thread; does nothing the second time. */
-void wagma_progress_stop(struct wagma_progress *p);
+/* End the thread; does nothing the second time. Waits for it for some `seconds` at most if they are not negative:
+ * it may be in MPI, waiting for a rank that never answers. */
+void wagma_progress_stop(struct wagma_progress *p, double seconds);
 
 /* Free what wagma_progress_start() made, of a thread that has ended. */
 void wagma_progress_free(struct wagma_progress *p);

@@ -49,6 +49,7 @@ cdef class Protocol:
     cdef int home             # rank that has the record of the source step
     cdef uint64_t state       # of the record, as last seen
     cdef bint was_open        # at the very first look
+    cdef bint gathered        # the caller's model has been copied, its output may be written
     cdef bint tagged          # result_tag names this step
     cdef bint mixes           # the LATE formula applies
     cdef uint64_t* contributions  # of the source step

@@ -124,8 +124,16 @@ cdef class Protocol:
         Not collective. Waits for others until patience is over and the quorum is there, and no longer. If the
         wait is interrupted it ends at once; the step counts as MISSED and the output holds the model as it came.
         """
+        self.gathered = False
+        try:
+            with nogil:
+                self.group_step(step, pieces)
+        except BaseException:
+            # A rank that does not answer: the step can't be ended, but the model is as it came.
+            if self.gathered:
+                self.snapshots.restore(pieces)
+            raise
         with nogil:
-            self.group_step(step, pieces)
             if self.window.interrupted:
                 # The others have been served; they may rely on that nobody leaves a record that isn't open.
                 self.miss(pieces)
@@ -175,6 +183,7 @@ cdef class Protocol:
         self.aim(step)
         memset(self.contributions, 0, self.layout.group_size * sizeof(uint64_t))
         self.outcome.published = self.snapshots.publish(step, pieces, patience)
+        self.gathered = True
         self.outcome.seconds_waited = self.snapshots.seconds_waited
         if self.group.size == 1:
             self.outcome.initiated = True

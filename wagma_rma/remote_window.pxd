@@ -30,6 +30,7 @@ cdef class RemoteWindow(Window):
     cdef Ending ending             # of both windows, and of the thread
     cdef double* rung              # per rank: when its bell was last rung
     cdef bint operating            # the thread makes operations
+    cdef bint ringing              # which are bells alone: nobody need wait for them
     cdef double given_up           # when to raise an interruption, or 0
 
     cdef char* scratch             # where bulk reads go, per lane and source
@@ -44,5 +45,7 @@ cdef class RemoteWindow(Window):
     cdef int wait_for_thread(self) except -1 nogil
     cdef int complete_read(self, Request* request) except -1 nogil
     cdef int give_up(self) except -1 nogil
+    cdef void drop(self) noexcept nogil
+    cdef int send_bells(self) except -1 nogil
     cdef int check(self, int error, const char* operation, int rank) except -1 nogil
     cdef bint needs_help(self) except -1

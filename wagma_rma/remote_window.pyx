@@ -35,8 +35,9 @@ cdef enum:
     READ_LANES = 4     # batches of bulk reads: two in flight hide a round trip, the others uneven chunks
 
 cdef double LOOK_EVERY = 50e-3
-# What a chunk may take on a slow network whose connections are still to be made: to do it again costs as much.
-cdef double LEAST_TAKE_OVER = 50e-3
+# What a chunk may take on a slow network whose connections are still to be made: to do it again costs as much, and a
+# claimer that is stopped can be done without only if it is of this host.
+cdef double LEAST_TAKE_OVER = 250e-3
 cdef double LONGEST_SLEEP = 20e-3  # a look costs a round trip, perhaps to a thread that naps
 cdef double LONGEST_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
@@ -56,7 +57,7 @@ cdef class RemoteWindow(Window):
         nbytes: the size of each rank's window, the same at every rank.
         words: how many of the first bytes hold words; they begin as zero.
         progress: "thread": this rank has a thread that serves operations on its memory while it computes.
-            "none": the network does without. "auto": measured, in about an eighth of a second.
+            "none": the network does without. "auto": measured, in about a quarter of a second.
 
     Raises:
         MemoryError: a host has less shared memory free than its ranks need, on every rank.
@@ -80,15 +81,21 @@ cdef class RemoteWindow(Window):
         self.base = <char**> calloc(self.ranks, sizeof(char*))
         self.rung = <double*> calloc(self.ranks, sizeof(double))
         self.host_comm = comm.Split(hosts[self.rank], self.rank)
-        found = {}
         try:
-            self.near, self.far = self.words_of(), self.words_of()
-            if self.base is NULL or self.rung is NULL:
-                raise MemoryError("RemoteWindow: no memory for the table of ranks")
-            self.host_window = SharedWindow(self.host_comm, nbytes - words, 0)
-        except Exception as error:
-            found = error
-        try:
+            # Memory of this rank's own first: who has none would leave the others of its host waiting.
+            found = {}
+            try:
+                self.near, self.far = self.words_of(), self.words_of()
+                if self.base is NULL or self.rung is NULL:
+                    raise MemoryError("RemoteWindow: no memory for the table of ranks")
+            except Exception as error:
+                found = error
+            agree(comm, "RemoteWindow", found)
+            found = {}
+            try:
+                self.host_window = SharedWindow(self.host_comm, nbytes - words, 0)
+            except Exception as error:
+                found = error
             agree(comm, "RemoteWindow", found)
         except Exception:
             if self.host_window is not None:
@@ -122,7 +129,11 @@ cdef class RemoteWindow(Window):
         self.ending = Ending(self.bulk_window, self.words_window)
         self.write_fence()
         comm.Barrier()
-        self.choose_progress(progress)
+        try:
+            self.choose_progress(progress)
+        except Exception:
+            self.free()
+            raise
         comm.Barrier()
 
     def choose_progress(self, str progress):
@@ -170,19 +181,20 @@ cdef class RemoteWindow(Window):
         for phase in range(2):
             asleep = [rank for rank in range(self.ranks) if self.hosts[rank] % 2 == phase]
             target = asleep[self.rank % len(asleep)]
-            # Once before, since a first operation may have to make a connection.
-            for nap in (0.0, NAP):
+            # Once before, since a first operation may have to make a connection. Twice then, since a target that is
+            # late to leave the barrier would still help.
+            for nap in (0.0, NAP, NAP):
                 self.comm.Barrier()
                 if self.rank in asleep:
                     wagma_sleep(nap)
                 else:
-                    wagma_sleep(nap / 3)
                     started = self.now()
+                    wagma_sleep(nap / 3)
                     self.load(target, 0, 1, &unused)
                     self.complete()
                     self.read(0, 0, target, self.words, min(LINE, self.nbytes - self.words), &bytes)
                     self.complete_reads(0)
-                    waited = waited or (nap > 0 and self.now() - started > nap / 3)
+                    waited = waited or (nap > 0 and self.now() - started > 2 * nap / 3)
         return self.comm.allreduce(waited, MPI.LOR)
 
     def __dealloc__(self):
@@ -216,24 +228,32 @@ cdef class RemoteWindow(Window):
         if error == 0:
             return 0
         with gil:
+            self.drop()
             failure = MPI.Exception(error)
             failure.add_note(f"RemoteWindow: {operation.decode()} by rank {self.rank} on the memory of rank {rank}")
             raise failure
 
     cdef int give_up(self) except -1 nogil:
-        """Raise what has interrupted a wait if the rank that should answer still does not."""
-        cdef int i
+        """Raise what has interrupted a wait if the rank that should answer has been silent since."""
         if not self.interrupted:
             self.given_up = 0
         elif self.given_up == 0:
             self.given_up = self.now() + GRACE
         elif self.now() > self.given_up:
-            # The operations are still to be made, and the places for what they find are no longer anyone's.
-            for i in range(self.far.count):
-                self.far.operations[i].found = NULL
+            self.given_up = 0
+            self.drop()
             with gil:
                 self.raise_interruption()
         return 0
+
+    cdef void drop(self) noexcept nogil:
+        """Forget the operations that have been begun; those that the thread is making give nobody their results."""
+        cdef int i
+        self.near.count = 0
+        if not self.operating:
+            self.far.count = 0
+        for i in range(self.far.count):
+            self.far.operations[i].found = NULL
 
     # Words.
 
@@ -294,11 +314,12 @@ cdef class RemoteWindow(Window):
     cdef int complete(self) except -1 nogil:
         if self.far.count and not self.operating:
             self.operating = True
+            self.ringing = False
             wagma_progress_operate(self.thread)
         if self.near.count:
             self.check(wagma_words_operate(self.near), "an operation on a word", self.near.waits_for)
             wagma_words_give(self.near)
-        if self.operating:
+        if self.operating and not self.ringing:
             self.wait_for_thread()
         return 0
 
@@ -310,6 +331,7 @@ cdef class RemoteWindow(Window):
             self.look(self.now() - started, self.far.waits_for)
             self.give_up()
         self.operating = False
+        self.given_up = 0
         self.check(error, "an operation on a word", self.far.waits_for)
         wagma_words_give(self.far)
         return 0
@@ -353,6 +375,8 @@ cdef class RemoteWindow(Window):
         self.check(RMA.get(<void*> bytes[0], <int> nbytes, self.byte_type, rank, offset - self.words,
                                 self.bulk_handle, &request.handle), "MPI_Rget", rank)
         request.active = True
+        if self.thread is not NULL:
+            self.send_bells()
         return 0
 
     cdef int complete_reads(self, int lane) except -1 nogil:
@@ -373,11 +397,28 @@ cdef class RemoteWindow(Window):
             self.check(RMA.test(&request.handle, &done), "MPI_Rget", request.rank)
             if done:
                 request.active = False
+                self.given_up = 0
                 return 0
             if self.thread is not NULL:
                 self.ring(request.rank)  # again: a long read is many messages
+                self.send_bells()
+            if self.now() - wait.since > LOOK_EVERY:
+                wait.longest = self.longest_sleep / 10
             self.pause(&wait)
             self.give_up()
+
+    cdef int send_bells(self) except -1 nogil:
+        """Have the thread make what has been begun for other hosts, and take note of what it has made."""
+        cdef int i, error
+        if self.far.count and not self.operating:
+            self.ringing = True
+            for i in range(self.far.count):
+                self.ringing = self.ringing and self.far.operations[i].word == self.words
+            self.operating = True
+            wagma_progress_operate(self.thread)
+        elif self.operating and wagma_progress_wait(self.thread, 0, &error):
+            self.wait_for_thread()
+        return 0
 
     # Fences.
 

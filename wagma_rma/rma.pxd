@@ -48,5 +48,5 @@ cdef extern from "progress.h" nogil:
     wagma_progress* wagma_progress_start(wagma_handle comm, wagma_words* words, uint64_t* bell)
     void wagma_progress_operate(wagma_progress* p)
     int wagma_progress_wait(wagma_progress* p, double seconds, int* error)
-    void wagma_progress_stop(wagma_progress* p)
+    void wagma_progress_stop(wagma_progress* p, double seconds)
     void wagma_progress_free(wagma_progress* p)

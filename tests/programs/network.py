@@ -72,6 +72,7 @@ def training(comm, size, period, group_size, warn_every=30.0):
     class Keep(logging.Handler):
         def emit(self, record):
             warnings.append(record.getMessage())
+            (directory / f"warned.{comm.rank}").touch()
 
     logging.getLogger("wagma_rma").addHandler(Keep())
     logging.getLogger("wagma_rma").propagate = False
@@ -95,3 +96,60 @@ def benchmark(comm, arguments):
     """Run benchmarks/network.py."""
     sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
     importlib.import_module("network").main(arguments)
+
+
+def unanswered(comm):
+    """Synchronise with a rank whose process the test stops; return what rank 0 is told, and the mean."""
+    directory = Path(os.environ["RANKS_DIRECTORY"])
+    model = np.full(1000, comm.rank, np.float32)
+    averager = wagma_rma.GroupAverager(comm, model, timeout=1, broadcast=False)
+    comm.Barrier()
+    told = []
+    if comm.rank == 1:
+        averager._watch._timeout = None  # which would count the time that it is stopped
+    else:
+        (directory / "stop").touch()
+        until_exists(directory / "stopped")
+        try:
+            averager.synchronize(model)
+        except wagma_rma.SynchronizationTimeout as error:
+            told.append(str(error))
+        if (directory / "end").exists():
+            raise ZeroDivisionError("the user's own")
+        (directory / "continue").touch()
+        averager._watch._timeout = None
+    mean = averager.synchronize(model)
+    averager.close()
+    return told, [float(mean.min()), float(mean.max())]
+
+
+def until_exists(path):
+    limit = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < limit, f"{path} has not come"
+        time.sleep(0.005)
+
+
+def quorum_timeout(comm, count):
+    """Rank 1 is late for a quorum of both, then there on time; return outcomes and models of both steps."""
+    model = np.full(count, comm.rank, np.float32)
+    seen = []
+    with wagma_rma.GroupAverager(
+        comm, model, group_size=2, quorum=2, sync_period=10, timeout=1, broadcast=False
+    ) as averager:
+        if comm.rank == 1:
+            averager._watch._timeout = None
+        comm.Barrier()
+        if comm.rank == 1:
+            time.sleep(2)
+        for _ in range(2):
+            told = ""
+            try:
+                averager.average(model, out=model)
+            except wagma_rma.SynchronizationTimeout as error:
+                told = str(error)
+                averager._watch._timeout = None
+            report = averager.report
+            seen.append([report.step, report.outcome.name, float(model.min()), float(model.max()), told])
+            comm.Barrier()
+    return seen
