@@ -125,7 +125,7 @@ class Run:
             if any(protocol.snapshots.pins()) or protocol.unfinished():
                 checker.wrong.append(f"rank {rank} has pins or records left at step {last}")
             self.synchronize(protocol, pieces, last)
-            told.report = Report(last, Outcome.SYNCHRONIZED, last, (), (), False, True, 0, 0, 0.0, 0.0)
+            told.report = Report(last, Outcome.SYNCHRONIZED, last, (), (), False, True, 0, 0, 0, 0.0, 0.0)
             checker.check(out)
             self.outcomes[Outcome.SYNCHRONIZED] += 1
         self.wrong += checker.wrong
