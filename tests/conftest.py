@@ -1,10 +1,12 @@
-"""Hypothesis profiles.
+"""Hypothesis profiles, and the fixtures of hosts.
 
 `HYPOTHESIS_PROFILE=soak SOAK_SECONDS=600 pytest tests/test_protocol.py` gives each property ten minutes.
 """
 
 import os
 
+import pytest
+from hosts import Hosts, why_not
 from hypothesis import Phase, settings
 
 # Where CI is set Hypothesis derandomizes by default: every run would look at the same few schedules again.
@@ -20,3 +22,17 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
+
+
+@pytest.fixture(scope="session")
+def possible():
+    """Skip where hosts of their own can't be made."""
+    if reason := why_not():
+        pytest.skip(f"no hosts here: {reason}")
+
+
+@pytest.fixture(scope="module")
+def two(possible):
+    """Make two hosts."""
+    with Hosts(2) as hosts:
+        yield hosts

@@ -89,7 +89,7 @@ class Ranks:
             env={
                 **os.environ,
                 **OVERSUBSCRIBED,
-                **apart("" if launcher else os.environ.get("TEST_HOSTS", "")),
+                **apart("" if launcher else TEST_HOSTS),
                 "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
                 "RANKS_DIRECTORY": str(self.directory),
                 **(env or {}),

@@ -12,21 +12,9 @@ from pathlib import Path
 import launch
 import numpy as np
 import pytest
-from hosts import NETMODS, NETNS, Hosts, burst_bytes, why_not
+from hosts import NETMODS, NETNS, Hosts, burst_bytes
 
-
-@pytest.fixture(scope="module", autouse=True)
-def possible():
-    if reason := why_not():
-        pytest.skip(f"no hosts here: {reason}")
-
-
-@pytest.fixture(scope="module")
-def two(possible):
-    with Hosts(2) as hosts:
-        yield hosts
-
-
+pytestmark = pytest.mark.usefixtures("possible")
 NETMOD = pytest.mark.parametrize("netmod", NETMODS.get(launch.mpi_name(), {}))
 
 

@@ -6,20 +6,10 @@ import time
 
 import launch
 import pytest
-from hosts import NETMODS, Hosts, why_not
+from hosts import NETMODS, Hosts
 from test_stragglers import check, follow
 
-
-@pytest.fixture(scope="module", autouse=True)
-def possible():
-    if reason := why_not():
-        pytest.skip(f"no hosts here: {reason}")
-
-
-@pytest.fixture(scope="module")
-def two(possible):
-    with Hosts(2) as hosts:
-        yield hosts
+pytestmark = pytest.mark.usefixtures("possible")
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 import wagma_rma
-from programs.stragglers import Checker, code
-from wagma_rma import watch
+from programs.errors import until
+from programs.stragglers import progress
+from wagma_rma import layout, watch
 
 
 def traffic(comm, count, group_size, steps, absent):
@@ -64,9 +65,8 @@ def others(comm, ranks):
 
 
 def training(comm, size, period, group_size, warn_every=30.0):
-    """Step until the file `last` tells the last step, tell each step in a file; return (wrong, warnings)."""
+    """Make progress as the test says; return (wrong, warnings)."""
     directory = Path(os.environ["RANKS_DIRECTORY"])
-    done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
     warnings = []
 
     class Keep(logging.Handler):
@@ -77,19 +77,8 @@ def training(comm, size, period, group_size, warn_every=30.0):
     logging.getLogger("wagma_rma").addHandler(Keep())
     logging.getLogger("wagma_rma").propagate = False
     watch.WARN_EVERY = warn_every
-    model = np.zeros(size, np.float32)
-    with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
-        checker = Checker(averager, comm.rank, comm.size, period, 0)
-        step, last = 0, None
-        while step != last:
-            if last is None and (directory / "last").exists():
-                last = int((directory / "last").read_text())
-            step += 1
-            time.sleep(0.002)
-            model[:] = code(comm.rank, step)
-            checker.check(averager.average(model, out=model))
-            done[0] = step
-    return checker.wrong[:5], warnings
+    wrong, _ = progress(comm, 0.004, period, size, group_size, layout.CHUNK_BYTES)
+    return wrong, warnings
 
 
 def benchmark(comm, arguments):
@@ -109,7 +98,7 @@ def unanswered(comm):
         averager._watch._timeout = None  # which would count the time that it is stopped
     else:
         (directory / "stop").touch()
-        until_exists(directory / "stopped")
+        until((directory / "stopped").exists)
         try:
             averager.synchronize(model)
         except wagma_rma.SynchronizationTimeout as error:
@@ -121,13 +110,6 @@ def unanswered(comm):
     mean = averager.synchronize(model)
     averager.close()
     return told, [float(mean.min()), float(mean.max())]
-
-
-def until_exists(path):
-    limit = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < limit, f"{path} has not come"
-        time.sleep(0.005)
 
 
 def quorum_timeout(comm, count):
