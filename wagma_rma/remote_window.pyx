@@ -42,7 +42,7 @@ cdef double LONGEST_SLEEP = 20e-3  # a look costs a round trip, perhaps to a thr
 cdef double LONGEST_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
 # After an interruption a step is still to be finished, unless a rank is not there to answer.
-cdef double GRACE = 1.0
+cdef double GRACE = 10.0  # what is in flight on a slow network may take seconds
 # The test for help: targets sleep for NAP seconds; who operates on them begins after a third, and has been
 # helped, or is late itself, if that takes as long.
 cdef double NAP = 60e-3
