@@ -133,4 +133,6 @@ def test_waiting_and_sleeping_ranks_use_next_to_no_cpu():
     for rank, used in enumerate(launch.run(4, "stragglers:idle", seconds=seconds)):
         if rank != 0:
             for wait, cpu in used.items():
-                assert cpu < 0.1 * seconds, f"rank {rank} used {cpu} s of CPU in {seconds} s of {wait}"
+                # A sleeping rank may have a thread that serves others.
+                limit = (0.04 if wait == "asleep between steps" else 0.1) * seconds
+                assert cpu < limit, f"rank {rank} used {cpu} s of CPU in {seconds} s of {wait}"

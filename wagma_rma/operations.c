@@ -1,4 +1,7 @@
+#define _GNU_SOURCE
 #include "operations.h"
+
+#include "atomics.h"
 
 #include <stdlib.h>
 
@@ -37,6 +40,8 @@ static uint64_t *last_seen(struct wagma_words *w, int rank, int64_t word) {
 /* Flush the ranks of the operations that are issued. */
 static int flush(struct wagma_words *w) {
     int i, error = 0;
+    if (w->nap > 0) wagma_sleep(w->nap);
+    w->nap = 0;
     for (i = 0; i < w->count; i++) {
         int rank = w->operations[i].rank;
         if (w->operations[i].state != ISSUED || w->touched[rank]) continue;

@@ -33,6 +33,7 @@ struct wagma_words {
     int count, room; /* of operations begun */
     struct wagma_operation *operations;
     char *touched; /* per rank */
+    double nap;    /* seconds to sleep until the answers may have come: MPI spins while it waits for them */
     struct {
         int64_t word;
         int rank;

@@ -9,11 +9,10 @@
 #include <sys/prctl.h>
 
 /* Nothing has happened for t seconds: sleep for t / 8, so what comes next is served within an eighth of the time
- * it took to come. The longest sleep keeps an idle rank under 2 % of a core at some 5 us a poll; below the
+ * it took to come. WAGMA_LONGEST_NAP keeps an idle rank under 2 % of a core at some 20 us a poll and its wake-up; below the
  * shortest a sleep takes longer than it says, and giving the core away does as well. */
 #define PART 8
 #define SHORTEST_NAP 20e-6
-#define LONGEST_NAP 500e-6
 #define SPINS 200 /* before the rank itself goes to sleep for its thread: some 5 us */
 
 struct wagma_progress {
@@ -49,7 +48,6 @@ static void *serve(void *state) {
             p->busy = 0;
             pthread_cond_signal(&p->made);
             pthread_mutex_unlock(&p->lock);
-            happened = wagma_now();
         }
         p->words->rma->poll(p->comm);
         now = wagma_now();
@@ -65,7 +63,7 @@ static void *serve(void *state) {
         }
         pthread_mutex_lock(&p->lock);
         if (!p->busy && !p->stop) {
-            wait_until(&p->asked, &p->lock, nap < LONGEST_NAP ? nap : LONGEST_NAP);
+            wait_until(&p->asked, &p->lock, nap < WAGMA_LONGEST_NAP ? nap : WAGMA_LONGEST_NAP);
         }
         pthread_mutex_unlock(&p->lock);
     }

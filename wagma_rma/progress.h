@@ -14,6 +14,8 @@
 
 #include "operations.h"
 
+#define WAGMA_LONGEST_NAP 1.5e-3 /* seconds between two looks of a thread whose rank nobody needs */
+
 struct wagma_progress;
 
 /* Start the thread; NULL if there can be none. `bell` is this rank's, in a window's memory. */

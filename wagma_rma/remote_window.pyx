@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from wagma_rma.ending cimport RMA, Ending, handle_of
-from wagma_rma.rma cimport (WAGMA_ADD, WAGMA_LOAD, WAGMA_MAX, WAGMA_STORE, WAGMA_SWAP, wagma_progress_free,
+from wagma_rma.rma cimport (WAGMA_ADD, WAGMA_LOAD, WAGMA_LONGEST_NAP, WAGMA_MAX, WAGMA_STORE, WAGMA_SWAP, wagma_progress_free,
                             wagma_progress_operate, wagma_progress_start, wagma_progress_wait, wagma_words_free,
                             wagma_words_give, wagma_words_make, wagma_words_operate)
 from wagma_rma.shared_window cimport SharedWindow
@@ -38,8 +38,13 @@ cdef double LOOK_EVERY = 50e-3
 # What a chunk may take on a slow network whose connections are still to be made: to do it again costs as much, and a
 # claimer that is stopped can be done without only if it is of this host.
 cdef double LEAST_TAKE_OVER = 250e-3
-cdef double LONGEST_SLEEP = 20e-3  # a look costs a round trip, perhaps to a thread that naps
-cdef double LONGEST_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
+# A look costs a round trip, to a thread that naps.
+cdef double LATENESS = 0.12
+cdef double LONGEST_SLEEP = 50e-3
+# A look after a longer sleep can wait for its target to look up from a nap, and nap meanwhile; the bell would keep it
+# awake for nothing.
+cdef double LONG_SLEEP = 5e-3
+cdef double SHORT_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
 # After an interruption a step is still to be finished, unless a rank is not there to answer.
 cdef double GRACE = 10.0  # what is in flight on a slow network may take seconds
@@ -77,6 +82,7 @@ cdef class RemoteWindow(Window):
         self.lanes = READ_LANES
         if max(hosts):
             self.least_take_over = LEAST_TAKE_OVER
+            self.lateness = LATENESS
             self.longest_sleep = LONGEST_SLEEP
         self.base = <char**> calloc(self.ranks, sizeof(char*))
         self.rung = <double*> calloc(self.ranks, sizeof(double))
@@ -267,7 +273,8 @@ cdef class RemoteWindow(Window):
         if words is self.far:
             if self.operating:
                 self.wait_for_thread()  # with what an interruption has left
-            self.ring(rank)
+            if self.slept < LONG_SLEEP:
+                self.ring(rank)
         operation = &words.operations[words.count]
         words.count += 1
         operation.verb, operation.rank, operation.word = verb, rank, word
@@ -315,12 +322,14 @@ cdef class RemoteWindow(Window):
         if self.far.count and not self.operating:
             self.operating = True
             self.ringing = False
+            self.far.nap = WAGMA_LONGEST_NAP if self.slept >= LONG_SLEEP else 0
             wagma_progress_operate(self.thread)
         if self.near.count:
             self.check(wagma_words_operate(self.near), "an operation on a word", self.near.waits_for)
             wagma_words_give(self.near)
         if self.operating and not self.ringing:
             self.wait_for_thread()
+        self.slept = 0
         return 0
 
     cdef int wait_for_thread(self) except -1 nogil:
@@ -392,7 +401,7 @@ cdef class RemoteWindow(Window):
             return 0
         wait = self.wait(0)
         wait.rank = request.rank
-        wait.longest = LONGEST_NAP
+        wait.longest = SHORT_NAP
         while True:
             self.check(RMA.test(&request.handle, &done), "MPI_Rget", request.rank)
             if done:

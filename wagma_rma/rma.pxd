@@ -35,6 +35,7 @@ cdef extern from "operations.h" nogil:
         wagma_handle win, type, add, max, replace, nothing
         int by_swap
         int count, room
+        double nap
         wagma_operation* operations
         int waits_for
     wagma_words* wagma_words_make(int ranks, int room)
@@ -43,6 +44,7 @@ cdef extern from "operations.h" nogil:
     void wagma_words_give(wagma_words* w)
 
 cdef extern from "progress.h" nogil:
+    const double WAGMA_LONGEST_NAP
     cdef struct wagma_progress:
         pass
     wagma_progress* wagma_progress_start(wagma_handle comm, wagma_words* words, uint64_t* bell)

@@ -16,7 +16,9 @@ cdef class Window:
     cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time: 1 to 8 (LANES)
     cdef readonly int64_t nbytes  # size of each rank's window
     cdef double least_take_over   # seconds of silence after which a rank may be taken for stopped
-    cdef double longest_sleep     # between two looks at what is awaited
+    cdef double lateness          # part of a wait that may pass between two looks at what is awaited
+    cdef double longest_sleep     # between them
+    cdef double slept             # seconds that the last pause slept
     cdef public object watcher    # called with (seconds waited, Wait.rank), every now and then; may raise
     cdef bint interrupted         # a signal or the watcher raised in pause(): end the wait as soon as may be
     cdef object interruption      # what it raised

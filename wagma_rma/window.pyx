@@ -18,11 +18,12 @@ cdef extern from "atomics.h" nogil:
 
 
 # A wait spins for some 10 us (what a rank on another core needs to pass a chunk word), then gives its
-# core away, then sleeps for a sixteenth of the time it has waited: late by 6 % at most, and all but free.
+# core away, then sleeps for a part of the time it has waited: all but free, and late by no more than that part.
 cdef enum:
     SPINS = 24
     RELAXATIONS = 10
     YIELDS = 24
+cdef double LATENESS = 0.06
 cdef double SHORTEST_SLEEP = 50e-6
 cdef double LONGEST_SLEEP = 5e-3
 cdef double LOOK_EVERY = 50e-3
@@ -45,6 +46,7 @@ cdef class Window:
 
     def __cinit__(self):
         self.least_take_over = LEAST_TAKE_OVER
+        self.lateness = LATENESS
         self.longest_sleep = LONGEST_SLEEP
 
     cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil:
@@ -148,10 +150,11 @@ cdef class Window:
             wagma_yield()
         else:
             now = self.now()
-            nap = min(max((now - wait.since) / 16, SHORTEST_SLEEP), wait.longest)
+            nap = min(max((now - wait.since) * self.lateness, SHORTEST_SLEEP), wait.longest)
             if now < wait.until:
                 nap = min(nap, wait.until - now)
             cut_short = wagma_sleep(nap)
+            self.slept = nap
         now = self.now()
         if cut_short or now - wait.looked > LOOK_EVERY:
             wait.looked = now

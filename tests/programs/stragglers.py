@@ -179,10 +179,13 @@ def idle(comm, seconds):
         for name in ("quorum", "asleep between steps", "synchronisation"):
             comm.Barrier()
             before = cpu()
-            if comm.rank == 0 or name == "asleep between steps":
+            if name == "asleep between steps":
+                time.sleep(seconds)
+                used[name] = cpu() - before
+            elif comm.rank == 0:
                 time.sleep(seconds)
             averager.average(model)
-            used[name] = cpu() - before
+            used.setdefault(name, cpu() - before)
         comm.Barrier()
         before = cpu()
         if comm.rank == 0:
