@@ -85,8 +85,8 @@ MUTATIONS = [
     Mutation(
         "unpinned at the first finished chunk",
         PROTOCOL,
-        "if (found + 1) % <uint64_t> self.layout.chunks == 0:",
-        "if found % <uint64_t> self.layout.chunks == 0:",
+        "if (self.finished_found + 1) % <uint64_t> self.layout.chunks == 0:",
+        "if self.finished_found % <uint64_t> self.layout.chunks == 0:",
     ),
     Mutation(
         "one member not unpinned",
@@ -213,34 +213,30 @@ MUTATIONS = [
     Mutation(
         "chunks that are taken are claimed again",
         PROTOCOL,
-        "            if word_step(self.chunks[c]) == step:\n                continue\n",
-        "",
+        "            if word_step(self.chunks[c]) != self.outcome.step:\n                return c\n",
+        "            return c\n",
     ),
     Mutation(
         "DONE stored, not swapped",
         PROTOCOL,
-        "        self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), seen,\n"
-        "                                     pack_chunk(step, DONE, self.group.me), &found)\n"
-        "        self.window.complete()\n",
-        "        self.window.store(self.home, self.layout.chunk_word(step, c),\n"
-        "                          pack_chunk(step, DONE, self.group.me))\n"
-        "        self.window.complete()\n        found = seen\n",
+        "        self.window.compare_and_swap(self.home, self.layout.chunk_word(self.outcome.step, c), seen,\n"
+        "                                     pack_chunk(self.outcome.step, DONE, self.group.me), &self.done_found)\n",
+        "        self.window.store(self.home, self.layout.chunk_word(self.outcome.step, c),\n"
+        "                          pack_chunk(self.outcome.step, DONE, self.group.me))\n"
+        "        self.done_found = seen\n",
     ),
     Mutation(
         "losers count in finished",
         PROTOCOL,
-        "            self.chunks[c] = found\n            return 0\n"
-        "        self.chunks[c] = pack_chunk(step, DONE",
-        "            self.chunks[c] = found\n"
-        "            self.window.fetch_add(self.home, self.layout.finished(step), 1, &found)\n"
-        "            self.window.complete()\n            return 0\n"
-        "        self.chunks[c] = pack_chunk(step, DONE",
+        "            self.chunks[c] = self.done_found\n            return 0\n",
+        "            self.chunks[c] = self.done_found\n"
+        "            self.begin_count()\n            self.window.complete()\n            return 0\n",
     ),
     Mutation(
         "finished compared with C",
         PROTOCOL,
-        "if (found + 1) % <uint64_t> self.layout.chunks == 0:",
-        "if found + 1 == <uint64_t> self.layout.chunks:",
+        "if (self.finished_found + 1) % <uint64_t> self.layout.chunks == 0:",
+        "if self.finished_found + 1 == <uint64_t> self.layout.chunks:",
     ),
     Mutation(
         "waits for ever for a stopped claimer",
@@ -251,9 +247,9 @@ MUTATIONS = [
     Mutation(
         "a take-over does not set its tag",
         PROTOCOL,
-        "                self.start_sum(0, c)\n                self.finish_sum(0, c, self.chunks[c], pieces)",
+        "                self.start_sum(0, c)\n                self.sum_chunk(0, c)\n",
         "                self.tagged = True\n"
-        "                self.start_sum(0, c)\n                self.finish_sum(0, c, self.chunks[c], pieces)",
+        "                self.start_sum(0, c)\n                self.sum_chunk(0, c)\n",
     ),
     Mutation(
         "a member left out of the sum",
@@ -276,14 +272,14 @@ MUTATIONS = [
     Mutation(
         "DONE before the sum is visible: no write fence",
         PROTOCOL,
-        "        self.window.read_fence()\n        self.window.write_fence()\n        self.window.compare_and_swap",
-        "        self.window.read_fence()\n        self.window.compare_and_swap",
+        "        self.window.read_fence()\n        self.window.write_fence()\n        return 0\n",
+        "        self.window.read_fence()\n        return 0\n",
     ),
     Mutation(
         "DONE before the sources are read: no read fence",
         PROTOCOL,
-        "        self.window.read_fence()\n        self.window.write_fence()\n        self.window.compare_and_swap",
-        "        self.window.write_fence()\n        self.window.compare_and_swap",
+        "        self.window.read_fence()\n        self.window.write_fence()\n        return 0\n",
+        "        self.window.write_fence()\n        return 0\n",
     ),
     # Results.
     Mutation(

@@ -57,6 +57,7 @@ cdef class Protocol:
     cdef uint64_t* swapped
     cdef uint64_t* chunks     # the chunk words as last seen
     cdef char* collected      # per chunk
+    cdef uint64_t done_found, finished_found  # by a swap to DONE, and a count, that are under way
     cdef char* owner          # per member: its sums have been collected
     cdef const void** sources # of the chunks being summed, per lane and member
 
@@ -76,9 +77,13 @@ cdef class Protocol:
     cdef int choose_source(self) except -1 nogil
     cdef int load_contributions(self, bint opened) except -1 nogil
     cdef int share(self, Pieces pieces) except -1 nogil
-    cdef int claim(self, int* cursor, int* claimed) except -1 nogil
+    cdef int next_to_claim(self, int* cursor, int in_flight) noexcept nogil
     cdef int start_sum(self, int lane, int c) except -1 nogil
-    cdef int finish_sum(self, int lane, int c, uint64_t seen, Pieces pieces) except -1 nogil
+    cdef int sum_chunk(self, int lane, int c) except -1 nogil
+    cdef int begin_done(self, int c, uint64_t seen) except -1 nogil
+    cdef int end_done(self, int c, uint64_t seen, Pieces pieces) except -1 nogil
+    cdef int begin_count(self) except -1 nogil
+    cdef int end_count(self) except -1 nogil
     cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil
     cdef int unpin_all(self) except -1 nogil
     cdef int collect(self, Pieces pieces) except -1 nogil

@@ -348,47 +348,74 @@ cdef class Protocol:
     # Sharing the work of an open record.
 
     cdef int share(self, Pieces pieces) except -1 nogil:
-        """Claim and sum chunks, from this rank's own share on, until none is left to claim."""
-        cdef int lanes = self.window.lanes, cursor = 0, first = 0, in_flight = 0, lane, c
-        cdef int[LANES] claimed
-        self.window.load(self.home, self.layout.chunk_word(self.outcome.step, 0), self.layout.chunks, self.chunks)
+        """Claim and sum chunks, from this rank's own share on, until none is left to claim.
+
+        All words that can travel together do, one round trip for each chunk: the claims of the next ones, DONE of
+        the one just summed, and the count of the one found DONE in the round before.
+        """
+        cdef uint64_t step = self.outcome.step
+        cdef int lanes = self.window.lanes, cursor = 0, first = 0, in_flight = 0, summed = -1, done = 0
+        cdef int lane, claims, counting, c, i
+        cdef int[LANES] claimed, wanted
+        cdef uint64_t[LANES] found
+        self.window.load(self.home, self.layout.chunk_word(step, 0), self.layout.chunks, self.chunks)
         self.window.complete()
         while True:
-            while in_flight < lanes:
-                self.claim(&cursor, &c)
+            claims = 0
+            while True:
+                c = self.next_to_claim(&cursor, in_flight + claims)
                 if c < 0:
                     break
+                self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), self.chunks[c],
+                                             pack_chunk(step, CLAIMED, self.group.me), &found[claims])
+                wanted[claims] = c
+                claims += 1
+            if claims == 0 and in_flight == 0 and summed < 0 and done == 0:
+                return 0
+            if summed >= 0:
+                self.begin_done(summed, self.chunks[summed])
+            counting = done
+            if counting:
+                self.begin_count()
+            self.window.complete()
+            for i in range(claims):
+                c = wanted[i]
+                if found[i] != self.chunks[c]:
+                    self.chunks[c] = found[i]
+                    continue
+                self.chunks[c] = pack_chunk(step, CLAIMED, self.group.me)
                 lane = (first + in_flight) % lanes
                 claimed[lane] = c
                 self.start_sum(lane, c)
                 in_flight += 1
-            if in_flight == 0:
-                return 0
-            self.finish_sum(first, claimed[first], self.chunks[claimed[first]], pieces)
-            first = (first + 1) % lanes
-            in_flight -= 1
+            if counting:
+                self.end_count()
+            done = 0
+            if summed >= 0:
+                self.end_done(summed, self.chunks[summed], pieces)
+                done = self.collected[summed]
+                summed = -1
+            if in_flight:
+                summed = claimed[first]
+                self.sum_chunk(first, summed)
+                first = (first + 1) % lanes
+                in_flight -= 1
 
-    cdef int claim(self, int* cursor, int* claimed) except -1 nogil:
-        """Claim the next chunk that nobody has; *claimed is -1 when there is none."""
-        cdef uint64_t step = self.outcome.step, desired, found
-        cdef int chunks = self.layout.chunks
-        cdef int c, share = <int> (<int64_t> self.group.me * chunks // self.group.size)
+    cdef int next_to_claim(self, int* cursor, int in_flight) noexcept nogil:
+        """Return the next chunk that nobody is known to have, or -1 if there is none, or enough are in flight."""
+        cdef int c, chunks = self.layout.chunks, me = self.group.me, size = self.group.size
+        cdef int share = <int> (<int64_t> me * chunks // size), most = self.window.lanes
         while cursor[0] < chunks:
+            if cursor[0] >= <int> (<int64_t> (me + 1) * chunks // size) - share:
+                # Others' shares: one by one, or the last chunks would wait for whoever is served first.
+                most = 1
+            if in_flight >= most:
+                break
             c = (share + cursor[0]) % chunks
             cursor[0] += 1
-            if word_step(self.chunks[c]) == step:
-                continue
-            desired = pack_chunk(step, CLAIMED, self.group.me)
-            self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), self.chunks[c], desired,
-                                         &found)
-            self.window.complete()
-            if found == self.chunks[c]:
-                self.chunks[c] = desired
-                claimed[0] = c
-                return 0
-            self.chunks[c] = found
-        claimed[0] = -1
-        return 0
+            if word_step(self.chunks[c]) != self.outcome.step:
+                return c
+        return -1
 
     cdef int start_sum(self, int lane, int c) except -1 nogil:
         """Start reading a chunk of every contribution."""
@@ -401,8 +428,8 @@ cdef class Protocol:
             self.read(lane, m, m, self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes)
         return 0
 
-    cdef int finish_sum(self, int lane, int c, uint64_t seen, Pieces pieces) except -1 nogil:
-        """Sum a chunk into this rank's result and mark it done if it is still as `seen`."""
+    cdef int sum_chunk(self, int lane, int c) except -1 nogil:
+        """Sum the chunk that a lane reads into this rank's result."""
         cdef uint64_t step = self.outcome.step, found
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.kind]
@@ -423,21 +450,37 @@ cdef class Protocol:
         # over: pairs, through `finished` and unpin(), with Snapshots.free_slot().
         self.window.read_fence()
         self.window.write_fence()
-        self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), seen,
-                                     pack_chunk(step, DONE, self.group.me), &found)
-        self.window.complete()
-        if found != seen:
+        return 0
+
+    cdef int begin_done(self, int c, uint64_t seen) except -1 nogil:
+        """Begin to mark a chunk that is summed done, if it is still as `seen`."""
+        self.window.compare_and_swap(self.home, self.layout.chunk_word(self.outcome.step, c), seen,
+                                     pack_chunk(self.outcome.step, DONE, self.group.me), &self.done_found)
+        return 0
+
+    cdef int end_done(self, int c, uint64_t seen, Pieces pieces) except -1 nogil:
+        """Use the sums of a chunk if it has been marked done."""
+        cdef Chunk chunk = self.layout.chunk(c)
+        cdef Section* section = &self.layout.sections[chunk.kind]
+        if self.done_found != seen:
             # Somebody else did it. What was summed here may be nonsense, since the pins may be gone.
-            self.chunks[c] = found
+            self.chunks[c] = self.done_found
             return 0
-        self.chunks[c] = pack_chunk(step, DONE, self.group.me)
+        self.chunks[c] = pack_chunk(self.outcome.step, DONE, self.group.me)
         self.outcome.computed += 1
-        self.window.fetch_add(self.home, self.layout.finished(step), 1, &found)
-        self.window.complete()
-        if (found + 1) % <uint64_t> self.layout.chunks == 0:
-            self.unpin_all()
-        self.scatter(c, self.window.own(place), pieces)
+        self.scatter(c, self.window.own(self.layout.result(self.outcome.step) + section.result
+                                        + chunk.begin * section.sum_width), pieces)
         self.collected[c] = True
+        return 0
+
+    cdef int begin_count(self) except -1 nogil:
+        """Begin to count a chunk that this rank has marked done as finished."""
+        return self.window.fetch_add(self.home, self.layout.finished(self.outcome.step), 1, &self.finished_found)
+
+    cdef int end_count(self) except -1 nogil:
+        """Give the pins back if that was the last chunk."""
+        if (self.finished_found + 1) % <uint64_t> self.layout.chunks == 0:
+            self.unpin_all()
         return 0
 
     cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil:
@@ -497,8 +540,15 @@ cdef class Protocol:
                     c += 1
                 assert step == self.outcome.step and chunk_mark(self.chunks[c]) == CLAIMED
                 self.start_sum(0, c)
-                self.finish_sum(0, c, self.chunks[c], pieces)
-                left -= self.collected[c]
+                self.sum_chunk(0, c)
+                self.begin_done(c, self.chunks[c])
+                self.window.complete()
+                self.end_done(c, self.chunks[c], pieces)
+                if self.collected[c]:
+                    self.begin_count()
+                    self.window.complete()
+                    self.end_count()
+                    left -= 1
         return 0
 
     cdef int collect_done(self, Pieces pieces, int* left) except -1 nogil:
@@ -571,7 +621,7 @@ cdef class Protocol:
         """Say whether all that was collected was still the source step's when it was read."""
         cdef uint64_t step = self.outcome.source_step
         cdef int m
-        # Pairs with the tag in finish_sum(): the bytes first, complete, then the tag.
+        # Pairs with the tag in sum_chunk(): the bytes first, complete, then the tag.
         self.window.read_fence()
         for m in range(self.group.size):
             self.found[m] = step

@@ -45,6 +45,7 @@ cdef double LONGEST_SLEEP = 50e-3
 # awake for nothing.
 cdef double LONG_SLEEP = 5e-3
 cdef double SHORT_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
+cdef double LONG_WAIT_NAP = 2e-3  # the same, of a rank that has been silent for LOOK_EVERY
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
 # After an interruption a step is still to be finished, unless a rank is not there to answer.
 cdef double GRACE = 10.0  # what is in flight on a slow network may take seconds
@@ -412,7 +413,7 @@ cdef class RemoteWindow(Window):
                 self.ring(request.rank)  # again: a long read is many messages
                 self.send_bells()
             if self.now() - wait.since > LOOK_EVERY:
-                wait.longest = self.longest_sleep / 10
+                wait.longest = LONG_WAIT_NAP
             self.pause(&wait)
             self.give_up()
 
