@@ -76,8 +76,12 @@ cdef class Protocol:
     cdef int activate(self) except -1 nogil
     cdef int choose_source(self) except -1 nogil
     cdef int load_contributions(self, bint opened) except -1 nogil
-    cdef int share(self, Pieces pieces) except -1 nogil
-    cdef int next_to_claim(self, int* cursor, int in_flight) noexcept nogil
+    cdef int exchange(self, Pieces pieces) except -1 nogil
+    cdef int own_share(self, int member) noexcept nogil
+    cdef int next_to_claim(self, int* cursor, int summing) noexcept nogil
+    cdef bint is_done(self, int c) noexcept nogil
+    cdef int next_to_collect(self) noexcept nogil
+    cdef int look_at_chunks(self, int* looked, int most) except -1 nogil
     cdef int start_sum(self, int lane, int c) except -1 nogil
     cdef int sum_chunk(self, int lane, int c) except -1 nogil
     cdef int begin_done(self, int c, uint64_t seen) except -1 nogil
@@ -86,8 +90,6 @@ cdef class Protocol:
     cdef int end_count(self) except -1 nogil
     cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil
     cdef int unpin_all(self) except -1 nogil
-    cdef int collect(self, Pieces pieces) except -1 nogil
-    cdef int collect_done(self, Pieces pieces, int* left) except -1 nogil
     cdef int start_collecting(self, int lane, int c, int member) except -1 nogil
     cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil
     cdef int still_kept(self, bint* kept) except -1 nogil

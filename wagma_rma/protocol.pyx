@@ -193,12 +193,7 @@ cdef class Protocol:
         self.arrive()
         self.wait_until_open(self.window.now() + patience)
         self.choose_source()
-        memset(self.collected, 0, self.layout.chunks)
-        memset(self.owner, 0, self.group.size)
-        self.tagged = False
-        if self.outcome.source_step == step:
-            self.share(pieces)
-        self.collect(pieces)
+        self.exchange(pieces)
         self.still_kept(&kept)
         if not kept:
             self.miss(pieces)
@@ -345,77 +340,154 @@ cdef class Protocol:
         self.mixes = (self.outcome.source_step - contribution_age(self.contributions[self.group.me])) != step
         return 0
 
-    # Sharing the work of an open record.
+    # The exchange: sharing the work of an open record, and collecting the sums.
 
-    cdef int share(self, Pieces pieces) except -1 nogil:
-        """Claim and sum chunks, from this rank's own share on, until none is left to claim.
+    cdef int exchange(self, Pieces pieces) except -1 nogil:
+        """Claim and sum chunks, from this rank's own share on, and collect the sums of the others.
 
-        All words that can travel together do, one round trip for each chunk: the claims of the next ones, DONE of
-        the one just summed, and the count of the one found DONE in the round before.
+        Each turn of the loop begins what can be in flight at a time, completes the words, and then one chunk. The
+        words that travel together, in one round trip: the claims of the next chunks, DONE of the one just summed, the
+        count of the one found DONE in the turn before, and, while lanes are free, looks for what others have done.
+        Does again what a stopped rank has claimed.
         """
-        cdef uint64_t step = self.outcome.step
-        cdef int lanes = self.window.lanes, cursor = 0, first = 0, in_flight = 0, summed = -1, done = 0
-        cdef int lane, claims, counting, c, i
-        cdef int[LANES] claimed, wanted
-        cdef uint64_t[LANES] found
-        self.window.load(self.home, self.layout.chunk_word(step, 0), self.layout.chunks, self.chunks)
+        cdef uint64_t step = self.outcome.source_step
+        cdef int chunks = self.layout.chunks, lanes = self.window.lanes
+        cdef int left = chunks, first = 0, in_flight = 0, summing = 0, summed = -1, done = 0, looked = 0
+        # Only this rank's own step has chunks left to claim.
+        cdef int cursor = 0 if step == self.outcome.step else chunks
+        cdef int claims, counting, lane, c, i
+        cdef int[LANES] reading, wanted
+        cdef uint64_t[LANES] expected, found
+        cdef uint64_t seen = 0
+        cdef double take_over = max(self.window.least_take_over, TAKE_OVER * self.sum_seconds), now, started
+        cdef Wait wait = self.window.wait(0)
+        memset(self.collected, 0, chunks)
+        memset(self.owner, 0, self.group.size)
+        self.tagged = False
+        self.window.load(self.home, self.layout.chunk_word(step, 0), chunks, self.chunks)
         self.window.complete()
-        while True:
+        while left or done:
+            started = self.window.now()
             claims = 0
-            while True:
-                c = self.next_to_claim(&cursor, in_flight + claims)
+            while in_flight + claims < lanes:
+                c = self.next_to_claim(&cursor, summing + claims)
                 if c < 0:
                     break
-                self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), self.chunks[c],
-                                             pack_chunk(step, CLAIMED, self.group.me), &found[claims])
-                wanted[claims] = c
+                wanted[claims], expected[claims] = c, self.chunks[c]
+                self.chunks[c] = pack_chunk(step, CLAIMED, self.group.me)
+                self.window.compare_and_swap(self.home, self.layout.chunk_word(step, c), expected[claims],
+                                             self.chunks[c], &found[claims])
                 claims += 1
-            if claims == 0 and in_flight == 0 and summed < 0 and done == 0:
-                return 0
+            while in_flight + claims < lanes:
+                c = self.next_to_collect()
+                if c < 0:
+                    break
+                self.collected[c] = True
+                lane = (first + in_flight) % lanes
+                reading[lane] = c
+                self.start_collecting(lane, c, chunk_member(self.chunks[c]))
+                in_flight += 1
             if summed >= 0:
-                self.begin_done(summed, self.chunks[summed])
+                self.begin_done(summed, seen)
             counting = done
             if counting:
                 self.begin_count()
+            if in_flight + claims < lanes:
+                # All, unless there is something else to do meanwhile.
+                self.look_at_chunks(&looked, chunks if in_flight + claims == 0 else 2 * lanes)
             self.window.complete()
             for i in range(claims):
                 c = wanted[i]
-                if found[i] != self.chunks[c]:
+                if found[i] != expected[i]:
                     self.chunks[c] = found[i]
                     continue
-                self.chunks[c] = pack_chunk(step, CLAIMED, self.group.me)
                 lane = (first + in_flight) % lanes
-                claimed[lane] = c
+                reading[lane] = c
                 self.start_sum(lane, c)
                 in_flight += 1
+                summing += 1
             if counting:
                 self.end_count()
             done = 0
             if summed >= 0:
-                self.end_done(summed, self.chunks[summed], pieces)
+                self.end_done(summed, seen, pieces)
                 done = self.collected[summed]
+                left -= done
                 summed = -1
             if in_flight:
-                summed = claimed[first]
-                self.sum_chunk(first, summed)
+                c, lane = reading[first], first
                 first = (first + 1) % lanes
                 in_flight -= 1
+                if self.collected[c]:
+                    self.window.complete_reads(lane)
+                    self.scatter(c, <const char*> self.sources[lane * self.layout.group_size], pieces)
+                    self.owner[chunk_member(self.chunks[c])] = True
+                    left -= 1
+                    self.collect_seconds = estimate(self.collect_seconds, self.window.now() - started)
+                else:
+                    self.sum_chunk(lane, c)
+                    summing -= 1
+                    summed, seen = c, self.chunks[c]
+                    self.sum_seconds = estimate(self.sum_seconds, self.window.now() - started)
+                wait = self.window.wait(0)
+            elif left and not claims and not done and self.next_to_collect() < 0:
+                now = self.window.now()
+                if now - wait.since < take_over:
+                    self.window.pause(&wait)
+                    self.outcome.seconds_waited += self.window.now() - now
+                    continue
+                c = 0
+                while self.collected[c]:
+                    c += 1
+                assert step == self.outcome.step and chunk_mark(self.chunks[c]) == CLAIMED
+                self.start_sum(0, c)
+                self.sum_chunk(0, c)
+                summed, seen = c, self.chunks[c]
+        return 0
 
-    cdef int next_to_claim(self, int* cursor, int in_flight) noexcept nogil:
-        """Return the next chunk that nobody is known to have, or -1 if there is none, or enough are in flight."""
-        cdef int c, chunks = self.layout.chunks, me = self.group.me, size = self.group.size
-        cdef int share = <int> (<int64_t> me * chunks // size), most = self.window.lanes
+    cdef int own_share(self, int member) noexcept nogil:
+        """Return the first chunk of a member's share."""
+        return <int> (<int64_t> member * self.layout.chunks // self.group.size)
+
+    cdef int next_to_claim(self, int* cursor, int summing) noexcept nogil:
+        """Return the next chunk that nobody is known to have; -1 if there is none, or this rank sums enough."""
+        cdef int c, chunks = self.layout.chunks, share = self.own_share(self.group.me)
         while cursor[0] < chunks:
-            if cursor[0] >= <int> (<int64_t> (me + 1) * chunks // size) - share:
-                # Others' shares: one by one, or the last chunks would wait for whoever is served first.
-                most = 1
-            if in_flight >= most:
+            # Others' shares one by one, or their last chunks would wait for whoever claims most.
+            if summing and cursor[0] >= self.own_share(self.group.me + 1) - share:
                 break
             c = (share + cursor[0]) % chunks
             cursor[0] += 1
             if word_step(self.chunks[c]) != self.outcome.step:
                 return c
         return -1
+
+    cdef bint is_done(self, int c) noexcept nogil:
+        """Say whether a chunk is known to be done."""
+        return word_step(self.chunks[c]) == self.outcome.source_step and chunk_mark(self.chunks[c]) == DONE
+
+    cdef int next_to_collect(self) noexcept nogil:
+        """Return a chunk that is done and not collected yet, or -1; of the next members first, so each serves one."""
+        cdef int c, i, begin = self.own_share(self.group.me)
+        for i in range(self.layout.chunks):
+            c = (begin + i) % self.layout.chunks
+            if not self.collected[c] and self.is_done(c):
+                return c
+        return -1
+
+    cdef int look_at_chunks(self, int* looked, int most) except -1 nogil:
+        """Begin to load the words of chunks that others are still to do, `most` of them, from *looked on in turn."""
+        cdef int c, i
+        cdef uint64_t mine = pack_chunk(self.outcome.source_step, CLAIMED, self.group.me)
+        for i in range(self.layout.chunks):
+            if most == 0:
+                break
+            c = looked[0]
+            looked[0] = (c + 1) % self.layout.chunks
+            if not self.collected[c] and self.chunks[c] != mine and not self.is_done(c):
+                self.window.load(self.home, self.layout.chunk_word(self.outcome.source_step, c), 1, &self.chunks[c])
+                most -= 1
+        return 0
 
     cdef int start_sum(self, int lane, int c) except -1 nogil:
         """Start reading a chunk of every contribution."""
@@ -434,7 +506,6 @@ cdef class Protocol:
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.kind]
         cdef int64_t place = self.layout.result(step) + section.result + chunk.begin * section.sum_width
-        cdef double started = self.window.now()
         if not self.tagged:
             # Pairs with still_kept(): whoever reads bytes of this step reads a tag that says so. Tag before data.
             self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step, &found)
@@ -445,8 +516,7 @@ cdef class Protocol:
         wagma_sum(chunk.kind, self.window.own(place), &self.sources[lane * self.layout.group_size],
                   self.group.size, chunk.count)
         self.window.wrote(place, chunk.count * section.sum_width)
-        self.sum_seconds = estimate(self.sum_seconds, self.window.now() - started)
-        # The sums are visible before DONE is: pairs with its load in collect(). So are the reads of their sources
+        # The sums are visible before DONE is: pairs with its load in exchange(). So are the reads of their sources
         # over: pairs, through `finished` and unpin(), with Snapshots.free_slot().
         self.window.read_fence()
         self.window.write_fence()
@@ -502,86 +572,6 @@ cdef class Protocol:
             if contribution_age(self.contributions[m]) != 0:
                 self.window.fetch_max(self.group.ranks[m], self.layout.latest, self.outcome.step, &self.found[m])
         return self.window.complete()
-
-    # Collecting the sums.
-
-    cdef int collect(self, Pieces pieces) except -1 nogil:
-        """Collect the sums of all chunks; do again what a stopped rank has claimed."""
-        cdef uint64_t step = self.outcome.source_step
-        cdef double take_over = max(self.window.least_take_over, TAKE_OVER * self.sum_seconds), now
-        cdef Wait wait
-        cdef int c, left, before
-        # The words as share() left them may be old, but a DONE among them stays.
-        if step != self.outcome.step:
-            self.window.load(self.home, self.layout.chunk_word(step, 0), self.layout.chunks, self.chunks)
-            self.window.complete()
-        self.collect_done(pieces, &left)
-        if left == 0:
-            return 0
-        wait = self.window.wait(0)
-        while left:
-            for c in range(self.layout.chunks):
-                if not self.collected[c]:
-                    self.window.load(self.home, self.layout.chunk_word(step, c), 1, &self.chunks[c])
-            self.window.complete()
-            before = left
-            self.collect_done(pieces, &left)
-            if left == 0:
-                break
-            now = self.window.now()
-            if left < before:
-                wait = self.window.wait(0)
-            elif now - wait.since < take_over:
-                self.window.pause(&wait)
-                self.outcome.seconds_waited += self.window.now() - now
-            else:
-                c = 0
-                while self.collected[c]:
-                    c += 1
-                assert step == self.outcome.step and chunk_mark(self.chunks[c]) == CLAIMED
-                self.start_sum(0, c)
-                self.sum_chunk(0, c)
-                self.begin_done(c, self.chunks[c])
-                self.window.complete()
-                self.end_done(c, self.chunks[c], pieces)
-                if self.collected[c]:
-                    self.begin_count()
-                    self.window.complete()
-                    self.end_count()
-                    left -= 1
-        return 0
-
-    cdef int collect_done(self, Pieces pieces, int* left) except -1 nogil:
-        """Collect the chunks that are DONE; *left counts those that are not."""
-        cdef int lanes = self.window.lanes, first = 0, in_flight = 0, done = 0, lane, c = 0, member
-        cdef int[LANES] reading
-        cdef double started = self.window.now()
-        left[0] = 0
-        while True:
-            while in_flight < lanes and c < self.layout.chunks:
-                if self.collected[c]:
-                    pass
-                elif (word_step(self.chunks[c]) != self.outcome.source_step
-                        or chunk_mark(self.chunks[c]) != DONE):
-                    left[0] += 1
-                else:
-                    lane = (first + in_flight) % lanes
-                    reading[lane] = c
-                    self.start_collecting(lane, c, chunk_member(self.chunks[c]))
-                    in_flight += 1
-                c += 1
-            if in_flight == 0:
-                break
-            self.window.complete_reads(first)
-            self.scatter(reading[first], <const char*> self.sources[first * self.layout.group_size], pieces)
-            self.collected[reading[first]] = True
-            self.owner[chunk_member(self.chunks[reading[first]])] = True
-            first = (first + 1) % lanes
-            in_flight -= 1
-            done += 1
-        if done:
-            self.collect_seconds = estimate(self.collect_seconds, (self.window.now() - started) / done)
-        return 0
 
     cdef int start_collecting(self, int lane, int c, int member) except -1 nogil:
         """Start reading the sums of a chunk from the member that owns them."""
