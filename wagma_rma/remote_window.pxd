@@ -34,9 +34,9 @@ cdef class RemoteWindow(Window):
     cdef double given_up           # when to raise an interruption, or 0
 
     cdef char* scratch             # where bulk reads go, per lane and source
-    cdef Request* requests         # alike
-    cdef int sources
-    cdef int64_t source_bytes
+    cdef Request* requests         # alike, and per piece
+    cdef int sources, pieces
+    cdef int64_t source_bytes, piece_bytes
 
     cdef wagma_words* words_of(self) except NULL
     cdef wagma_operation* begin(self, int verb, int rank, int64_t word, uint64_t operand,

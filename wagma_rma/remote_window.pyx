@@ -32,6 +32,8 @@ cdef extern from "atomics.h" nogil:
 cdef enum:
     LINE = 64          # bytes of a cache line
     OPERATIONS = 1024  # on words in flight at a time; one more waits for all
+    # Open MPI over TCP sends as many bytes to the target as it gets from it, and twice as many from 128 kB on.
+    OPENMPI_PIECE = 64 * 1024
     READ_LANES = 4     # batches of bulk reads: two in flight hide a round trip, the others uneven chunks
 
 cdef double LOOK_EVERY = 50e-3
@@ -360,38 +362,45 @@ cdef class RemoteWindow(Window):
     cdef int prepare_reads(self, int sources, int64_t nbytes) except -1:
         self.sources = sources
         self.source_bytes = (nbytes + LINE - 1) // LINE * LINE
+        self.piece_bytes = OPENMPI_PIECE if abi() == "openmpi" else max(1, nbytes)
+        self.pieces = <int> ((nbytes + self.piece_bytes - 1) // self.piece_bytes)
         free(self.scratch)
         free(self.requests)
         self.scratch = <char*> calloc(max(1, self.lanes * sources * self.source_bytes), 1)
-        self.requests = <Request*> calloc(self.lanes * sources, sizeof(Request))
+        self.requests = <Request*> calloc(max(1, self.lanes * sources * self.pieces), sizeof(Request))
         if self.scratch is NULL or self.requests is NULL:
             raise MemoryError(f"RemoteWindow: no memory for {self.lanes * sources * nbytes} bytes of reads in flight")
         return 0
 
     cdef int read(self, int lane, int source, int rank, int64_t offset, int64_t nbytes,
                   const void** bytes) except -1 nogil:
-        cdef int place = lane * self.sources + source
-        cdef Request* request = &self.requests[place]
+        cdef int place = lane * self.sources + source, i
+        cdef int64_t begin = 0, count
+        cdef Request* request
         if self.base[rank] is not NULL:
             bytes[0] = self.base[rank] + offset - self.words
             return 0
-        self.complete_read(request)  # one that an interruption has left
         bytes[0] = self.scratch + place * self.source_bytes
-        if nbytes == 0:
-            return 0
-        if self.thread is not NULL:
+        if self.thread is not NULL and nbytes > 0:
             self.ring(rank)
-        request.rank = rank
-        self.check(RMA.get(<void*> bytes[0], <int> nbytes, self.byte_type, rank, offset - self.words,
-                                self.bulk_handle, &request.handle), "MPI_Rget", rank)
-        request.active = True
+        for i in range(self.pieces):
+            request = &self.requests[place * self.pieces + i]
+            self.complete_read(request)  # one that an interruption has left
+            count = min(self.piece_bytes, nbytes - begin)
+            if count <= 0:
+                continue
+            request.rank = rank
+            self.check(RMA.get(<char*> bytes[0] + begin, <int> count, self.byte_type, rank, offset - self.words + begin,
+                               self.bulk_handle, &request.handle), "MPI_Rget", rank)
+            request.active = True
+            begin += count
         if self.thread is not NULL:
             self.send_bells()
         return 0
 
     cdef int complete_reads(self, int lane) except -1 nogil:
         cdef int i
-        for i in range(lane * self.sources, (lane + 1) * self.sources):
+        for i in range(lane * self.sources * self.pieces, (lane + 1) * self.sources * self.pieces):
             self.complete_read(&self.requests[i])
         return 0
 
