@@ -239,10 +239,44 @@ MUTATIONS = [
         "if self.finished_found + 1 == <uint64_t> self.layout.chunks:",
     ),
     Mutation(
+        "the last chunk is not counted",
+        PROTOCOL,
+        "        while left or done:\n",
+        "        while left:\n",
+    ),
+    Mutation(
+        "what a look finds is what the swap to DONE expected",
+        PROTOCOL,
+        "                self.end_done(summed, seen, pieces)\n",
+        "                self.end_done(summed, self.chunks[summed], pieces)\n",
+    ),
+    Mutation(
+        "counted in the turn of DONE, before it is known to be this rank's",
+        PROTOCOL,
+        "                self.begin_done(summed, seen)\n            counting = done\n",
+        "                self.begin_done(summed, seen)\n            counting = summed >= 0\n",
+        also=(
+            "                done = self.collected[summed]\n                left -= done\n",
+            "                done = 0\n                left -= self.collected[summed]\n",
+        ),
+    ),
+    Mutation(
+        "a lane is used again before its reads are complete",
+        PROTOCOL,
+        "                    self.window.complete_reads(lane)\n                    self.scatter",
+        "                    self.scatter",
+    ),
+    Mutation(
+        "sums are scattered whether or not the chunk is this rank's",
+        PROTOCOL,
+        "        if self.done_found != seen:\n",
+        "        if False:\n",
+    ),
+    Mutation(
         "waits for ever for a stopped claimer",
         PROTOCOL,
-        "            elif now - wait.since < take_over:\n",
-        "            elif True:\n",
+        "                if now - wait.since < take_over:\n",
+        "                if True:\n",
     ),
     Mutation(
         "a take-over does not set its tag",

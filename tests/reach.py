@@ -23,7 +23,6 @@ MODULES = ("protocol", "snapshots")
 # Why no schedule reaches a line, by a part of its text.
 REASONS = {
     "is NULL": "no memory",
-    "elif (word_step(self.chunks[c])": "share() leaves no chunk unclaimed, and `latest` steps have none",
     "with gil:": "a defect; a mutation that causes it is caught by it",
     "if slot < 0:": "at a synchronisation: a defect; a mutation that causes it is caught by it",
     "if window.lanes > LANES": "a window that asks for too many lanes: refused when it is made",
