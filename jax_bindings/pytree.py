@@ -30,16 +30,36 @@ def _host(leaf: Any) -> Any:
     return leaf
 
 
-def _flatten(params: Any) -> tuple[list[Any], Any, Leaves]:
-    """Return the leaves, their tree, and a numpy model whose keys are the paths of the leaves.
+def _flatten(params: Any, local: frozenset[str]) -> tuple[list[str], list[Any], Any, Leaves]:
+    """Return the leaves' paths, the leaves, their tree, and a numpy model of those that are not `local`.
 
-    Leaves of a trace have shape and dtype there, but no values.
+    Its keys are their paths. Leaves of a trace have shape and dtype there, but no values.
     """
-    paths, tree = jax.tree_util.tree_flatten_with_path(params)
-    model = Leaves((jax.tree_util.keystr(path), _host(leaf)) for path, leaf in paths)
-    if len(model) < len(paths):
+    found, tree = jax.tree_util.tree_flatten_with_path(params)
+    paths, leaves = [jax.tree_util.keystr(path) for path, _ in found], [leaf for _, leaf in found]
+    if len(set(paths)) < len(paths):
         raise ValueError("PytreeAverager: two leaves have the same path; give the nodes distinct keys")
-    return [leaf for _, leaf in paths], tree, model
+    model = Leaves((path, _host(leaf)) for path, leaf in zip(paths, leaves, strict=True) if path not in local)
+    return paths, leaves, tree, model
+
+
+def _local(params: Any, select: Any) -> frozenset[str]:
+    """Return the paths of the leaves that are not selected."""
+    if select is None:
+        return frozenset()
+    if callable(select):
+        chosen = jax.tree_util.tree_map_with_path(lambda path, leaf: bool(select(path, leaf)), params)
+    else:
+        # A bool may stand for a whole subtree, as in optax.masked.
+        chosen = jax.tree.map(lambda chosen, node: jax.tree.map(lambda _: chosen, node), select, params)
+    found, _ = jax.tree_util.tree_flatten_with_path(chosen)
+    for path, choice in found:
+        if not isinstance(choice, bool | np.bool_):
+            raise TypeError(
+                f"PytreeAverager: select{jax.tree_util.keystr(path)} is a {type(choice).__name__}; "
+                "it holds True for a leaf, or a node, to average and False for one to leave alone"
+            )
+    return frozenset(jax.tree_util.keystr(path) for path, choice in found if not choice)
 
 
 class PytreeAverager:
@@ -54,12 +74,17 @@ class PytreeAverager:
         comm: the ranks, an mpi4py intracommunicator; they must share a host. It is duplicated.
         params: any pytree of jax.Arrays and numpy arrays of float32, float64, float16 or bfloat16; what the
             averager will be called with, and the start. Unlike GroupAverager's model it is not written to.
-            All of its leaves are averaged: leave out what is to stay local, such as optimizer state.
+            All of its leaves are averaged unless `select` says otherwise.
+        select: which leaves are averaged: a function of a leaf's path (a tuple of keys, as
+            jax.tree_util.tree_map_with_path gives it) and the leaf, or a pytree of bools like `params`, in
+            which one may stand for a whole subtree. It is asked once. The other leaves may be anything, such
+            as integers or random keys, or be missing; a step returns them as they came. None: all.
         options: group_size, sync_period, quorum, patience, grouping, broadcast, start_step, timeout: as of
             GroupAverager.
 
     Attributes:
-        params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays.
+        params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
+            leaves that are not selected as they came.
 
     Raises (on every rank): as GroupAverager. Messages name leaves as jax.tree_util.keystr does.
 
@@ -68,11 +93,21 @@ class PytreeAverager:
 
     params: Any
 
-    def __init__(self, comm: MPI.Intracomm, params: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        params: Any,
+        *,
+        select: Callable[[tuple[Any, ...], Any], bool] | Any = None,
+        **options: Any,
+    ) -> None:
         check_mpi(comm)
         found: Facts | Exception = {}
         try:
-            leaves, tree, model = _flatten(params)
+            self._local = _local(params, select)
+            paths, leaves, tree, model = _flatten(params, self._local)
+            if not model:
+                raise ValueError("PytreeAverager: no leaf of params is to be averaged; see select")
             # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
             start = Leaves(
                 (path, leaf.copy() if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items()
@@ -82,7 +117,7 @@ class PytreeAverager:
         agree(comm, "PytreeAverager", found)
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
-        self.params = jax.tree_util.tree_unflatten(tree, map(_like, leaves, start.values()))
+        self.params = jax.tree_util.tree_unflatten(tree, _put(paths, leaves, start))
 
     def __call__(self, params: Params) -> Params:
         """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
@@ -115,21 +150,25 @@ class PytreeAverager:
         return self._step("synchronize", self._averager.synchronize, params)
 
     def _step(self, name: str, step: Callable[[Leaves], Leaves], params: Params) -> Params:
-        leaves, tree, model = _flatten(params)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        paths, leaves, tree, model = _flatten(params, self._local)
+        ours = [leaf for path, leaf in zip(paths, leaves, strict=True) if path in model]
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in ours):
             # Compiled steps that were called before may still be running in other threads.
             jax.effects_barrier()  # type: ignore[no-untyped-call]
-            results = list(map(_like, leaves, step(model).values()))
+            results = _put(paths, leaves, step(model))
         else:
             self._structure.leaves(name, model)
-            paths = list(model)
+            names = list(model)
 
             def on_host(*values: Any) -> list[Array]:
                 # NumPy alone: JAX inside a callback can deadlock.
-                return list(step(Leaves(zip(paths, map(np.asarray, values), strict=True))).values())
+                return list(step(Leaves(zip(names, map(np.asarray, values), strict=True))).values())
 
             # Their shapes and dtypes are all that JAX takes from the values of a traced model.
-            results = io_callback(on_host, list(model.values()), *leaves, ordered=True)
+            averages = iter(io_callback(on_host, list(model.values()), *ours, ordered=True))
+            results = [
+                next(averages) if path in model else leaf for path, leaf in zip(paths, leaves, strict=True)
+            ]
         return jax.tree_util.tree_unflatten(tree, results)  # type: ignore[no-any-return]
 
     @property
@@ -158,6 +197,14 @@ class PytreeAverager:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:  # else the others may never come to close: see GroupAverager
             self.close()
+
+
+def _put(paths: list[str], leaves: list[Any], values: Leaves) -> list[Any]:
+    """Return the leaves, those of `values` as jax.Arrays of these."""
+    return [
+        _like(leaf, values[path]) if path in values else leaf
+        for path, leaf in zip(paths, leaves, strict=True)
+    ]
 
 
 def _like(leaf: Any, value: Array) -> jax.Array:

@@ -19,11 +19,16 @@
 #define FIRST_CHUNK (MEMBER(i, source) * CHUNKS / SIZE)
 #endif
 
-/* stands for: Protocol.share */
+/* Between two claims what others have done may be collected. */
+/* stands for: Protocol.exchange, Protocol.own_share */
 inline share() {
     c = FIRST_CHUNK;
     claim_and_sum();
 #if CHUNKS == 2
+    if
+    :: collect_done(FIRST_CHUNK)
+    :: true
+    fi;
     c = 1 - FIRST_CHUNK;
     claim_and_sum();
 #endif
@@ -32,7 +37,7 @@ inline share() {
 
 /* A chunk word only goes from an older step to CLAIMED to DONE. So a swap that starts from an older load
    succeeds if and only if the chunk is unclaimed at the swap, and the load is left out. */
-/* stands for: Protocol.claim */
+/* stands for: Protocol.next_to_claim */
 inline claim_and_sum() {
     if
     :: d_step {
@@ -61,7 +66,8 @@ inline set_tag() {
 
 /* Sum chunk c, and mark it done if it is still as `word` says. One's own snapshot is written by nobody
    else, so when it is read doesn't matter. */
-/* stands for: Protocol.start_sum, Protocol.finish_sum */
+/* stands for: Protocol.start_sum, Protocol.sum_chunk, Protocol.begin_done, Protocol.end_done, Protocol.begin_count,
+   Protocol.end_count */
 inline sum_chunk(is_claim) {
 #ifndef TRAP_TAG_AFTER_DATA
     if
@@ -147,7 +153,7 @@ inline unpin(m) {
 
 /* Chunks are collected in any order, and a claim may take too long at any moment; a step other than this
    rank's own is complete. */
-/* stands for: Protocol.collect */
+/* stands for: Protocol.look_at_chunks */
 inline collect() {
     do
     :: collected == (1 << CHUNKS) - 1 -> break
@@ -158,23 +164,10 @@ inline collect() {
     od
 }
 
-/* A word that is DONE stays, so it is loaded together with the first half of the sums. */
-/* stands for: Protocol.collect_done, Protocol.start_collecting, Protocol.scatter */
+/* stands for: Protocol.exchange */
 inline collect_chunk(k) {
     if
-    :: d_step { LACKS(k) && IS_DONE(k) -> c = k; look_at_sums() };
-#if HALVES == 2
-        d_step { look_at_sums() };
-#endif
-        d_step {
-#ifdef TRAP_LAST_OWNER_ONLY
-            owners = 1 << OWNER(WORD(c));
-#else
-            owners = owners | 1 << OWNER(WORD(c));
-#endif
-            collected = collected | 1 << c;
-            c = 0
-        }
+    :: collect_done(k)
     :: d_step {
         LACKS(k) && !IS_DONE(k) && (MAY_TAKE_OVER || source != step) ->
         assert(source == step && MARK(WORD(k)) == CLAIMED);
@@ -184,6 +177,24 @@ inline collect_chunk(k) {
         sum_chunk(false);
         c = 0
     fi
+}
+
+/* A word that is DONE stays, so it is loaded together with the first half of the sums. */
+/* stands for: Protocol.is_done, Protocol.next_to_collect, Protocol.start_collecting, Protocol.scatter */
+inline collect_done(k) {
+    d_step { LACKS(k) && IS_DONE(k) -> c = k; look_at_sums() };
+#if HALVES == 2
+    d_step { look_at_sums() };
+#endif
+    d_step {
+#ifdef TRAP_LAST_OWNER_ONLY
+        owners = 1 << OWNER(WORD(c));
+#else
+        owners = owners | 1 << OWNER(WORD(c));
+#endif
+        collected = collected | 1 << c;
+        c = 0
+    }
 }
 
 #define SUMS_OF_OWNER SUMS_OF(RANK(i, source, OWNER(WORD(c))), source, c)
