@@ -263,8 +263,8 @@ MUTATIONS = [
     Mutation(
         "a lane is used again before its reads are complete",
         PROTOCOL,
-        "                    self.window.complete_reads(lane)\n                    self.scatter",
-        "                    self.scatter",
+        "        self.window.complete_reads(lane)\n        self.scatter",
+        "        self.scatter",
     ),
     Mutation(
         "sums are scattered whether or not the chunk is this rank's",

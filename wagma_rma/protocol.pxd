@@ -91,5 +91,6 @@ cdef class Protocol:
     cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil
     cdef int unpin_all(self) except -1 nogil
     cdef int start_collecting(self, int lane, int c, int member) except -1 nogil
+    cdef int end_collecting(self, int lane, int c, Pieces pieces) except -1 nogil
     cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil
     cdef int still_kept(self, bint* kept) except -1 nogil

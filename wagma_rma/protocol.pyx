@@ -419,9 +419,7 @@ cdef class Protocol:
                 first = (first + 1) % lanes
                 in_flight -= 1
                 if self.collected[c]:
-                    self.window.complete_reads(lane)
-                    self.scatter(c, <const char*> self.sources[lane * self.layout.group_size], pieces)
-                    self.owner[chunk_member(self.chunks[c])] = True
+                    self.end_collecting(lane, c, pieces)
                     left -= 1
                     self.collect_seconds = estimate(self.collect_seconds, self.window.now() - started)
                 else:
@@ -582,6 +580,13 @@ cdef class Protocol:
         return self.read(
             lane, 0, member,
             self.layout.result(self.outcome.source_step) + section.result + chunk.begin * section.sum_width, nbytes)
+
+    cdef int end_collecting(self, int lane, int c, Pieces pieces) except -1 nogil:
+        """Use the sums of a chunk that another member owns."""
+        self.window.complete_reads(lane)
+        self.scatter(c, <const char*> self.sources[lane * self.layout.group_size], pieces)
+        self.owner[chunk_member(self.chunks[c])] = True
+        return 0
 
     cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil:
         """Write a chunk of the average into the caller's output, leaf by leaf."""

@@ -180,7 +180,8 @@ inline collect_chunk(k) {
 }
 
 /* A word that is DONE stays, so it is loaded together with the first half of the sums. */
-/* stands for: Protocol.is_done, Protocol.next_to_collect, Protocol.start_collecting, Protocol.scatter */
+/* stands for: Protocol.is_done, Protocol.next_to_collect, Protocol.start_collecting, Protocol.end_collecting,
+   Protocol.scatter */
 inline collect_done(k) {
     d_step { LACKS(k) && IS_DONE(k) -> c = k; look_at_sums() };
 #if HALVES == 2
