@@ -877,14 +877,14 @@ def absent(comm):
             mean = averager.synchronize(model, out=model)
         except TimeoutError as error:
             seconds = time.monotonic() - started
-            if comm.rank == last:
-                continue  # the others may be slow to call again
+            if comm.rank == last or len(told) == 2:
+                continue  # all are on their way now, and may be slow
             (told if complete else early).append(
                 [[kind.__name__ for kind in type(error).__mro__], str(error)]
             )
             took.append(seconds)
             assert averager.step == 3
-            if complete and len(told) == 2:
+            if len(told) == 2:
                 signal_to(comm, last)
     outcome = averager.report.outcome.name
     averager.close()
