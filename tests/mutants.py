@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 PROTOCOL, SNAPSHOTS = "wagma_rma/protocol.pyx", "wagma_rma/snapshots.pyx"
+REMOTE = "wagma_rma/remote_window.pyx"
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Mutation:
     equivalent: str = ""  # why nothing can catch it; run only when it is named
     tests: str = "tests/test_protocol.py"
     quick: bool = False
+    mpi: str = ""  # the only MPI for which it changes what is run
 
 
 MUTATIONS = [
@@ -474,6 +476,102 @@ MUTATIONS = [
         "wagma_rma/testing/simulated_window.pyx",
         "        self.settle(READ, lane)\n",
         "        self.settle(READ, 0)\n",
+        tests="tests/test_windows.py",
+    ),
+    # The window over MPI.
+    Mutation(
+        "RemoteWindow: the thread's operations are not waited for",
+        REMOTE,
+        "        if self.operating and not self.ringing:\n            self.wait_for_thread()\n        self.slept = 0\n",
+        "        self.slept = 0\n",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: what was found is not given",
+        "wagma_rma/operations.c",
+        "        if (w->operations[i].found) *",
+        "        if (!w->operations[i].found) *",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: operations are not flushed",
+        "wagma_rma/operations.c",
+        "        if (!error) error = w->rma->flush(rank, w->win);\n",
+        "",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: only one rank is flushed",
+        "wagma_rma/operations.c",
+        "        if (!error) error = w->rma->flush(rank, w->win);\n",
+        "        if (!error) error = w->rma->flush(rank, w->win);\n        break;\n",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: additions replace",
+        "wagma_rma/operations.c",
+        "wagma_handle ops[] = {w->nothing, w->replace, w->add, w->max};",
+        "wagma_handle ops[] = {w->nothing, w->replace, w->replace, w->max};",
+        mpi="mpich",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: the maximum is a sum",
+        "wagma_rma/operations.c",
+        "wagma_handle ops[] = {w->nothing, w->replace, w->add, w->max};",
+        "wagma_handle ops[] = {w->nothing, w->replace, w->add, w->add};",
+        mpi="mpich",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: operations on one word do not keep their order",
+        "wagma_rma/operations.c",
+        "if (before->state != MADE && before->word == o->word && before->rank == o->rank) return 1;",
+        "if (before->state != MADE && before->word == o->word && before->rank == o->rank) return 0;",
+        mpi="openmpi",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: a swap that fails counts as made",
+        "wagma_rma/operations.c",
+        "if (swapped || o->verb",
+        "if (1 || o->verb",
+        mpi="openmpi",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: bulk reads are not waited for",
+        REMOTE,
+        "        if not request.active:\n",
+        "        if True:\n",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: only the first piece of a read is waited for",
+        REMOTE,
+        "        for i in range(lane * self.sources * self.pieces, (lane + 1) * self.sources * self.pieces):\n",
+        "        for i in range(lane * self.sources * self.pieces, lane * self.sources * self.pieces + 1):\n",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: lanes read into the same memory",
+        REMOTE,
+        "        bytes[0] = self.scratch + place * self.source_bytes\n",
+        "        bytes[0] = self.scratch + source * self.source_bytes\n",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: an error of MPI is not looked at",
+        REMOTE,
+        "        if error == 0:\n            return 0\n        with gil:\n            self.drop()\n",
+        "        if True:\n            return 0\n        with gil:\n            self.drop()\n",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: the thread does not serve",
+        "wagma_rma/progress.c",
+        "        p->words->rma->poll(p->comm);\n",
+        "",
         tests="tests/test_windows.py",
     ),
 ]

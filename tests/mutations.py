@@ -22,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from launch import mpi_name
 from mutants import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +136,9 @@ def main():
         if (
             mutation.name in arguments.names
             if arguments.names
-            else not mutation.equivalent and (mutation.quick or not arguments.quick)
+            else not mutation.equivalent
+            and mutation.mpi in ("", mpi_name())
+            and (mutation.quick or not arguments.quick)
         )
     ]
     unknown = set(arguments.names) - {mutation.name for mutation in MUTATIONS}
@@ -168,6 +171,8 @@ def main():
         if mutation.equivalent and mutation not in chosen:
             rows.append((mutation.name, f"not run, equivalent: {mutation.equivalent}", ""))
             print(f"{mutation.name:52} not run  equivalent: {mutation.equivalent}")
+        elif mutation not in chosen and mutation.mpi not in ("", mpi_name()):
+            rows.append((mutation.name, f"not run, changes nothing with {mpi_name()}", ""))
     last = f"{caught} of {len(chosen)} mutations caught"
     print(last)
     if arguments.write:

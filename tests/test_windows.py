@@ -37,6 +37,16 @@ def test_the_remote_window_conforms(ranks, hosts, progress):
     assert [how for _, how in told] == [progress] * ranks
 
 
+@pytest.mark.parametrize("hosts", ["", "2"], ids=["one host", "two hosts"])
+def test_an_error_of_mpi_is_its_exception_and_names_the_operation(hosts):
+    for rank, (told, held) in enumerate(launch.run(2, "windows:mpi_errors", env=launch.apart(hosts))):
+        on = f"by rank {rank} on the memory of rank {1 - rank}"
+        word = [True, f"RemoteWindow: an operation on a word {on}"]
+        assert told[:3] == [word] * 3
+        assert told[3] == ([True, f"RemoteWindow: MPI_Rget {on}"] if hosts else "nothing")
+        assert held == 5
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_thread_window_conforms(ranks):
     barrier = threading.Barrier(ranks)

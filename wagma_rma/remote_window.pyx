@@ -322,13 +322,15 @@ cdef class RemoteWindow(Window):
         return 0
 
     cdef int complete(self) except -1 nogil:
+        cdef int error
         if self.far.count and not self.operating:
             self.operating = True
             self.ringing = False
             self.far.nap = WAGMA_LONGEST_NAP if self.slept >= LONG_SLEEP else 0
             wagma_progress_operate(self.thread)
         if self.near.count:
-            self.check(wagma_words_operate(self.near), "an operation on a word", self.near.waits_for)
+            error = wagma_words_operate(self.near)  # before waits_for is looked at
+            self.check(error, "an operation on a word", self.near.waits_for)
             wagma_words_give(self.near)
         if self.operating and not self.ringing:
             self.wait_for_thread()

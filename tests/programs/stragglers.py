@@ -132,7 +132,8 @@ def asleep(comm, group_size, naptime, sleepers=(1,)):
             elif step == 5:
                 facts["late"] = [report.outcome.name, report.step, report.source_step, list(report.ages)]
         if comm.rank not in sleepers:
-            facts["through"], facts["typical"] = averager.step, statistics.median(seconds)
+            facts["through"] = averager.step
+            facts["typical"], facts["slowest"] = statistics.median(seconds), max(seconds)
             for sleeper in sleepers:
                 comm.send(comm.rank, sleeper)
         averager.average(model)

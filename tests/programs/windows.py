@@ -1,9 +1,13 @@
 """The windows of real ranks."""
 
+import ctypes
+import importlib
 import random
 import time
 
-from wagma_rma import hosts
+from mpi4py import MPI
+
+from wagma_rma import abi, hosts
 from wagma_rma.remote_window import RemoteWindow
 from wagma_rma.shared_window import SharedWindow
 from wagma_rma.testing import Verbs, check_window
@@ -50,3 +54,41 @@ def counting(comm, times):
     comm.Barrier()
     window.free()
     return held
+
+
+def mpi_errors(comm):
+    """Let each function of MPI that verbs call fail once; return what is raised, and what a word holds at last."""
+    nbytes, words = 1 << 16, 4096
+    window = RemoteWindow(comm, hosts.host_numbers(comm), nbytes, words)
+    verbs, other = Verbs(window, 1, 64), (comm.rank + 1) % comm.size
+    functions = table()
+    fails = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: MPI.ERR_OTHER)
+    told = []
+    for place, verb in (
+        (1 if abi.abi() == "openmpi" else 0, lambda: verbs.fetch_add(other, 0, 1)),
+        (1, lambda: verbs.compare_and_swap(other, 64, 0, 1)),
+        (2, lambda: verbs.load(other, 128)),
+        (3, lambda: verbs.read(other, words, 64)),
+    ):
+        comm.Barrier()
+        right, functions[place] = functions[place], ctypes.cast(fails, ctypes.c_void_p).value
+        try:
+            verb()
+            told.append("nothing")
+        except MPI.Exception as error:
+            told.append([error.Get_error_class() == MPI.ERR_OTHER, *error.__notes__])
+        functions[place] = right
+    comm.Barrier()
+    verbs.fetch_add(other, 192, 5)
+    comm.Barrier()
+    held = verbs.load(comm.rank, 192)[0]
+    window.free()
+    return told, held
+
+
+def table():
+    """Return the functions of rma.h in their order, as a table that can be written to."""
+    capsule = importlib.import_module(f"wagma_rma.rma_{abi.abi()}").table
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.cast(address(capsule, b"wagma_rma.rma"), ctypes.POINTER(ctypes.c_void_p))
