@@ -57,7 +57,7 @@ def counting(comm, times):
 
 
 def mpi_errors(comm):
-    """Let each function of MPI that verbs call fail once; return what is raised, and what a word holds at last."""
+    """Let each function of MPI that verbs call fail; return what is raised, and what a word holds at last."""
     nbytes, words = 1 << 16, 4096
     window = RemoteWindow(comm, hosts.host_numbers(comm), nbytes, words)
     verbs, other = Verbs(window, 1, 64), (comm.rank + 1) % comm.size
