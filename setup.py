@@ -1,4 +1,4 @@
-"""The extensions of wagma_rma; everything else about the package stands in pyproject.toml.
+"""The extensions of wagma_rma and jax_bindings; everything else about the package stands in pyproject.toml.
 
 WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS
 and LDFLAGS add to it what sanitizers and coverage need.
@@ -87,6 +87,15 @@ class BuildExtensions(build_ext):
             super().build_extension(ext)
 
 
+def xla_extension() -> Extension:
+    return Extension(
+        "jax_bindings.xla_call",
+        ["jax_bindings/xla_call.pyx"],
+        extra_compile_args=FLAGS,
+        depends=["jax_bindings/xla_call.h"],
+    )
+
+
 MODULES = ["floats", "window", "mapped_window", "ending", "shared_window", "remote_window"]
 MODULES += ["layout", "pieces", "snapshots", "protocol"]
 TESTING = [f"testing.{name}" for name in ("scheduler", "simulated_window", "steps", "thread_window", "verbs")]
@@ -94,7 +103,7 @@ TESTING = [f"testing.{name}" for name in ("scheduler", "simulated_window", "step
 setup(
     ext_modules=[
         *cythonize(
-            [extension(module) for module in [*MODULES, *TESTING]],
+            [*(extension(module) for module in [*MODULES, *TESTING]), xla_extension()],
             compiler_directives=DIRECTIVES,
             force=DEBUG,
             emit_linenums=DEBUG,

@@ -171,7 +171,7 @@ def train(comm: MPI.Intracomm, chosen: argparse.Namespace) -> Run:
             time.sleep(slowed)
             params, state, loss = compiled(params, state, *batch())
             loss = float(loss)
-            jax.block_until_ready(params)  # type: ignore[no-untyped-call]
+            jax.block_until_ready(params)
             steps.append(step_done(begin, slowed))
             begin = steps[-1].end
             board.post(progress(step, loss))
@@ -266,6 +266,6 @@ if __name__ == "__main__":
     # Ranks may outnumber cores, and one thread gives the same sums every time. JAX has read JAX_PLATFORMS
     # when it was imported; XLA_FLAGS it reads when first used.
     if "JAX_PLATFORMS" not in os.environ:
-        jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
+        jax.config.update("jax_platforms", "cpu")
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     main()

@@ -1,20 +1,27 @@
 """Average pytrees of arrays: the numpy averager, called eagerly or from inside jit."""
 
-from collections.abc import Callable
-from typing import Any, Self, TypeVar
+import atexit
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import io_callback
 from mpi4py import MPI
 
+from jax_bindings import compiled, xla_call
 from wagma_rma import GroupAverager, Report, Statistics
 from wagma_rma.agreement import Facts, agree
 from wagma_rma.averager import check_mpi
 from wagma_rma.model import Array, Leaves, Structure
 
 Params = TypeVar("Params")
+
+LINE = 64  # bytes: JAX takes a numpy array as it is, without a copy, if it begins at a multiple
 
 
 def _host(leaf: Any) -> Any:
@@ -30,7 +37,7 @@ def _host(leaf: Any) -> Any:
     return leaf
 
 
-def _flatten(params: Any, local: frozenset[str]) -> tuple[list[str], list[Any], Any, Leaves]:
+def _flatten(name: str, params: Any, local: frozenset[str]) -> tuple[list[str], list[Any], Any, Leaves]:
     """Return the leaves' paths, the leaves, their tree, and a numpy model of those that are not `local`.
 
     Its keys are their paths. Leaves of a trace have shape and dtype there, but no values.
@@ -38,8 +45,17 @@ def _flatten(params: Any, local: frozenset[str]) -> tuple[list[str], list[Any], 
     found, tree = jax.tree_util.tree_flatten_with_path(params)
     paths, leaves = [jax.tree_util.keystr(path) for path, _ in found], [leaf for _, leaf in found]
     if len(set(paths)) < len(paths):
-        raise ValueError("PytreeAverager: two leaves have the same path; give the nodes distinct keys")
-    model = Leaves((path, _host(leaf)) for path, leaf in zip(paths, leaves, strict=True) if path not in local)
+        raise ValueError(f"{name}: two leaves have the same path; give the nodes distinct keys")
+    ours = [(path, leaf) for path, leaf in zip(paths, leaves, strict=True) if path not in local]
+    for path, leaf in ours:
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+            if not leaf.is_fully_addressable:
+                raise ValueError(
+                    f"{name}: model{path} is spread over devices of other processes ({leaf.sharding}); a "
+                    "rank averages what its own process holds: pass addressable_data(0) of a replicated one"
+                )
+            leaf.copy_to_host_async()  # all leaves at once; nothing on a CPU
+    model = Leaves((path, _host(leaf)) for path, leaf in ours)
     return paths, leaves, tree, model
 
 
@@ -65,22 +81,28 @@ def _local(params: Any, select: Any) -> frozenset[str]:
 class PytreeAverager:
     """Average a pytree of arrays over small, changing groups of ranks, in or out of jit.
 
-    `params = averager(params)` does one step: wagma_rma.GroupAverager says what a step is. Inside jit it is
-    an ordered host callback: one step each time the compiled function runs, and in each turn of a lax loop.
-    (Pass the params to the compiled function as arguments: constants would be averaged once, when tracing.)
-    Eager calls and compiled ones share the averager and its steps, in the order of the program.
+    `params = averager(params)` does one step: wagma_rma.GroupAverager says what a step is. In a compiled
+    function it is one step each time that the function runs, and in each turn of a lax loop. (Pass the params
+    to the function as arguments: constants would be averaged once, when tracing.) Eager calls and compiled
+    ones share the averager and its steps. What orders these is that each is given what came of the one
+    before; several averagers in one function keep the order of the program besides.
 
     Args:
-        comm: the ranks, an mpi4py intracommunicator; they must share a host. It is duplicated.
+        comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
         params: any pytree of jax.Arrays and numpy arrays of float32, float64, float16 or bfloat16; what the
             averager will be called with, and the start. Unlike GroupAverager's model it is not written to.
-            All of its leaves are averaged unless `select` says otherwise.
+            All of its leaves are averaged unless `select` says otherwise. A leaf on several devices of this
+            process, replicated or sharded, is averaged as a whole, once, and comes back as it was.
         select: which leaves are averaged: a function of a leaf's path (a tuple of keys, as
             jax.tree_util.tree_map_with_path gives it) and the leaf, or a pytree of bools like `params`, in
             which one may stand for a whole subtree. It is asked once. The other leaves may be anything, such
             as integers or random keys, or be missing; a step returns them as they came. None: all.
-        options: group_size, sync_period, quorum, patience, grouping, broadcast, start_step, timeout: as of
-            GroupAverager.
+        backend: how a compiled function calls the averager. "ffi": XLA hands over its buffers, which are
+            averaged in place; on one CPU device. "callback": an ordered jax.experimental.io_callback, which
+            copies them; on any devices, and in the order of the program whatever becomes of the results.
+            "auto": "ffi" where it can be.
+        options: group_size, sync_period, quorum, patience, grouping, broadcast, start_step, timeout,
+            topology, window, progress: as of GroupAverager.
 
     Attributes:
         params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
@@ -88,7 +110,8 @@ class PytreeAverager:
 
     Raises (on every rank): as GroupAverager. Messages name leaves as jax.tree_util.keystr does.
 
-    Making an averager is collective, and so is close().
+    Making an averager is collective, and so is close(). As a context manager it closes itself at the end of
+    its block, and an error of a step in a compiled function leaves the block as itself.
     """
 
     params: Any
@@ -99,24 +122,40 @@ class PytreeAverager:
         params: Any,
         *,
         select: Callable[[tuple[Any, ...], Any], bool] | Any = None,
+        backend: Literal["auto", "ffi", "callback"] = "auto",
         **options: Any,
     ) -> None:
         check_mpi(comm)
         found: Facts | Exception = {}
         try:
             self._local = _local(params, select)
-            paths, leaves, tree, model = _flatten(params, self._local)
+            paths, leaves, tree, model = _flatten("PytreeAverager", params, self._local)
             if not model:
                 raise ValueError("PytreeAverager: no leaf of params is to be averaged; see select")
+            self._shardings = {
+                path: leaf.sharding
+                for path, leaf in zip(paths, leaves, strict=True)
+                if path in model and isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+            }
+            self._backend = _backend(
+                backend, [leaf for p, leaf in zip(paths, leaves, strict=True) if p in model]
+            )
             # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
             start = Leaves(
-                (path, leaf.copy() if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items()
+                (path, _copy(leaf) if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items()
             )
         except Exception as error:
             found = error
         agree(comm, "PytreeAverager", found)
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
+        self._turn = threading.Lock()
+        self._failure: BaseException | None = None
+        self._numbers = {
+            "average": xla_call.register(self._average_at, len(start)),
+            "synchronize": xla_call.register(self._synchronize_at, len(start)),
+        }
+        _open.add(self)
         self.params = jax.tree_util.tree_unflatten(tree, _put(paths, leaves, start))
 
     def __call__(self, params: Params) -> Params:
@@ -133,12 +172,12 @@ class PytreeAverager:
                 not count. At an eager synchronisation every rank raises it; inside jit it is raised when
                 tracing, by this rank alone.
             SynchronizationTimeout, RuntimeError: as GroupAverager.average. From compiled code all that the
-                step itself raises, Ctrl-C in a wait too, is a jax.errors.JaxRuntimeError whose message holds
-                the traceback.
+                step itself raises, Ctrl-C in a wait too, is an error of JAX's (JaxRuntimeError or ValueError)
+                whose message holds its type and its text; `with averager:` turns it into itself again.
 
         Collective and blocking at a multiple of sync_period.
         """
-        return self._step("average", self._averager.average, params)
+        return self._step("average", params)
 
     def synchronize(self, params: Params) -> Params:
         """Do one step: give every rank the mean of all params, the same bits everywhere.
@@ -147,29 +186,69 @@ class PytreeAverager:
 
         Collective, blocking: every rank must call it at the same step.
         """
-        return self._step("synchronize", self._averager.synchronize, params)
+        return self._step("synchronize", params)
 
-    def _step(self, name: str, step: Callable[[Leaves], Leaves], params: Params) -> Params:
-        paths, leaves, tree, model = _flatten(params, self._local)
+    def _step(self, name: str, params: Params) -> Params:
+        paths, leaves, tree, model = _flatten(name, params, self._local)
         ours = [leaf for path, leaf in zip(paths, leaves, strict=True) if path in model]
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in ours):
             # Compiled steps that were called before may still be running in other threads.
-            jax.effects_barrier()  # type: ignore[no-untyped-call]
-            results = _put(paths, leaves, step(model))
+            jax.effects_barrier()
+            results = _put(paths, leaves, self._eager(name, model))
         else:
+            compiled.check_where()
             self._structure.leaves(name, model)
-            names = list(model)
-
-            def on_host(*values: Any) -> list[Array]:
-                # NumPy alone: JAX inside a callback can deadlock.
-                return list(step(Leaves(zip(names, map(np.asarray, values), strict=True))).values())
-
-            # Their shapes and dtypes are all that JAX takes from the values of a traced model.
-            averages = iter(io_callback(on_host, list(model.values()), *ours, ordered=True))
-            results = [
-                next(averages) if path in model else leaf for path, leaf in zip(paths, leaves, strict=True)
-            ]
+            averages = dict(zip(model, self._traced(name, list(model), ours), strict=True))
+            results = [averages.get(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
         return jax.tree_util.tree_unflatten(tree, results)  # type: ignore[no-any-return]
+
+    def _eager(self, name: str, model: Leaves) -> Leaves:
+        step = getattr(self._averager, name)
+        try:
+            out = Leaves((path, _empty(leaf.shape, leaf.dtype)) for path, leaf in model.items())
+        except AttributeError:
+            out = None  # the averager will say which leaf is no array
+        with self._turn:
+            return step(model, out)  # type: ignore[no-any-return]
+
+    def _traced(self, name: str, paths: list[str], leaves: list[Any]) -> list[Any]:
+        """Put a step into the program that is being traced."""
+        spread = [path for path, leaf in zip(paths, leaves, strict=True) if _is_spread(leaf)]
+        if self._backend != "callback" and not spread:
+            return compiled.call(self._numbers[name], leaves, chained=len(_open) > 1)
+        if self._backend == "ffi":
+            raise ValueError(
+                f"{name}: backend='ffi' averages params on one device, and {spread[0]} is on several in this "
+                "program; pass backend='auto', or compile for one device"
+            )
+        averages = compiled.call_back(lambda values: self._on_host(name, paths, values), leaves)
+        return [
+            compiled.laid_out_like(leaf, self._shardings.get(path), average)
+            for path, leaf, average in zip(paths, leaves, averages, strict=True)
+        ]
+
+    def _on_host(self, name: str, paths: list[str], values: list[Array]) -> list[Array]:
+        """Do a step for a host callback."""
+        with self._turn, self._noting_failure():
+            step = getattr(self._averager, name)
+            return list(step(Leaves(zip(paths, values, strict=True))).values())
+
+    def _average_at(self, sources: list[int], targets: list[int]) -> None:
+        with self._turn, self._noting_failure():
+            self._averager.average_at(sources, targets)
+
+    def _synchronize_at(self, sources: list[int], targets: list[int]) -> None:
+        with self._turn, self._noting_failure():
+            self._averager.synchronize_at(sources, targets)
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """Keep what a compiled step raises, of which JAX keeps the text alone."""
+        try:
+            yield
+        except BaseException as error:
+            self._failure = error
+            raise
 
     @property
     def step(self) -> int:
@@ -188,26 +267,81 @@ class PytreeAverager:
 
     def close(self) -> None:
         """Wait for compiled steps, then free the windows. Collective, as GroupAverager.close()."""
-        jax.effects_barrier()  # type: ignore[no-untyped-call]
-        self._averager.close()
+        _await_programs()
+        with self._turn:
+            self._averager.close()
+        _open.discard(self)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:  # else the others may never come to close: see GroupAverager
-            self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None:
+            self.close()  # else the others may never come to it: see GroupAverager
+        elif self._failure is not None:
+            # JAX's own error has the text of what it comes from.
+            failure, self._failure = self._failure, None
+            if error is not failure and f"{type(failure).__name__}: {failure}".strip() in str(error):
+                raise failure from error
+
+
+_open: weakref.WeakSet[PytreeAverager] = weakref.WeakSet()  # and not closed
+
+
+def _await_programs() -> None:
+    """Wait for all compiled steps that may still be running, as far as anything holds their results."""
+    jax.effects_barrier()
+    for array in jax.live_arrays():
+        # What is wrong with it is for those who use it.
+        with contextlib.suppress(RuntimeError):
+            array.block_until_ready()
+
+
+# Steps under way must end before MPI does.
+atexit.register(_await_programs)
+
+
+def _backend(asked: str, leaves: list[Any]) -> str:
+    """Return the backend, "auto" if it may still depend on the program. Local."""
+    if asked not in ("auto", "ffi", "callback"):
+        raise ValueError(f"PytreeAverager: backend={asked!r} is unknown; pass 'auto', 'ffi' or 'callback'")
+    devices: list[Any] = [leaf.sharding.device_set for leaf in leaves if isinstance(leaf, jax.Array)]
+    platforms = {device.platform for one in devices for device in one} or {jax.default_backend()}
+    if platforms == {"cpu"} and all(len(one) == 1 for one in devices):
+        return asked
+    if asked == "ffi":
+        raise ValueError(
+            "PytreeAverager: backend='ffi' averages params on one CPU device, and these are on "
+            f"{max(map(len, devices), default=1)} of {' and '.join(sorted(platforms))}; pass backend='auto'"
+        )
+    return "callback"
+
+
+def _is_spread(leaf: Any) -> bool:
+    """Say whether a leaf is on several devices, as far as that is known: when tracing, if it has a mesh."""
+    if isinstance(leaf, jax.core.Tracer):
+        return bool(jax.typeof(leaf).sharding.mesh.size > 1)
+    return isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return a new array that JAX will take without a copy."""
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(nbytes + LINE, np.uint8)
+    begin = -memory.ctypes.data % LINE
+    array: Array = memory[begin : begin + nbytes].view(dtype).reshape(shape)
+    return array
+
+
+def _copy(leaf: Array) -> Array:
+    copied = _empty(leaf.shape, leaf.dtype)
+    copied[...] = leaf
+    return copied
 
 
 def _put(paths: list[str], leaves: list[Any], values: Leaves) -> list[Any]:
-    """Return the leaves, those of `values` as jax.Arrays of these."""
-    return [
-        _like(leaf, values[path]) if path in values else leaf
-        for path, leaf in zip(paths, leaves, strict=True)
-    ]
-
-
-def _like(leaf: Any, value: Array) -> jax.Array:
-    """Return the value as a jax.Array, on the devices of `leaf` if that is one."""
-    put: jax.Array = jax.device_put(value, leaf.sharding if isinstance(leaf, jax.Array) else None)
-    return put
+    """Return the leaves, those of `values` as jax.Arrays of these, on the devices where they were."""
+    ours = [leaf for path, leaf in zip(paths, leaves, strict=True) if path in values]
+    shardings = [leaf.sharding if isinstance(leaf, jax.Array) else None for leaf in ours]
+    put = iter(jax.device_put([values[path] for path in paths if path in values], shardings))
+    return [next(put) if path in values else leaf for path, leaf in zip(paths, leaves, strict=True)]

@@ -86,7 +86,7 @@ def verdict(code, output):
             return True, f"an exception: {broken[3]}", broken[2]
         return True, f"{test_of(broken[1]) or test}", broken[2]
     conformance = re.search(r"AssertionError: (\w+Window\b.{,80})", output)
-    endless = re.search(r"\bNoEnd: (no end after \d+ turns)", output)
+    endless = re.search(r"(no end after \d+ turns|ranks ran past \d+ s)", output)
     if conformance or endless:
         return True, f"{test}: {(conformance or endless)[1]}", ""
     raised = re.search(r"^E +(\w+.{,100})", output, re.MULTILINE)

@@ -25,7 +25,6 @@ def test_steps_keep_the_order_of_the_program():
 def test_all_ranks_start_alike_and_a_closed_averager_says_so():
     for rank, facts in enumerate(launch.run(2, "jax_averaging:start", limit=60)):
         in_jit = facts.pop("closed in jit")
-        assert in_jit.startswith("JaxRuntimeError")
         assert "RuntimeError: average: this averager is closed; make a new one" in in_jit
         assert facts == {
             "structure": True,

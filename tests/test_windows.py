@@ -42,8 +42,10 @@ def test_an_error_of_mpi_is_its_exception_and_names_the_operation(hosts):
     for rank, (told, held) in enumerate(launch.run(2, "windows:mpi_errors", env=launch.apart(hosts))):
         on = f"by rank {rank} on the memory of rank {1 - rank}"
         word = [True, f"RemoteWindow: an operation on a word {on}"]
-        assert told[:3] == [word] * 3
-        assert told[3] == ([True, f"RemoteWindow: MPI_Rget {on}"] if hosts else "nothing")
+        assert told[:3] == [word] * 3, f"RemoteWindow.check: {told}"
+        assert told[3] == ([True, f"RemoteWindow: MPI_Rget {on}"] if hosts else "nothing"), (
+            f"RemoteWindow.check: {told}"
+        )
         assert held == 5
 
 

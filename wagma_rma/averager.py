@@ -1,8 +1,9 @@
 """The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
@@ -271,10 +272,39 @@ class GroupAverager:
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
         """
+        return self._average(partial(self._holding, "average", model, out))  # type: ignore[no-any-return]
+
+    def synchronize(self, model: M, out: Any = None) -> M:
+        """Do one step: give every rank the mean of all models, the same bits everywhere.
+
+        Args, Returns, Raises: as average().
+
+        Collective, blocking: every rank must call it at the same step.
+        """
+        holding = partial(self._holding, "synchronize", model, out)
+        return self._synchronize("synchronize", holding)  # type: ignore[no-any-return]
+
+    def average_at(self, sources: list[int], targets: list[int]) -> None:
+        """Do one step as average() does, for bindings that have memory and no arrays.
+
+        Args:
+            sources: the address of each leaf, in the order of leaves: aligned, C-contiguous, of the shapes
+                and dtypes that the averager was made with. Nothing of this can be checked.
+            targets: where each leaf of the average goes: its source, or memory that overlaps none.
+
+        Raises, and is collective or not: as average().
+        """
+        self._average(partial(self._pointing, sources, targets))
+
+    def synchronize_at(self, sources: list[int], targets: list[int]) -> None:
+        """Do one step as synchronize() does; Args: as average_at()."""
+        self._synchronize("synchronize", partial(self._pointing, sources, targets))
+
+    def _average(self, holding: Callable[[], AbstractContextManager[_Held]]) -> Any:
         step = self.step + 1
         if step % self._sync_period == 0:
-            return self._synchronize("average", model, out)
-        with self._using("average"), self._holding("average", model, out) as held:
+            return self._synchronize("average", holding)
+        with self._using("average"), holding() as held:
             if self._synchronizer.cut_short:
                 raise RuntimeError(
                     f"average: rank {self._comm.rank} was cut short while it synchronised step {step}; "
@@ -296,24 +326,15 @@ class GroupAverager:
             finally:
                 if self.step == step:
                     held.deliver()
-        return held.result  # type: ignore[no-any-return]
+        return held.result
 
-    def synchronize(self, model: M, out: Any = None) -> M:
-        """Do one step: give every rank the mean of all models, the same bits everywhere.
-
-        Args, Returns, Raises: as average().
-
-        Collective, blocking: every rank must call it at the same step.
-        """
-        return self._synchronize("synchronize", model, out)
-
-    def _synchronize(self, name: str, model: M, out: Any) -> M:
+    def _synchronize(self, name: str, holding: Callable[[], AbstractContextManager[_Held]]) -> Any:
         with self._using(name), ExitStack() as stack:
             started = self._window.time()
             step = self.step + 1
             found: Exception | None = None
             try:
-                held = stack.enter_context(self._holding(name, model, out))
+                held = stack.enter_context(holding())
             except Exception as error:
                 found = error  # which all ranks will raise
             try:
@@ -328,7 +349,7 @@ class GroupAverager:
             self._seconds = self._window.time() - started
             self._all_seconds_waited += waited
             self._all_seconds += self._seconds
-        return held.result  # type: ignore[no-any-return]
+        return held.result
 
     @contextmanager
     def _using(self, name: str) -> Iterator[None]:
@@ -360,6 +381,12 @@ class GroupAverager:
                     yield
             finally:
                 self._busy.release()
+
+    @contextmanager
+    def _pointing(self, sources: list[int], targets: list[int]) -> Iterator[_Held]:
+        """Point the pieces at memory."""
+        self._pieces.point(self._layout.order, sources, targets)
+        yield _Held(None, [], [])
 
     @contextmanager
     def _holding(self, name: str, model: Any, out: Any) -> Iterator[_Held]:

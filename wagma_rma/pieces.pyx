@@ -1,5 +1,6 @@
 """The caller's arrays, as the protocol sees them: a pointer a leaf. The only module that knows numpy's C API."""
 
+from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 cimport numpy as cnp
 
@@ -39,6 +40,13 @@ cdef class Pieces:
             self.sources[i] = <const char*> cnp.PyArray_BYTES(sources[order[i]])
             self.targets[i] = cnp.PyArray_BYTES(targets[order[i]])
         self.held = [sources, targets]
+
+    def point(self, list order, list sources, list targets):
+        """Point at memory that somebody else keeps, by the addresses of its leaves."""
+        cdef int i
+        for i in range(self.count):
+            self.sources[i] = <const char*> <uintptr_t> sources[order[i]]
+            self.targets[i] = <char*> <uintptr_t> targets[order[i]]
 
     def release(self):
         """Let go of the arrays."""

@@ -1,0 +1,116 @@
+/* The part of XLA's FFI that xla_call.pyx needs, transcribed, so that building needs no JAX.
+ *
+ * XLA promises to keep this layout within a major version of the API. Each struct begins with its size and a list of
+ * extensions. A test holds these to jaxlib's own xla/ffi/api/c_api.h, field by field.
+ */
+#ifndef WAGMA_XLA_CALL_H
+#define WAGMA_XLA_CALL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { XLA_MAJOR = 0, XLA_MINOR = 1 }; /* the oldest version that has all of this, but what may be missing below */
+enum { XLA_METADATA = 1 };             /* the extension by which XLA asks for them */
+enum { XLA_EXECUTE = 3 };              /* the stage */
+enum { XLA_INTERNAL = 13 };            /* of errors, that which JAX raises as JaxRuntimeError */
+
+struct xla_extension {
+    size_t size;
+    int type;
+    struct xla_extension *next;
+};
+
+struct xla_version {
+    size_t size;
+    struct xla_extension *extensions;
+    int major_version, minor_version;
+};
+
+struct xla_metadata {
+    size_t size;
+    struct xla_version version;
+    uint32_t traits;
+};
+
+struct xla_metadata_extension {
+    struct xla_extension base;
+    struct xla_metadata *metadata;
+};
+
+struct xla_error;
+
+struct xla_error_create {
+    size_t size;
+    struct xla_extension *extensions;
+    const char *message;
+    int code;
+};
+
+struct xla_run_id {
+    size_t size;
+    struct xla_extension *extensions;
+    void *context;
+    int64_t run_id; /* out */
+};
+
+struct xla_device_ordinal {
+    size_t size;
+    struct xla_extension *extensions;
+    void *context;
+    int32_t device_ordinal; /* out */
+};
+
+struct xla_api {
+    size_t size;
+    struct xla_extension *extensions;
+    struct xla_version version;
+    const void *internal;
+    struct xla_error *(*error_create)(struct xla_error_create *);
+    void (*others[15])(void);
+    /* What follows may be missing; `size` tells. */
+    struct xla_error *(*run_id)(struct xla_run_id *);
+    struct xla_error *(*device_ordinal)(struct xla_device_ordinal *);
+};
+
+struct xla_buffer {
+    size_t size;
+    struct xla_extension *extensions;
+    int type;
+    void *data;
+    int64_t rank;
+    int64_t *dims;
+};
+
+struct xla_buffers {
+    size_t size;
+    struct xla_extension *extensions;
+    int64_t count;
+    int *types;
+    struct xla_buffer **buffers;
+};
+
+struct xla_scalar {
+    int type;
+    void *value;
+};
+
+struct xla_attributes {
+    size_t size;
+    struct xla_extension *extensions;
+    int64_t count;
+    int *types;
+    void **names;
+    void **values;
+};
+
+struct xla_call {
+    size_t size;
+    struct xla_extension *extensions;
+    const struct xla_api *api;
+    void *context;
+    int stage;
+    struct xla_buffers operands, results;
+    struct xla_attributes attributes;
+};
+
+#endif

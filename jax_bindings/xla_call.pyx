@@ -1,0 +1,131 @@
+"""Averager's steps as calls that a compiled program makes: XLA hands over its buffers, and they are averaged in place.
+
+XLA calls `execute` on one of its threads, or on the one that runs the program, without the GIL. The step itself
+is the numpy API's; it reads the operands' memory and writes the results' and nothing is copied on the way.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+
+from weakref import ref
+
+cdef extern from "xla_call.h" nogil:
+    enum:
+        XLA_MAJOR
+        XLA_MINOR
+        XLA_METADATA
+        XLA_EXECUTE
+        XLA_INTERNAL
+    struct xla_extension:
+        int type
+    struct xla_version:
+        int major_version, minor_version
+    struct xla_metadata:
+        xla_version version
+    struct xla_metadata_extension:
+        xla_metadata* metadata
+    struct xla_error:
+        pass
+    struct xla_error_create:
+        size_t size
+        const char* message
+        int code
+    struct xla_run_id:
+        size_t size
+        void* context
+        int64_t run_id
+    struct xla_device_ordinal:
+        size_t size
+        void* context
+        int32_t device_ordinal
+    struct xla_api:
+        size_t size
+        xla_error* (*error_create)(xla_error_create*)
+        xla_error* (*run_id)(xla_run_id*)
+        xla_error* (*device_ordinal)(xla_device_ordinal*)
+    struct xla_buffer:
+        void* data
+    struct xla_buffers:
+        int64_t count
+        xla_buffer** buffers
+    struct xla_scalar:
+        void* value
+    struct xla_attributes:
+        void** values
+    struct xla_call:
+        xla_extension* extensions
+        const xla_api* api
+        void* context
+        int stage
+        xla_buffers operands, results
+        xla_attributes attributes
+
+def gone():
+    """Return what is left of an averager that nobody keeps."""
+
+
+# What compiled programs may call, by the number that is compiled into them. Numbers are given in the order of the
+# program, so one that JAX has cached on disk means the same in the next run of it.
+cdef dict steps = {}
+cdef int64_t last = 0
+
+
+def register(method, int leaves):
+    """Return a number by which compiled programs call `method(sources, targets)`.
+
+    Programs live as long as JAX likes; they don't keep the method's object alive.
+
+    Args:
+        method: a bound method; gets the addresses of the operands and of the results, two lists.
+        leaves: how many of each; what a program passes beyond them only orders its calls.
+    """
+    global last
+    last += 1
+    number = last
+    steps[number] = (ref(method.__self__, lambda _: steps.pop(number, None)), method.__func__, leaves)
+    return number
+
+
+def target():
+    """Return what jax.ffi.register_ffi_target() takes."""
+    return PyCapsule_New(<void*> execute, NULL, NULL)
+
+
+cdef xla_error* execute(xla_call* call) noexcept nogil:
+    cdef int64_t number
+    if call.extensions is not NULL and call.extensions.type == XLA_METADATA:
+        (<xla_metadata_extension*> call.extensions).metadata.version.major_version = XLA_MAJOR
+        (<xla_metadata_extension*> call.extensions).metadata.version.minor_version = XLA_MINOR
+        return NULL
+    if call.stage != XLA_EXECUTE:
+        return NULL
+    number = (<int64_t*> (<xla_scalar*> call.attributes.values[0]).value)[0]
+    with gil:
+        return run(call, number)
+
+
+cdef xla_error* run(xla_call* call, int64_t number) noexcept:
+    cdef int64_t i, leaves
+    try:
+        owner, function, leaves = steps.get(number, (gone, None, 0))
+        kept = owner()
+        if kept is None:
+            raise RuntimeError("average: this averager is gone; keep it as long as compiled functions use it")
+        function(
+            kept,
+            [<uintptr_t> call.operands.buffers[i].data for i in range(leaves)],
+            [<uintptr_t> call.results.buffers[i].data for i in range(leaves)],
+        )
+        return NULL
+    except BaseException as error:
+        return failed(call, error)
+
+
+cdef xla_error* failed(xla_call* call, error) noexcept:
+    """Return the error that ends a program, with the type and the message of an exception."""
+    cdef xla_error_create create
+    message = f"{type(error).__name__}: {error}".encode()
+    create.size = sizeof(create)
+    create.message = message
+    create.code = XLA_INTERNAL
+    return call.api.error_create(&create)
