@@ -2,10 +2,11 @@
 
     mpiexec -n 2 python benchmarks/jax_step.py [--json FILE]
 
-All ranks average in one group. `numpy` is average(model, out=model), `ffi` and `callback` are a compiled function
-of donated params that does nothing else. Times are medians over the steps, of the slowest rank; a ratio is the
-median of the ratios to numpy's step next to it. Of the callback, `exchange` is the averager's own step, and
-`JAX` what a callback takes that returns its argument: copies in and out, and the way there; `rest` is ours.
+All ranks average in one group. `numpy` is average(model, out=model), `ffi` and `callback` are a compiled
+function of donated params that does nothing else. Times are medians over the steps, of the slowest rank; a
+ratio is the median of the ratios to numpy's step next to it. Of the callback, `exchange` is the averager's
+own step, and `JAX` what a callback takes that returns its argument: copies in and out, and the way there;
+`rest` is ours.
 """
 
 import argparse
@@ -103,7 +104,9 @@ def main(arguments=None):
             print("  ".join(cell.rjust(11) for cell in line))
         if arguments.json:
             with open(arguments.json, "w") as file:
-                json.dump({"library": MPI.Get_library_version().splitlines()[0], "rows": rows}, file, indent=1)
+                json.dump(
+                    {"library": MPI.Get_library_version().splitlines()[0], "rows": rows}, file, indent=1
+                )
 
 
 if __name__ == "__main__":

@@ -3,3 +3,4 @@
 from jax_bindings.optimizer import WagmaState as WagmaState
 from jax_bindings.optimizer import wagma as wagma
 from jax_bindings.pytree import PytreeAverager as PytreeAverager
+from jax_bindings.pytree import floating as floating

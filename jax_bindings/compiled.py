@@ -122,6 +122,13 @@ batching.primitive_batchers[_guard_p] = _no_vmap
 
 
 def _lower(context: Any, *leaves: Any, number: int) -> Any:
+    axes = context.module_context.axis_context
+    devices = axes.num_devices if isinstance(axes, mlir.ShardingContext) else 1
+    if devices > 1:
+        raise ValueError(
+            f"average: the averager was made with params on one device, and this program runs on {devices}; "
+            "make it with params on all of them, or with backend='callback'"
+        )
     in_place = {i: i for i in range(len(leaves))}
     lower = jax.ffi.ffi_lowering(TARGET, has_side_effect=True, operand_output_aliases=in_place)
     return lower(context, *leaves, number=np.int64(number))

@@ -40,20 +40,23 @@ class Move:
         return cls(*children)
 
 
-def wagma(inner: Any, averager: PytreeAverager, every: int = 1) -> Any:
+def wagma(inner: Any, averager: PytreeAverager, every: int = 1, *, moments: bool = False) -> Any:
     """Return an optax optimizer that does the inner one's update and then averages the parameters.
 
     optax.apply_updates(params, updates) then gives the bits of the averager called with the parameters that
     the inner update leads to. The inner optimizer may be chained, masked, scheduled, or accumulate
     gradients (optax.MultiSteps); wagma() belongs outermost, since what comes behind it would change the
-    average. Moments and other state stay this rank's own. Source: WAGMA-SGD, Li et al., IEEE TPDS 32(7),
-    2021, Algorithm 2.
+    average. Source: WAGMA-SGD, Li et al., IEEE TPDS 32(7), 2021, Algorithm 2.
 
     Args:
         inner: an optax.GradientTransformation.
-        averager: made for the parameters (with `select`, for some of them).
+        averager: made for the parameters (with `select`, for some of them); with `moments`, for the pair
+            (params, inner.init(params)).
         every: updates from one step of the averager to the next; with optax.MultiSteps(..., k) inside, k
             averages after each true update and not between.
+        moments: average the inner optimizer's state too, as far as the averager selects it:
+            PytreeAverager(comm, (params, inner.init(params)), select=floating) leaves out its counters.
+            False: it stays this rank's own.
 
     Returns:
         An optax.GradientTransformationExtraArgs. Its updates hold a Move for each leaf.
@@ -77,14 +80,17 @@ def wagma(inner: Any, averager: PytreeAverager, every: int = 1) -> Any:
         if params is None:
             raise ValueError("wagma: update() averages parameters; call update(updates, state, params)")
         updates, inner_state = inner.update(updates, state.inner, params, **extra)
-        moved = optax.apply_updates(params, updates)
+        own = optax.apply_updates(params, updates), inner_state
         since = (state.since + 1) % every
         if every == 1:
-            averaged = averager(moved)
+            averaged, inner_state = average(own)
         elif isinstance(since, jax.core.Tracer):
-            averaged = jax.lax.cond(since == 0, averager, lambda own: own, moved)
+            averaged, inner_state = jax.lax.cond(since == 0, average, lambda own: own, own)
         else:
-            averaged = averager(moved) if since == 0 else moved
+            averaged, inner_state = average(own) if since == 0 else own
         return jax.tree.map(Move, params, averaged), WagmaState(inner_state, since)
+
+    def average(own: tuple[Any, Any]) -> tuple[Any, Any]:
+        return averager(own) if moments else (averager(own[0]), own[1])
 
     return optax.GradientTransformationExtraArgs(init, update)

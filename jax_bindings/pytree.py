@@ -17,7 +17,7 @@ from jax_bindings import compiled, xla_call
 from wagma_rma import GroupAverager, Report, Statistics
 from wagma_rma.agreement import Facts, agree
 from wagma_rma.averager import check_mpi
-from wagma_rma.model import Array, Leaves, Structure
+from wagma_rma.model import KINDS, Array, Leaves, Structure
 
 Params = TypeVar("Params")
 
@@ -76,6 +76,11 @@ def _local(params: Any, select: Any) -> frozenset[str]:
                 "it holds True for a leaf, or a node, to average and False for one to leave alone"
             )
     return frozenset(jax.tree_util.keystr(path) for path, choice in found if not choice)
+
+
+def floating(path: tuple[Any, ...], leaf: Any) -> bool:
+    """Select the leaves that can be averaged, for PytreeAverager(select=floating): arrays of floats."""
+    return hasattr(leaf, "dtype") and str(leaf.dtype) in KINDS
 
 
 class PytreeAverager:
@@ -254,6 +259,10 @@ class PytreeAverager:
     def step(self) -> int:
         """The last step that this rank has done. After compiled steps, block on their results."""
         return self._averager.step
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what a checkpoint needs besides params; see GroupAverager.state_dict()."""
+        return self._averager.state_dict()
 
     @property
     def report(self) -> Report:

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { XLA_MAJOR = 0, XLA_MINOR = 1 }; /* the oldest version that has all of this, but what may be missing below */
+enum { XLA_MAJOR = 0, XLA_MINOR = 1 }; /* the oldest version that has all of this */
 enum { XLA_METADATA = 1 };             /* the extension by which XLA asks for them */
 enum { XLA_EXECUTE = 3 };              /* the stage */
 enum { XLA_INTERNAL = 13 };            /* of errors, that which JAX raises as JaxRuntimeError */
@@ -46,30 +46,13 @@ struct xla_error_create {
     int code;
 };
 
-struct xla_run_id {
-    size_t size;
-    struct xla_extension *extensions;
-    void *context;
-    int64_t run_id; /* out */
-};
-
-struct xla_device_ordinal {
-    size_t size;
-    struct xla_extension *extensions;
-    void *context;
-    int32_t device_ordinal; /* out */
-};
-
 struct xla_api {
     size_t size;
     struct xla_extension *extensions;
     struct xla_version version;
     const void *internal;
     struct xla_error *(*error_create)(struct xla_error_create *);
-    void (*others[15])(void);
-    /* What follows may be missing; `size` tells. */
-    struct xla_error *(*run_id)(struct xla_run_id *);
-    struct xla_error *(*device_ordinal)(struct xla_device_ordinal *);
+    /* and more */
 };
 
 struct xla_buffer {

@@ -5,7 +5,7 @@ is the numpy API's; it reads the operands' memory and writes the results' and no
 """
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 
 from weakref import ref
 
@@ -30,19 +30,8 @@ cdef extern from "xla_call.h" nogil:
         size_t size
         const char* message
         int code
-    struct xla_run_id:
-        size_t size
-        void* context
-        int64_t run_id
-    struct xla_device_ordinal:
-        size_t size
-        void* context
-        int32_t device_ordinal
     struct xla_api:
-        size_t size
         xla_error* (*error_create)(xla_error_create*)
-        xla_error* (*run_id)(xla_run_id*)
-        xla_error* (*device_ordinal)(xla_device_ordinal*)
     struct xla_buffer:
         void* data
     struct xla_buffers:
@@ -55,7 +44,6 @@ cdef extern from "xla_call.h" nogil:
     struct xla_call:
         xla_extension* extensions
         const xla_api* api
-        void* context
         int stage
         xla_buffers operands, results
         xla_attributes attributes

@@ -1,7 +1,7 @@
 """Breaks the protocol and the windows, one line at a time, and sees that a test fails.
 
     python tests/mutations.py            all of them (a quarter of an hour)
-    python tests/mutations.py --write    the same, and put the table into tests/MUTATIONS.md
+    python tests/mutations.py --write    the same, and put what was found into the table tests/MUTATIONS.md
     python tests/mutations.py --quick    a few that stand for the rest
     python tests/mutations.py NAME ...   these
 
@@ -85,6 +85,9 @@ def verdict(code, output):
         if broken[1] == "raised":
             return True, f"an exception: {broken[3]}", broken[2]
         return True, f"{test_of(broken[1]) or test}", broken[2]
+    died = re.search(r"AssertionError: (\S+ on \d+ ranks ended with (?:-\d+|6|11|13[0-9]))\b", output)
+    if died:
+        return True, f"a crash: {died[1]}", ""
     conformance = re.search(r"AssertionError: (\w+Window\b.{,80})", output)
     endless = re.search(r"(no end after \d+ turns|ranks ran past \d+ s)", output)
     if conformance or endless:
@@ -108,8 +111,14 @@ def check_unmutated(directory, chosen):
             raise SystemExit(f"{tests} does not pass without a mutation ({code}):\n{output[-6000:]}")
 
 
-def write_table(rows, last):
-    """Write what main() found as Markdown."""
+def write_table(rows):
+    """Write rows of the table as Markdown; mutations that were not run this time keep theirs."""
+    path = ROOT / "tests/MUTATIONS.md"
+    kept = {line.split(" | ")[0].removeprefix("| "): line for line in path.read_text().splitlines()}
+    made = {row[0]: f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows}
+    table = [line for mutation in MUTATIONS if (line := (kept | made).get(mutation.name))]
+    run = [line for line in table if " | not run, " not in line]
+    caught = sum(" | NOTHING" not in line for line in run)
     lines = [
         "# Mutations, and what catches them",
         "",
@@ -117,11 +126,11 @@ def write_table(rows, last):
         "",
         "| mutation | caught by | after how many examples |",
         "|---|---|---|",
-        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows),
+        *table,
         "",
-        last,
+        f"{caught} of {len(run)} mutations caught",
     ]
-    (ROOT / "tests/MUTATIONS.md").write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n")
 
 
 def main():
@@ -173,10 +182,9 @@ def main():
             print(f"{mutation.name:52} not run  equivalent: {mutation.equivalent}")
         elif mutation not in chosen and mutation.mpi not in ("", mpi_name()):
             rows.append((mutation.name, f"not run, changes nothing with {mpi_name()}", ""))
-    last = f"{caught} of {len(chosen)} mutations caught"
-    print(last)
+    print(f"{caught} of {len(chosen)} mutations caught")
     if arguments.write:
-        write_table(rows, last)
+        write_table(rows)
     return 0 if caught == len(chosen) else 1
 
 

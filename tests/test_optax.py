@@ -21,6 +21,10 @@ def test_what_wraps_wagma_and_what_it_refuses():
         }
 
 
+def test_moments_are_averaged_too_if_asked():
+    assert launch.run(2, "optax_averaging:moments", limit=90) == [[], []]
+
+
 def test_leaves_that_are_not_selected_stay_as_they_are():
     for rank, facts in enumerate(launch.run(2, "optax_averaging:selected", limit=60)):
         step, first, second = 7 + rank, float(rank), 10.0 * rank

@@ -87,7 +87,7 @@ class GroupAverager:
             of ranks has no suitable factors.
         broadcast: write rank 0's values into every rank's `model`, so that all begin alike.
             False: the models are used as they are.
-        start_step: steps done in an earlier run.
+        start_step: steps done in an earlier run; see state_dict().
         timeout: seconds after which a synchronisation, or a wait for a quorum, raises
             SynchronizationTimeout; None: never. A warning (logger "wagma_rma") names the missing every 30 s
             in any case.
@@ -430,6 +430,14 @@ class GroupAverager:
     def step(self) -> int:
         """The last step that this rank has done. Local."""
         return self._protocol.last_step
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what a checkpoint needs besides each rank's own model: {"step": the last one done}. Local.
+
+        A run goes on from it, with the same groups, if every rank makes its averager with its own model,
+        broadcast=False and start_step=state["step"]. All ranks must stop at the same step, which may be any.
+        """
+        return {"step": self.step}
 
     @property
     def report(self) -> Report:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jax_bindings import PytreeAverager, wagma
+from jax_bindings import PytreeAverager, floating, wagma
 from programs.jax_averaging import message, numpy_leaves
 from programs.models import same_bits
 
@@ -105,6 +105,44 @@ def outside(comm):
         facts["no params"] = message(lambda: rarely.update(start, rarely.init(start)))
         facts["every"] = message(lambda: wagma(optax.sgd(0.1), averager, every=0))
     return facts
+
+
+def moments(comm):
+    """Average the moments too, eagerly, in jit and every second update; return differences."""
+    wrong = []
+    start = parameters(comm.rank)
+    inner = optax.adam(0.1)
+    pair = (start, inner.init(start))
+    gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, comm.rank + 1), start)
+    for every, jit in ((1, False), (1, True), (2, False), (2, True)):
+        with PytreeAverager(comm, pair, select=floating, sync_period=1, broadcast=False) as averager:
+            optimizer = wagma(inner, averager, every=every, moments=True)
+            update = jax.jit(optimizer.update) if jit else optimizer.update
+            params, state = start, optimizer.init(start)
+            own, own_state = start, inner.init(start)
+            for step in range(1, 5):
+                updates, state = update(gradient, state, params)
+                params = optax.apply_updates(params, updates)
+                updates, own_state = inner.update(gradient, own_state, own)
+                own = optax.apply_updates(own, updates)
+                if step % every == 0:
+                    own, own_state = jax.tree.map(
+                        lambda leaf: mean(comm, leaf) if floating((), leaf) else leaf, (own, own_state)
+                    )
+                for name, found, expected in (("params", params, own), ("state", state.inner, own_state)):
+                    if not all(
+                        np.allclose(a, b, rtol=2e-2 if a.dtype == jnp.bfloat16 else 1e-5)
+                        for a, b in zip(numpy_leaves(found), numpy_leaves(expected), strict=True)
+                    ):
+                        wrong.append(f"every {every}, jit {jit}, step {step}: {name}")
+            if int(state.inner[0].count) != 4 or averager.step != 4 // every:
+                wrong.append(f"every {every}: count {state.inner[0].count}, step {averager.step}")
+    return wrong
+
+
+def mean(comm, leaf):
+    everywhere = comm.allgather(np.asarray(leaf, np.float32))
+    return jnp.asarray(np.mean(everywhere, axis=0), leaf.dtype)
 
 
 def selected(comm):

@@ -131,7 +131,11 @@ class _Suite:
             self.expect("load", self.verbs.load(rank, PLAIN + 64 + 8 * self.rank), [6])
 
     def additions_of_all_ranks_are_all_counted(self) -> None:
-        found = [self.verbs.fetch_add(0, COUNTER, 1) for _ in range(ROUNDS)]
+        found = []
+        for _ in range(ROUNDS):
+            before, after = self.verbs.several([("fetch_add", 0, COUNTER, 1), ("load", 0, COUNTER)])
+            self.expect("load after a fetch_add in flight, finds it", after > before, True)
+            found.append(before)
         self.expect("fetch_add, ascending", found, sorted(set(found)))
         self.barrier()
         self.expect("fetch_add of all ranks", self.verbs.load(0, COUNTER), [ROUNDS * self.ranks])
@@ -238,6 +242,8 @@ class _Suite:
     def an_idle_target_holds_nobody_up(self) -> None:
         """Operate on the memory of a rank that calls no verb, and be through before it calls one.
 
+        What is in flight to others meanwhile must not hide that this is not through.
+
         A slow machine may need a longer nap, so it is doubled until it is long enough. If the target had to
         help, its first verb would find all the rounds of the others still to be served, and that verb is the
         one by which it says that it is awake.
@@ -245,6 +251,8 @@ class _Suite:
         if self.ranks == 1:
             return
         verbs, (awake, through, added, highest, swapped) = self.verbs, (IDLE + 8 * i for i in range(5))
+        mine, others = 2 * PLAIN + 8 * self.rank, [rank for rank in self.everyone if rank != 0]
+        counted = 0
         nap, naps, before = FIRST_NAP, 0, 0
         self.verbs.write(WORDS, _pattern(self.rank, 1, BULK))
         self.verbs.write_fence()
@@ -259,6 +267,9 @@ class _Suite:
                     verbs.fetch_add(0, added, 1)
                     verbs.fetch_max(0, highest, self.rank)
                     verbs.compare_and_swap(0, swapped, 0, self.rank)
+                    *_, found = verbs.several([("fetch_add", rank, mine, 1) for rank in (*others, 0)])
+                    self.expect("fetch_add on an idle rank, with others in flight", found, counted)
+                    counted += 1
                     data = verbs.read(0, WORDS, BULK)
                     verbs.read_fence()
                     self.expect("read from an idle rank", data == _pattern(0, 1, BULK), True)

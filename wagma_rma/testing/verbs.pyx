@@ -64,9 +64,13 @@ cdef class Verbs:
         cdef int i, rank
         cdef int64_t word
         try:
-            for i, (verb, at, where, first, *more) in enumerate(operations):
-                rank, word, value, desired = at, where, first, sum(more)
-                if verb == "fetch_add":
+            for i, (verb, at, where, *values) in enumerate(operations):
+                rank, word = at, where
+                value, desired = [*values, 0, 0][:2]
+                if verb == "load":
+                    with nogil:
+                        self.window.load(rank, word, 1, &found[i])
+                elif verb == "fetch_add":
                     with nogil:
                         self.window.fetch_add(rank, word, value, &found[i])
                 elif verb == "fetch_max":
