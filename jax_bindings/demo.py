@@ -33,6 +33,7 @@ MODES = {
     "local": "nobody averages before the end (group_size=1, one synchronisation)",
 }
 EVERY = "once in so many steps, at one drawn from the seed; 0: never (%(default)s)"
+BACKENDS = {"ffi": "XLA's FFI, in place", "callback": "a host callback"}
 STEPS = "how many; some more than a synchronisation, so that the models differ (%(default)s)"
 PICTURE = "where the picture of the run goes (%(default)s)"
 
@@ -119,6 +120,7 @@ class Run(NamedTuple):
     progress: Progress
     own_accuracy: float
     accuracy: float
+    backend: str
 
 
 def train(comm: MPI.Intracomm, chosen: argparse.Namespace) -> Run:
@@ -180,7 +182,7 @@ def train(comm: MPI.Intracomm, chosen: argparse.Namespace) -> Run:
         last = progress(chosen.steps, loss)
         board.post(last, last=True)
         board.close()
-        return Run(steps, last, accuracy(params), accuracy(mean))
+        return Run(steps, last, accuracy(params), accuracy(mean), averager.backend)
 
 
 def heading(chosen: argparse.Namespace, ranks: int) -> str:
@@ -220,6 +222,7 @@ def summary(chosen: argparse.Namespace, runs: list[Run]) -> str:
         f"accuracy of the synchronised model  {runs[0].accuracy:.4f}",
         f"wall time                           {wall:.2f} s",
         f"waited by all ranks together        {waited:.2f} s",
+        f"averaged in the compiled step by    {BACKENDS[runs[0].backend]}",
         f"timeline                            {chosen.timeline}",
         "",
     ]

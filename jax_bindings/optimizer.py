@@ -66,6 +66,17 @@ def wagma(inner: Any, averager: PytreeAverager, every: int = 1, *, moments: bool
         All that the averager raises, by update().
 
     Making it is local; update() is an averager's step: collective and blocking at a synchronisation.
+
+    Example, on each of two ranks:
+        >>> import optax
+        >>> from mpi4py import MPI
+        >>> comm = MPI.COMM_WORLD
+        >>> params, gradient = jnp.zeros(2), jnp.full(2, -1.0 - comm.rank)
+        >>> with PytreeAverager(comm, params, group_size=2, quorum=2) as averager:
+        ...     optimizer = wagma(optax.sgd(1.0), averager)
+        ...     updates, state = optimizer.update(gradient, optimizer.init(params), params)
+        >>> optax.apply_updates(params, updates)
+        Array([1.5, 1.5], dtype=float32)
     """
     import optax
 

@@ -79,7 +79,12 @@ def _local(params: Any, select: Any) -> frozenset[str]:
 
 
 def floating(path: tuple[Any, ...], leaf: Any) -> bool:
-    """Select the leaves that can be averaged, for PytreeAverager(select=floating): arrays of floats."""
+    """Select the leaves that can be averaged, for PytreeAverager(select=floating): arrays of floats.
+
+    Example:
+        >>> [floating((), leaf) for leaf in (jnp.zeros(3, jnp.bfloat16), jnp.zeros(3, int), "Adam")]
+        [True, False, False]
+    """
     return hasattr(leaf, "dtype") and str(leaf.dtype) in KINDS
 
 
@@ -112,14 +117,25 @@ class PytreeAverager:
     Attributes:
         params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
             leaves that are not selected as they came.
+        backend: "ffi" or "callback": what compiled functions use (on several devices always the latter).
 
     Raises (on every rank): as GroupAverager. Messages name leaves as jax.tree_util.keystr does.
 
     Making an averager is collective, and so is close(). As a context manager it closes itself at the end of
     its block, and an error of a step in a compiled function leaves the block as itself.
+
+    Example, on each of two ranks:
+        >>> comm = MPI.COMM_WORLD
+        >>> params = {"w": jnp.zeros(3) + comm.rank}
+        >>> with PytreeAverager(comm, params, group_size=2, quorum=2, broadcast=False) as averager:
+        ...     step = jax.jit(lambda params: averager(jax.tree.map(lambda leaf: 2 * leaf, params)))
+        ...     params = jax.block_until_ready(step(params))
+        >>> params
+        {'w': Array([1., 1., 1.], dtype=float32)}
     """
 
     params: Any
+    backend: Literal["ffi", "callback"]
 
     def __init__(
         self,
@@ -154,6 +170,7 @@ class PytreeAverager:
         agree(comm, "PytreeAverager", found)
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
+        self.backend = "callback" if self._backend == "callback" else "ffi"
         self._turn = threading.Lock()
         self._failure: BaseException | None = None
         self._numbers = {

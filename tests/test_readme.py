@@ -1,4 +1,4 @@
-"""The README's examples run as printed, and print what it says they print."""
+"""The examples of the README and of docstrings run as printed, and print what they say they print."""
 
 import re
 import sys
@@ -40,6 +40,11 @@ def test_the_examples_print_what_the_readme_shows(name, tmp_path):
         return sorted(re.sub(r"[-\d.]+", "#", line) for line in text.splitlines())
 
     assert without_numbers(output) == without_numbers(printed)
+
+
+def test_the_examples_of_docstrings_are_right():
+    for modules in launch.run(2, "doctests:run", limit=60):
+        assert all(failed == 0 and attempted > 0 for failed, attempted in modules.values()), modules
 
 
 def test_the_commands_are_those_that_ci_runs():

@@ -109,6 +109,17 @@ class GroupAverager:
             wrong with `comm` itself, is raised by the rank that finds it alone.)
 
     Making an averager is collective, and so is close(). Use one from one thread at a time.
+
+    Example, on each of two ranks:
+        >>> comm = MPI.COMM_WORLD
+        >>> model = {"w": np.full(3, float(comm.rank)), "b": np.zeros(())}
+        >>> with GroupAverager(comm, model, group_size=2, quorum=2, broadcast=False) as averager:
+        ...     average = averager.average(model)
+        ...     step, outcome, ages = averager.step, averager.report.outcome.name, averager.report.ages
+        >>> average
+        {'w': array([0.5, 0.5, 0.5]), 'b': array(0.)}
+        >>> step, outcome, ages
+        (1, 'FRESH', (0, 0))
     """
 
     def __init__(
@@ -436,6 +447,20 @@ class GroupAverager:
 
         A run goes on from it, with the same groups, if every rank makes its averager with its own model,
         broadcast=False and start_step=state["step"]. All ranks must stop at the same step, which may be any.
+
+        Example:
+            >>> comm, model = MPI.COMM_WORLD, np.zeros(3)
+            >>> with GroupAverager(comm, model, sync_period=3) as averager:
+            ...     model = averager.average(model)
+            ...     state = averager.state_dict()
+            >>> state
+            {'step': 1}
+            >>> options = {"start_step": state["step"], "broadcast": False}
+            >>> with GroupAverager(comm, model, sync_period=3, **options) as averager:
+            ...     for _ in range(2):
+            ...         model = averager.average(model)
+            ...     averager.step, averager.report.outcome.name
+            (3, 'SYNCHRONIZED')
         """
         return {"step": self.step}
 

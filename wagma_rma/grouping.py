@@ -43,7 +43,13 @@ class Grouping(Protocol):
         """Return the groupings in a full turn; `step` and `step + period` have the same groups."""
 
     def members(self, rank: int, step: int) -> Sequence[int]:
-        """Return the group of `rank` at `step` (1, 2, 3, ...): ascending, equal for its members."""
+        """Return the group of `rank` at `step` (1, 2, 3, ...): ascending, equal for its members.
+
+        Example:
+            >>> grouping = Butterfly(ranks=8, size=2)
+            >>> [tuple(grouping.members(0, step)) for step in range(1, 5)]
+            [(0, 1), (0, 2), (0, 4), (0, 1)]
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,11 @@ def window_bytes(
 
     Raises:
         TypeError, ValueError: as GroupAverager does for the same arguments.
+
+    Example, of a model of 4 MB:
+        >>> import numpy as np
+        >>> round(window_bytes(np.zeros(1_000_000, np.float32), ranks=16) / 4e6, 2)
+        6.0
     """
     options = Options(ranks, group_size, sync_period, 1, "auto", grouping, 0, None)
     return options.layout(Structure("window_bytes", model), across_hosts).nbytes
