@@ -171,6 +171,8 @@ class PytreeAverager:
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
         self.backend = "callback" if self._backend == "callback" else "ffi"
+        self._on_cpu = _platforms(leaves) == {"cpu"}
+        self._host_out: Leaves | None = None
         self._turn = threading.Lock()
         self._failure: BaseException | None = None
         self._numbers = {
@@ -252,8 +254,14 @@ class PytreeAverager:
     def _on_host(self, name: str, paths: list[str], values: list[Array]) -> list[Array]:
         """Do a step for a host callback."""
         with self._turn, self._noting_failure():
-            step = getattr(self._averager, name)
-            return list(step(Leaves(zip(paths, values, strict=True))).values())
+            model = Leaves(zip(paths, values, strict=True))
+            out = self._host_out
+            if out is None:
+                out = Leaves((path, _empty(leaf.shape, leaf.dtype)) for path, leaf in model.items())
+            if self._on_cpu:
+                # JAX copies it before it goes on; new memory would cost as much as a copy.
+                self._host_out = out
+            return list(getattr(self._averager, name)(model, out).values())
 
     def _average_at(self, sources: list[int], targets: list[int]) -> None:
         with self._turn, self._noting_failure():
@@ -332,7 +340,7 @@ def _backend(asked: str, leaves: list[Any]) -> str:
     if asked not in ("auto", "ffi", "callback"):
         raise ValueError(f"PytreeAverager: backend={asked!r} is unknown; pass 'auto', 'ffi' or 'callback'")
     devices: list[Any] = [leaf.sharding.device_set for leaf in leaves if isinstance(leaf, jax.Array)]
-    platforms = {device.platform for one in devices for device in one} or {jax.default_backend()}
+    platforms = _platforms(leaves)
     if platforms == {"cpu"} and all(len(one) == 1 for one in devices):
         return asked
     if asked == "ffi":
@@ -341,6 +349,14 @@ def _backend(asked: str, leaves: list[Any]) -> str:
             f"{max(map(len, devices), default=1)} of {' and '.join(sorted(platforms))}; pass backend='auto'"
         )
     return "callback"
+
+
+def _platforms(leaves: list[Any]) -> set[str]:
+    """Return the kinds of devices that leaves are on; where there are none, that of a program by default."""
+    devices: list[Any] = [
+        device for leaf in leaves if isinstance(leaf, jax.Array) for device in leaf.sharding.device_set
+    ]
+    return {device.platform for device in devices} or {jax.default_backend()}
 
 
 def _is_spread(leaf: Any) -> bool:

@@ -23,6 +23,9 @@ MODULES = ("protocol", "snapshots")
 # Why no schedule reaches a line, by a part of its text.
 REASONS = {
     "is NULL": "no memory",
+    "MemoryError(": "no memory",
+    "is_near(rank)": "the simulation has one host; tests across hosts count the bytes",
+    "bytes_over_network += nbytes": "the simulation has one host; tests across hosts count the bytes",
     "with gil:": "a defect; a mutation that causes it is caught by it",
     "if slot < 0:": "at a synchronisation: a defect; a mutation that causes it is caught by it",
     "if window.lanes > LANES": "a window that asks for too many lanes: refused when it is made",

@@ -51,6 +51,7 @@ def test_it_trains_and_shows_all_ranks(slow, mode):
     output, _ = slow[mode]
     assert len(accuracies(output)) == RANKS + 1
     assert min(accuracies(output)) > 0.8
+    assert "averaged in the compiled step by    XLA's FFI, in place" in output
     table = re.findall(rf"^ +[\d.]+ s   rank .*\n((?: +\d+ +{STEPS} .*\n){{4}})", output, re.MULTILINE)
     assert table, output
     for line in table[-1].splitlines():

@@ -57,6 +57,12 @@ def memory(comm):
             r'custom_call @(\w+)\(|call_target_name = "(\w+)"', str(jax.jit(averager).lower(kept).as_text())
         )
 
+        # A callback's results are copied before the next step writes where they were.
+        with PytreeAverager(comm, kept, backend="callback", **ALL) as called:
+            called_step = jax.jit(called)
+            results = [called_step(jax.tree.map(lambda x, i=i: x + i, kept)) for i in range(3)]
+            facts["callback"] = [np.asarray(each["w"])[0].item() for each in results]
+
         # Eagerly: numpy's averager reads the memory of the arrays, and its results become arrays as they are.
         seen = []
         average = averager._averager.average
