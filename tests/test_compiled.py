@@ -24,6 +24,7 @@ def test_params_are_averaged_where_they_lie_and_compiled_once():
             "traced": 1,
             "kept": [float(i + rank) for i in range(6)],
             "mean": [i + 0.5 for i in range(6)],
+            "ordered": ["OrderedIOEffect"],
             "callback": [0.5, 1.5, 2.5],
             "eager": True,
         }

@@ -43,8 +43,16 @@ def memory(comm):
         params = mine(comm, 6)
         before = pointers(params)
         donated = jax.jit(step, donate_argnums=0)
-        first = donated(params)
-        facts["in place"] = pointers(first) == before
+        given = []
+        average_at = averager._averager.average_at
+
+        def watched_at(*addresses):
+            given.extend(addresses)
+            average_at(*addresses)
+
+        averager._averager.average_at = watched_at
+        first = jax.block_until_ready(donated(params))
+        facts["in place"] = given == [before, before] and pointers(first) == before
         facts["deleted"] = all(leaf.is_deleted() for leaf in jax.tree.leaves(params))
         for _ in range(3):
             first = donated(first)
@@ -61,6 +69,8 @@ def memory(comm):
         with PytreeAverager(comm, kept, backend="callback", **ALL) as called:
             called_step = jax.jit(called)
             results = [called_step(jax.tree.map(lambda x, i=i: x + i, kept)) for i in range(3)]
+            effects = jax.make_jaxpr(called)(kept).effects
+            facts["ordered"] = [type(effect).__name__ for effect in effects]
             facts["callback"] = [np.asarray(each["w"])[0].item() for each in results]
 
         # Eagerly: numpy's averager reads the memory of the arrays, and its results become arrays as they are.
