@@ -97,7 +97,7 @@ def xla_extension() -> Extension:
 
 
 MODULES = ["floats", "window", "mapped_window", "ending", "shared_window", "remote_window"]
-MODULES += ["layout", "pieces", "snapshots", "protocol"]
+MODULES += ["layout", "pieces", "snapshots", "protocol", "stepping"]
 TESTING = [f"testing.{name}" for name in ("scheduler", "simulated_window", "steps", "thread_window", "verbs")]
 
 setup(

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TypeVar
@@ -22,23 +22,25 @@ from wagma_rma.protocol import Protocol
 from wagma_rma.remote_window import RemoteWindow
 from wagma_rma.report import Outcome, Report, Statistics
 from wagma_rma.shared_window import SharedWindow
+from wagma_rma.stepping import Stepper
 from wagma_rma.synchronization import BLOCK, StepMismatch, Synchronizer
-from wagma_rma.watch import Watch
+from wagma_rma.watch import Expectation, Watch
 from wagma_rma.window import Window
 
 M = TypeVar("M")
 
 
 class _Held(NamedTuple):
-    """The output of a step: what the caller gets, its leaves, and plain memory for each of them."""
+    """The memory of a step: what the caller gets, its leaves, plain memory for the model and for these."""
 
     result: Any
-    outputs: list[Array]
-    targets: list[Array]
+    outputs: list[Array]  # or none, if the memory is given by address
+    sources: list[Array] | list[int]
+    targets: list[Array] | list[int]
 
     def deliver(self) -> None:
         """Fill those leaves that aren't plain memory themselves."""
-        for leaf, target in zip(self.outputs, self.targets, strict=True):
+        for leaf, target in zip(self.outputs, self.targets, strict=False):
             if leaf is not target:
                 leaf[...] = target
 
@@ -223,36 +225,41 @@ class GroupAverager:
         self._synchronized = 0
         self._groups = groups
 
-        with ExitStack() as stack:
-            found: Facts | Exception = {}
-            try:
-                # All the private memory that is ever needed: a rank that has none tells the others.
-                self._protocol = Protocol(
-                    self._window, self._layout, groups, options.quorum, options.patience
-                )
-                self._pieces = Pieces(self._layout.order)
-                out = model if broadcast else None
-                held = stack.enter_context(self._holding("GroupAverager", model, out))
-            except Exception as error:
-                found = error
-            try:
-                agree(self._comm, "GroupAverager", found)
-            except Exception:
-                self._window.free()
-                raise
-            first = self._protocol.prepare(self._pieces)
-            if broadcast:
-                for begin in range(0, len(first), BLOCK):
-                    self._comm.Bcast(first[begin : begin + BLOCK])
-            self._protocol.begin(options.start_step)
-            if broadcast:
-                self._protocol.snapshots.restore_all(self._pieces)
-                held.deliver()
+        found: Facts | Exception = {}
+        try:
+            # All the private memory that is ever needed: a rank that has none tells the others.
+            self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
+            self._pieces = Pieces(self._layout.order)
+            held = self._hold("GroupAverager", model, model if broadcast else None)
+            self._pieces.hold(self._layout.order, held.sources, held.targets)
+        except Exception as error:
+            found = error
+        try:
+            agree(self._comm, "GroupAverager", found)
+        except Exception:
+            self._window.free()
+            raise
+        first = self._protocol.prepare(self._pieces)
+        if broadcast:
+            for begin in range(0, len(first), BLOCK):
+                self._comm.Bcast(first[begin : begin + BLOCK])
+        self._protocol.begin(options.start_step)
+        if broadcast:
+            self._protocol.snapshots.restore_all(self._pieces)
+            held.deliver()
+        self._pieces.release()
         self._watch = Watch(self._reached, options.timeout, self._interrupts)
         self._window.watcher = self._watch
         self._synchronizer = Synchronizer(
             self._comm, self._window, self._protocol, self._pieces, self._watch, self.step
         )
+        self._in_group = Expectation(
+            lambda: f"average: rank {self._comm.rank} at step {self.step + 1}",
+            lambda: self._absent(self.step + 1),
+            lambda: self._synchronizer.check_group("average", self.step + 1, self._group(self.step + 1)),
+            "the step counts as MISSED and the model is as it came",
+        )
+        self._stepper = Stepper(self._protocol, self._pieces, self._layout.order, self._floats, self._busy)
         self._closed = ""
         self._comm.Barrier()
 
@@ -283,7 +290,12 @@ class GroupAverager:
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
         """
-        return self._average(partial(self._holding, "average", model, out))  # type: ignore[no-any-return]
+        if self._synchronizes():
+            return self._synchronize("average", partial(self._hold, "average", model, out))  # type: ignore[no-any-return]
+        self._check_usable("average")
+        held = self._hold("average", model, out)
+        self._step(held.sources, held.targets, held.outputs)
+        return held.result  # type: ignore[no-any-return]
 
     def synchronize(self, model: M, out: Any = None) -> M:
         """Do one step: give every rank the mean of all models, the same bits everywhere.
@@ -292,7 +304,7 @@ class GroupAverager:
 
         Collective, blocking: every rank must call it at the same step.
         """
-        holding = partial(self._holding, "synchronize", model, out)
+        holding = partial(self._hold, "synchronize", model, out)
         return self._synchronize("synchronize", holding)  # type: ignore[no-any-return]
 
     def average_at(self, sources: list[int], targets: list[int]) -> None:
@@ -305,47 +317,51 @@ class GroupAverager:
 
         Raises, and is collective or not: as average().
         """
-        self._average(partial(self._pointing, sources, targets))
+        if self._synchronizes():
+            self._synchronize("average", lambda: _Held(None, [], sources, targets))
+            return
+        self._check_usable("average")
+        self._step(sources, targets, [])
 
     def synchronize_at(self, sources: list[int], targets: list[int]) -> None:
         """Do one step as synchronize() does; Args: as average_at()."""
-        self._synchronize("synchronize", partial(self._pointing, sources, targets))
+        self._synchronize("synchronize", lambda: _Held(None, [], sources, targets))
 
-    def _average(self, holding: Callable[[], AbstractContextManager[_Held]]) -> Any:
-        step = self.step + 1
-        if step % self._sync_period == 0:
-            return self._synchronize("average", holding)
-        with self._using("average"), holding() as held:
-            if self._synchronizer.cut_short:
-                raise RuntimeError(
-                    f"average: rank {self._comm.rank} was cut short while it synchronised step {step}; "
-                    "call synchronize() with the model of that step to complete it"
-                )
-            self._watch.expect(
-                f"average: rank {self._comm.rank} at step {step}",
-                lambda: self._absent(step),
-                lambda: self._synchronizer.check_group("average", step, self._group(step)),
-                "the step counts as MISSED and the model is as it came",
+    def _synchronizes(self) -> bool:
+        """Say whether the next step is one at which all ranks synchronise."""
+        return (self.step + 1) % self._sync_period == 0
+
+    def _step(
+        self, sources: list[Array] | list[int], targets: list[Array] | list[int], outputs: list[Array]
+    ) -> None:
+        """Do a group step."""
+        if self._busy.locked():
+            raise self._used_twice("average")
+        if self._synchronizer.cut_short:
+            step = self.step + 1
+            raise RuntimeError(
+                f"average: rank {self._comm.rank} was cut short while it synchronised step {step}; "
+                "call synchronize() with the model of that step to complete it"
             )
-            try:
-                self._protocol.step(step, self._pieces)
-            except BaseException as error:
-                # A step that counts was cut short but done; one that doesn't has been left in the middle.
-                if self.step != step or isinstance(error, StepMismatch):
-                    self._broken = str(error) or type(error).__name__
-                raise
-            finally:
-                if self.step == step:
-                    held.deliver()
-        return held.result
+        self._watch.expect(self._in_group)
+        try:
+            alone = self._stepper.step(self.step + 1, sources, targets, outputs)
+        except BaseException as error:
+            # A step that counts was cut short but done; one that doesn't has been left in the middle.
+            if self._stepper.halfway or isinstance(error, StepMismatch):
+                self._broken = str(error) or type(error).__name__
+            raise
+        if not alone:
+            raise self._used_twice("average")
 
-    def _synchronize(self, name: str, holding: Callable[[], AbstractContextManager[_Held]]) -> Any:
-        with self._using(name), ExitStack() as stack:
+    def _synchronize(self, name: str, holding: Callable[[], _Held]) -> Any:
+        with self._using(name):
             started = self._window.time()
             step = self.step + 1
             found: Exception | None = None
             try:
-                held = stack.enter_context(holding())
+                held = holding()
+                self._pieces.hold(self._layout.order, held.sources, held.targets)
             except Exception as error:
                 found = error  # which all ranks will raise
             try:
@@ -353,6 +369,8 @@ class GroupAverager:
             except StepMismatch as error:
                 self._broken = str(error)
                 raise
+            finally:
+                self._pieces.release()
             held.deliver()
             self._protocol.synchronized(step)
             self._synchronized += 1
@@ -362,9 +380,8 @@ class GroupAverager:
             self._all_seconds += self._seconds
         return held.result
 
-    @contextmanager
-    def _using(self, name: str) -> Iterator[None]:
-        """Serve a call: refuse what can't be served, and let nothing cut the rest in two."""
+    def _check_usable(self, name: str) -> None:
+        """Refuse a step that can't be done."""
         if self._closed:
             raise RuntimeError(f"{name}: this averager {self._closed}; make a new one")
         if MPI.Is_finalized():
@@ -381,27 +398,28 @@ class GroupAverager:
                 raise RuntimeError(
                     f"{name}: step {STEPS - 1} is the last that a run can count; start a new run"
                 )
+
+    def _used_twice(self, name: str) -> RuntimeError:
+        return RuntimeError(
+            f"{name}: rank {self._comm.rank} uses this averager in two threads at once; "
+            "use it from one at a time"
+        )
+
+    @contextmanager
+    def _using(self, name: str) -> Iterator[None]:
+        """Serve any call but a group step: refuse what can't be served, let nothing cut the rest in two."""
+        self._check_usable(name)
         with self._interrupts.deferred():
             if not self._busy.acquire(blocking=False):
-                raise RuntimeError(
-                    f"{name}: rank {self._comm.rank} uses this averager in two threads at once; "
-                    "use it from one at a time"
-                )
+                raise self._used_twice(name)
             try:
                 with self._floats:
                     yield
             finally:
                 self._busy.release()
 
-    @contextmanager
-    def _pointing(self, sources: list[int], targets: list[int]) -> Iterator[_Held]:
-        """Point the pieces at memory."""
-        self._pieces.point(self._layout.order, sources, targets)
-        yield _Held(None, [], [])
-
-    @contextmanager
-    def _holding(self, name: str, model: Any, out: Any) -> Iterator[_Held]:
-        """Point the pieces at a model and at its output."""
+    def _hold(self, name: str, model: Any, out: Any) -> _Held:
+        """Return the memory of a model and of its output."""
         leaves = self._structure.leaves(name, model)
         if out is None:
             outputs = self._structure.empty()
@@ -417,11 +435,7 @@ class GroupAverager:
                     )
         sources = [leaf if is_plain(leaf) else np.array(leaf, order="C") for leaf in leaves]
         targets = [leaf if is_plain(leaf) else np.empty_like(leaf, order="C") for leaf in outputs]
-        self._pieces.hold(self._layout.order, sources, targets)
-        try:
-            yield _Held(result, outputs, targets)
-        finally:
-            self._pieces.release()
+        return _Held(result, outputs, sources, targets)
 
     def _reached(self, rank: int) -> int:
         return self._synchronizer.reached(rank)

@@ -5,8 +5,6 @@ ranks that do not would end a step with different bits, so every step sets the d
 """
 
 cdef extern from "<fenv.h>" nogil:
-    ctypedef struct fenv_t:
-        pass
     const fenv_t* FE_DFL_ENV
     int fegetenv(fenv_t* environment)
     int fesetenv(const fenv_t* environment)
@@ -15,11 +13,15 @@ cdef extern from "<fenv.h>" nogil:
 cdef class DefaultFloats:
     """A context in which this thread rounds to nearest and keeps subnormal numbers. Not to be nested."""
 
-    cdef fenv_t before
-
-    def __enter__(self):
+    cdef void enter(self) noexcept nogil:
         fegetenv(&self.before)
         fesetenv(FE_DFL_ENV)
 
-    def __exit__(self, kind, error, traceback):
+    cdef void leave(self) noexcept nogil:
         fesetenv(&self.before)
+
+    def __enter__(self):
+        self.enter()
+
+    def __exit__(self, kind, error, traceback):
+        self.leave()

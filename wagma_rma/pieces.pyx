@@ -12,6 +12,10 @@ def is_plain(cnp.ndarray array):
     return bool(cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISALIGNED(array))
 
 
+cdef char* memory(object leaf) except? NULL:
+    return cnp.PyArray_BYTES(leaf) if cnp.PyArray_Check(leaf) else <char*> <uintptr_t> leaf
+
+
 cdef class Pieces:
     """Pointers to the leaves of a model and of its output, in the order of a layout.
 
@@ -34,19 +38,15 @@ cdef class Pieces:
         free(self.targets)
 
     def hold(self, list order, list sources, list targets):
-        """Point at plain arrays: `sources` are read, `targets` are written, either in the model's order."""
-        cdef int i
-        for i in range(self.count):
-            self.sources[i] = <const char*> cnp.PyArray_BYTES(sources[order[i]])
-            self.targets[i] = cnp.PyArray_BYTES(targets[order[i]])
-        self.held = [sources, targets]
+        """Point at memory, either in the model's order: `sources` are read, `targets` are written.
 
-    def point(self, list order, list sources, list targets):
-        """Point at memory that somebody else keeps, by the addresses of its leaves."""
+        They are plain arrays, or the addresses of memory that somebody else keeps.
+        """
         cdef int i
         for i in range(self.count):
-            self.sources[i] = <const char*> <uintptr_t> sources[order[i]]
-            self.targets[i] = <char*> <uintptr_t> targets[order[i]]
+            self.sources[i] = memory(sources[order[i]])
+            self.targets[i] = memory(targets[order[i]])
+        self.held = [sources, targets]
 
     def release(self):
         """Let go of the arrays."""

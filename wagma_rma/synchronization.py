@@ -18,7 +18,7 @@ from mpi4py import MPI
 from wagma_rma.agreement import raise_told, tell
 from wagma_rma.pieces import Pieces
 from wagma_rma.protocol import Protocol
-from wagma_rma.watch import Watch
+from wagma_rma.watch import Expectation, Watch
 from wagma_rma.window import Window
 
 # The `entered` word: step : 36 | attempt : 24 | stage : 2, above them zero. It only grows, so a step that all
@@ -95,10 +95,12 @@ class Synchronizer:
             raise error  # the others have been told that all is well: the next call can still make it so
         self._error = error
         self._watch.expect(
-            f"{operation}: rank {self._comm.rank} at step {step}",
-            lambda: self._missing(step),
-            partial(self._check_open, operation, step, range(self._comm.size)),
-            "call again with the same model to go on waiting, or end the run",
+            Expectation(
+                lambda: f"{operation}: rank {self._comm.rank} at step {step}",
+                lambda: self._missing(step),
+                partial(self._check_open, operation, step, range(self._comm.size)),
+                "call again with the same model to go on waiting, or end the run",
+            )
         )
         try:
             while True:
@@ -138,10 +140,12 @@ class Synchronizer:
         """Wait until all ranks have come to the end. Collective."""
         self._protocol.announce(CLOSED)
         self._watch.expect(
-            f"close: rank {self._comm.rank}",
-            lambda: [r for r in range(self._comm.size) if self._protocol.entered(r) < CLOSED],
-            lambda: None,
-            "call again to go on waiting, or end the run",
+            Expectation(
+                lambda: f"close: rank {self._comm.rank}",
+                lambda: [r for r in range(self._comm.size) if self._protocol.entered(r) < CLOSED],
+                lambda: None,
+                "call again to go on waiting, or end the run",
+            )
         )
         for rank in range(self._comm.size):
             self._watch.earlier += self._window.wait_for(partial(self._has_entered, CLOSED, rank))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from wagma_rma.interrupts import Interrupts
 
@@ -25,6 +26,19 @@ def enumerate_ranks(ranks: list[int], reached: Callable[[int], int]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
+class Expectation(NamedTuple):
+    """What a wait is for."""
+
+    operation: Callable[[], str]
+    """Returns what waits, and where."""
+    missing: Callable[[], list[int] | None]
+    """Returns the ranks that are waited for, or None if the wait ends without any of them."""
+    check: Callable[[], None]
+    """Raises if the wait can't end well."""
+    cure: str
+    """What to do after a timeout."""
+
+
 class Watch:
     """A window's watcher: is told every now and then for how many seconds a wait has lasted, and for which
     rank's memory to answer (-1: for ranks to do something).
@@ -39,34 +53,18 @@ class Watch:
         self._interrupts = interrupts
         self._reached = reached
         self._timeout = timeout
-        self.expect("", list, _nothing, "")
+        self.expect(Expectation(str, list, _nothing, ""))
 
-    def expect(
-        self,
-        operation: str,
-        missing: Callable[[], list[int] | None],
-        check: Callable[[], None],
-        cure: str,
-    ) -> None:
-        """Begin another wait.
-
-        Args:
-            operation: what waits, and where.
-            missing: returns the ranks that are waited for, or None if the wait ends without any of them.
-            check: raises if the wait can't end well.
-            cure: what to do after a timeout.
-        """
-        self._operation = operation
-        self._missing = missing
-        self._check = check
-        self._cure = cure
+    def expect(self, expectation: Expectation) -> None:
+        """Begin another wait."""
+        self._expectation = expectation
         self._next_warning = WARN_EVERY
         self.earlier = 0.0
 
     def __call__(self, seconds: float, rank: int = -1) -> None:
         self._interrupts.deliver()
         if rank < 0:
-            self._check()
+            self._expectation.check()
         seconds += self.earlier
         timed_out = self._timeout is not None and seconds >= self._timeout
         if not timed_out and seconds < self._next_warning:
@@ -74,13 +72,15 @@ class Watch:
         if rank >= 0:
             # Its words can't be looked at now.
             whom = f"rank {rank}, which does not answer (is it stopped, or its network down?)"
-        elif (missing := self._missing()) is None:
+        elif (missing := self._expectation.missing()) is None:
             return
         else:
             whom = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
-        said = f"{self._operation}: waited {seconds:.1f} s for {whom}"
+        said = f"{self._expectation.operation()}: waited {seconds:.1f} s for {whom}"
         if timed_out:
-            raise SynchronizationTimeout(f"{said}, the timeout is {self._timeout} s; {self._cure}")
+            raise SynchronizationTimeout(
+                f"{said}, the timeout is {self._timeout} s; {self._expectation.cure}"
+            )
         logger.warning("%s", said)
         self._next_warning = seconds + WARN_EVERY
 

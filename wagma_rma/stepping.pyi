@@ -1,0 +1,19 @@
+from threading import Lock
+
+from wagma_rma.floats import DefaultFloats
+from wagma_rma.model import Array
+from wagma_rma.pieces import Pieces
+from wagma_rma.protocol import Protocol
+
+class Stepper:
+    halfway: bool
+    def __init__(
+        self, protocol: Protocol, pieces: Pieces, order: list[int], floats: DefaultFloats, busy: Lock
+    ) -> None: ...
+    def step(
+        self,
+        step: int,
+        sources: list[Array] | list[int],
+        targets: list[Array] | list[int],
+        outputs: list[Array],
+    ) -> bool: ...

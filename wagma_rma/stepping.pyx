@@ -1,0 +1,60 @@
+"""A group step as one call that nothing cuts in two.
+
+Python runs signal handlers between its own instructions, and there are none in here: Ctrl-C comes through where a
+rank waits, which knows what is still to be done (Window.look), or when all is done.
+"""
+
+from libc.stdint cimport uint64_t
+from wagma_rma.floats cimport DefaultFloats
+from wagma_rma.pieces cimport Pieces
+from wagma_rma.protocol cimport Protocol
+
+
+cdef class Stepper:
+    """Does the group steps of one averager.
+
+    Args:
+        order: which leaf of the model comes i-th in the layout.
+        busy: a lock that whoever uses the averager holds.
+    """
+
+    cdef Protocol protocol
+    cdef Pieces pieces
+    cdef list order
+    cdef DefaultFloats floats
+    cdef object busy
+    cdef readonly bint halfway  # a step was left in the middle, so none can follow
+
+    def __cinit__(self, Protocol protocol, Pieces pieces, list order, DefaultFloats floats, busy):
+        self.protocol = protocol
+        self.pieces = pieces
+        self.order = order
+        self.floats = floats
+        self.busy = busy
+
+    def step(self, uint64_t step, list sources, list targets, list outputs):
+        """Do a group step, and return whether this thread was the only one to use the averager.
+
+        Args:
+            sources, targets: plain arrays, or addresses, of the leaves of the model and of the average.
+            outputs: the leaves that get the average; those that are not their targets are filled from them.
+        """
+        if not self.busy.acquire(False):
+            return False
+        self.floats.enter()
+        try:
+            self.pieces.hold(self.order, sources, targets)
+            try:
+                self.protocol.step(step, self.pieces)
+            finally:
+                if self.protocol.last_step != step:
+                    self.halfway = True
+                elif outputs is not targets:
+                    for output, target in zip(outputs, targets):
+                        if output is not target:
+                            output[...] = target
+        finally:
+            self.pieces.release()
+            self.floats.leave()
+            self.busy.release()
+        return True
