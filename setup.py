@@ -51,7 +51,10 @@ def extension(module: str) -> Extension:
         include_dirs=[numpy.get_include(), "wagma_rma"],
         define_macros=MACROS,
         extra_compile_args=FLAGS,
-        depends=[f"wagma_rma/{name}.h" for name in ("atomics", "kernels", "operations", "progress", "rma")],
+        depends=[
+            f"wagma_rma/{name}.h"
+            for name in ("atomics", "kernels", "kernels_for", "operations", "progress", "rma")
+        ],
     )
 
 

@@ -202,7 +202,7 @@ MUTATIONS = [
         "wrong divisor for LATE",
         PROTOCOL,
         "                          self.group.size + 1, count)",
-        "                          self.group.size, count)",
+        "                          self.group.size, count,",
         quick=True,
     ),
     Mutation(

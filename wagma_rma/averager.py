@@ -17,7 +17,7 @@ from wagma_rma.grouping import Grouping
 from wagma_rma.interrupts import Interrupts
 from wagma_rma.model import Array, Structure
 from wagma_rma.options import STEPS, Options
-from wagma_rma.pieces import Pieces, is_plain
+from wagma_rma.pieces import Pieces, is_like, is_plain
 from wagma_rma.protocol import Protocol
 from wagma_rma.remote_window import RemoteWindow
 from wagma_rma.report import Outcome, Report, Statistics
@@ -259,6 +259,7 @@ class GroupAverager:
             lambda: self._synchronizer.check_group("average", self.step + 1, self._group(self.step + 1)),
             "the step counts as MISSED and the model is as it came",
         )
+        self._single = self._structure.single()
         self._stepper = Stepper(self._protocol, self._pieces, self._layout.order, self._floats, self._busy)
         self._closed = ""
         self._comm.Barrier()
@@ -290,9 +291,13 @@ class GroupAverager:
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
         """
-        if self._synchronizes():
+        if (self._protocol.last_step + 1) % self._sync_period == 0:
             return self._synchronize("average", partial(self._hold, "average", model, out))  # type: ignore[no-any-return]
         self._check_usable("average")
+        if out is model and is_like(model, self._single):  # nothing to be looked into
+            leaves: list[Array] = [model]
+            self._step(leaves, leaves, leaves)
+            return model
         held = self._hold("average", model, out)
         self._step(held.sources, held.targets, held.outputs)
         return held.result  # type: ignore[no-any-return]
@@ -317,7 +322,7 @@ class GroupAverager:
 
         Raises, and is collective or not: as average().
         """
-        if self._synchronizes():
+        if (self._protocol.last_step + 1) % self._sync_period == 0:
             self._synchronize("average", lambda: _Held(None, [], sources, targets))
             return
         self._check_usable("average")
@@ -326,10 +331,6 @@ class GroupAverager:
     def synchronize_at(self, sources: list[int], targets: list[int]) -> None:
         """Do one step as synchronize() does; Args: as average_at()."""
         self._synchronize("synchronize", lambda: _Held(None, [], sources, targets))
-
-    def _synchronizes(self) -> bool:
-        """Say whether the next step is one at which all ranks synchronise."""
-        return (self.step + 1) % self._sync_period == 0
 
     def _step(
         self, sources: list[Array] | list[int], targets: list[Array] | list[int], outputs: list[Array]
@@ -345,7 +346,7 @@ class GroupAverager:
             )
         self._watch.expect(self._in_group)
         try:
-            alone = self._stepper.step(self.step + 1, sources, targets, outputs)
+            alone = self._stepper.step(self._protocol.last_step + 1, sources, targets, outputs)
         except BaseException as error:
             # A step that counts was cut short but done; one that doesn't has been left in the middle.
             if self._stepper.halfway or isinstance(error, StepMismatch):
@@ -381,7 +382,15 @@ class GroupAverager:
         return held.result
 
     def _check_usable(self, name: str) -> None:
-        """Refuse a step that can't be done."""
+        """Refuse a call that can't be served."""
+        if not (
+            self._closed
+            or self._closing
+            or self._broken
+            or self._protocol.last_step >= STEPS - 1
+            or MPI.Is_finalized()
+        ):
+            return
         if self._closed:
             raise RuntimeError(f"{name}: this averager {self._closed}; make a new one")
         if MPI.Is_finalized():

@@ -1,9 +1,13 @@
-/* The kernels of kernels.h, in portable C that compilers vectorise, one set a dtype. */
+/* The kernels of kernels.h, in portable C that compilers vectorise, one set a dtype and kind of CPU. */
 #include "kernels.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) /* which does not see streamed stores */
+#define X86
+#include <immintrin.h>
+#endif
 
 /* The 16-bit conversions use integers and normal floats only, so that they give the same bits on a thread
  * that flushes subnormals to zero (XLA's threads do). */
@@ -53,8 +57,9 @@ static inline uint16_t narrow_bf16(float f) {
 
 #define SAME(x) (x)
 
-/* Summing block by block keeps the partial sums in the first-level cache. */
-#define BLOCK 1024
+/* Elements at a time: partial sums stay in the first-level cache, and what is streamed out of it overlaps with what is
+ * read for the next block. */
+#define BLOCK 256
 
 /* A division by a power of two and a product with its inverse are the same rounding of the same number,
  * and the product is several times faster. */
@@ -63,68 +68,80 @@ static int inverse_is_exact(double divisor) {
     return frexp(divisor, &exponent) == 0.5;
 }
 
-#define KERNELS(NAME, TYPE, SUM, WIDEN, NARROW)                                                        \
-    static void sum_##NAME(SUM *sum, const TYPE *const *sources, int n, size_t count) {                \
-        for (size_t begin = 0; begin < count; begin += BLOCK) {                                        \
-            size_t end = begin + BLOCK < count ? begin + BLOCK : count;                                \
-            const TYPE *a = sources[0];                                                                \
-            if (n == 1) {                                                                              \
-                for (size_t i = begin; i < end; i++) sum[i] = WIDEN(a[i]);                             \
-                continue;                                                                              \
-            }                                                                                          \
-            const TYPE *b = sources[1];                                                                \
-            for (size_t i = begin; i < end; i++) sum[i] = WIDEN(a[i]) + WIDEN(b[i]);                   \
-            for (int k = 2; k < n; k++) {                                                              \
-                const TYPE *c = sources[k];                                                            \
-                for (size_t i = begin; i < end; i++) sum[i] += WIDEN(c[i]);                            \
-            }                                                                                          \
-        }                                                                                              \
-    }                                                                                                  \
-    static void scale_##NAME(TYPE *out, const SUM *sum, SUM divisor, size_t count) {                   \
-        if (inverse_is_exact((double)divisor)) {                                                       \
-            SUM inverse = (SUM)1 / divisor;                                                            \
-            for (size_t i = 0; i < count; i++) out[i] = NARROW(sum[i] * inverse);                      \
-        } else {                                                                                       \
-            for (size_t i = 0; i < count; i++) out[i] = NARROW(sum[i] / divisor);                      \
-        }                                                                                              \
-    }                                                                                                  \
-    static void mix_##NAME(TYPE *out, const SUM *sum, const TYPE *own, SUM divisor, size_t count) {    \
-        if (inverse_is_exact((double)divisor)) {                                                       \
-            SUM inverse = (SUM)1 / divisor;                                                            \
-            for (size_t i = 0; i < count; i++) out[i] = NARROW((sum[i] + WIDEN(own[i])) * inverse);    \
-        } else {                                                                                       \
-            for (size_t i = 0; i < count; i++) out[i] = NARROW((sum[i] + WIDEN(own[i])) / divisor);    \
-        }                                                                                              \
-    }
+struct kernels {
+    void (*stream)(void *to, const void *from, size_t nbytes);
+    void (*sum[4])(void *sum, const void *const *sources, int n, size_t count);
+    void (*scale[4])(void *out, const void *sum, double divisor, size_t count, int stream);
+    void (*mix[4])(void *out, const void *sum, const void *own, double divisor, size_t count, int stream);
+};
 
-KERNELS(f64, double, double, SAME, SAME)
-KERNELS(f32, float, float, SAME, SAME)
-KERNELS(f16, uint16_t, float, widen_f16, narrow_f16)
-KERNELS(bf16, uint16_t, float, widen_bf16, narrow_bf16)
+#define FOR_CPU(name) any_##name
+#define TARGET
+#include "kernels_for.h"
+
+#ifdef X86
+#define FOR_CPU(name) avx2_##name
+#define TARGET __attribute__((target("avx2")))
+#define STREAM(to, from)                                                                                           \
+    (_mm256_stream_si256((__m256i *)(to), _mm256_loadu_si256((const __m256i *)(from))),                            \
+     _mm256_stream_si256((__m256i *)((to) + 32), _mm256_loadu_si256((const __m256i *)((from) + 32))))
+#include "kernels_for.h"
+
+#define FOR_CPU(name) avx512_##name
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
+#define STREAM(to, from) _mm512_stream_si512((__m512i *)(to), _mm512_loadu_si512((const void *)(from)))
+#include "kernels_for.h"
+#endif
+
+static const struct kernels *kernels = &any_kernels;
+
+int wagma_use(int cpu) {
+    kernels = &any_kernels;
+#ifdef X86
+    __builtin_cpu_init();
+    if (cpu >= WAGMA_AVX2 && __builtin_cpu_supports("avx2")) kernels = &avx2_kernels;
+    if (cpu >= WAGMA_AVX512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+        kernels = &avx512_kernels;
+    }
+    return kernels == &any_kernels ? WAGMA_ANY : kernels == &avx2_kernels ? WAGMA_AVX2 : WAGMA_AVX512;
+#else
+    (void)cpu;
+    return WAGMA_ANY;
+#endif
+}
+
+__attribute__((constructor)) static void use_the_best(void) {
+    wagma_use(WAGMA_AVX512);
+}
+
+/* Streamed stores keep no order, not even with atomics. */
+static void end(int stream) {
+#ifdef X86
+    if (stream) _mm_sfence();
+#else
+    (void)stream;
+#endif
+}
+
+void wagma_copy(void *to, const void *from, size_t nbytes, int stream) {
+    if (stream) {
+        kernels->stream(to, from, nbytes);
+    } else {
+        memcpy(to, from, nbytes);
+    }
+    end(stream);
+}
 
 void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count) {
-    switch (kind) {
-    case WAGMA_F64: sum_f64(sum, (const double *const *)sources, n, count); break;
-    case WAGMA_F32: sum_f32(sum, (const float *const *)sources, n, count); break;
-    case WAGMA_F16: sum_f16(sum, (const uint16_t *const *)sources, n, count); break;
-    case WAGMA_BF16: sum_bf16(sum, (const uint16_t *const *)sources, n, count); break;
-    }
+    kernels->sum[kind](sum, sources, n, count);
 }
 
-void wagma_scale(int kind, void *out, const void *sum, double divisor, size_t count) {
-    switch (kind) {
-    case WAGMA_F64: scale_f64(out, sum, divisor, count); break;
-    case WAGMA_F32: scale_f32(out, sum, (float)divisor, count); break;
-    case WAGMA_F16: scale_f16(out, sum, (float)divisor, count); break;
-    case WAGMA_BF16: scale_bf16(out, sum, (float)divisor, count); break;
-    }
+void wagma_scale(int kind, void *out, const void *sum, double divisor, size_t count, int stream) {
+    kernels->scale[kind](out, sum, divisor, count, stream);
+    end(stream);
 }
 
-void wagma_mix(int kind, void *out, const void *sum, const void *own, double divisor, size_t count) {
-    switch (kind) {
-    case WAGMA_F64: mix_f64(out, sum, own, divisor, count); break;
-    case WAGMA_F32: mix_f32(out, sum, own, (float)divisor, count); break;
-    case WAGMA_F16: mix_f16(out, sum, own, (float)divisor, count); break;
-    case WAGMA_BF16: mix_bf16(out, sum, own, (float)divisor, count); break;
-    }
+void wagma_mix(int kind, void *out, const void *sum, const void *own, double divisor, size_t count, int stream) {
+    kernels->mix[kind](out, sum, own, divisor, count, stream);
+    end(stream);
 }

@@ -2,7 +2,9 @@
  *
  * An element has a kind (its dtype in a model) and is summed in its accumulator: float for the 16-bit
  * kinds and for float32, double for float64. All kernels run element by element in a fixed order, so the
- * same sources give the same bits whoever computes them. Nothing here knows ranks, windows or steps.
+ * same sources give the same bits whoever computes them, on whatever CPU. Nothing here knows ranks, windows or
+ * steps. With `stream` what is written bypasses the caches, for memory that is not read again before other data has
+ * taken its place there; it is written when the function returns.
  */
 #ifndef WAGMA_KERNELS_H
 #define WAGMA_KERNELS_H
@@ -15,9 +17,17 @@ enum wagma_kind { WAGMA_F64 = 0, WAGMA_F32 = 1, WAGMA_F16 = 2, WAGMA_BF16 = 3 };
 void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count);
 
 /* out[i] = sum[i] / divisor, rounded once to the accumulator and once to `kind`. */
-void wagma_scale(int kind, void *out, const void *sum, double divisor, size_t count);
+void wagma_scale(int kind, void *out, const void *sum, double divisor, size_t count, int stream);
 
 /* out[i] = (sum[i] + own[i]) / divisor: what a LATE rank continues with. */
-void wagma_mix(int kind, void *out, const void *sum, const void *own, double divisor, size_t count);
+void wagma_mix(int kind, void *out, const void *sum, const void *own, double divisor, size_t count, int stream);
+
+/* Copy memory. */
+void wagma_copy(void *to, const void *from, size_t nbytes, int stream);
+
+/* Use the instructions of a kind of CPU, or of the best below it that this one has, and return which: for tests. From
+ * the beginning it is the best. */
+enum wagma_cpu { WAGMA_ANY, WAGMA_AVX2, WAGMA_AVX512 };
+int wagma_use(int cpu);
 
 #endif

@@ -21,6 +21,11 @@ cdef enum:
 # smaller than LEAST costs more in atomics than another member's help brings.
 CHUNK_BYTES = 256 * 1024
 LEAST_CHUNK_BYTES = 16 * 1024
+# What is written of a model of so many bytes, into a snapshot or into the caller's memory, bypasses the caches: nothing of
+# it would be left there when it is used again. Below, streaming a snapshot costs others that read it up to a tenth, and
+# streaming what the caller reads next twice the step (benchmarks/README.md).
+STREAM_SNAPSHOT = 8 * 1024 * 1024
+STREAM_OUTPUT = 24 * 1024 * 1024
 # Over a network a chunk costs round trips instead; it is so much larger there that they are a small part of it.
 NETWORK_FACTOR = 8
 
@@ -92,6 +97,9 @@ cdef class Layout:
             self.chunks = self.sections[0].chunks = self.sections[0].chunk_count = 1
             for kind in range(1, SECTIONS):
                 self.sections[kind].first_chunk = 1
+
+        self.streams_snapshot = snapshot >= STREAM_SNAPSHOT
+        self.streams_output = snapshot >= STREAM_OUTPUT
 
         # Leaves, and where each chunk meets them.
         self.leaves = <Leaf*> calloc(max(1, self.leaf_count), sizeof(Leaf))

@@ -109,6 +109,10 @@ class Structure:
         self.counts = [leaf.size for _, leaf in walked]
         self._single = isinstance(model, np.ndarray)
 
+    def single(self) -> Array | None:
+        """Return an array without memory, of the shape and dtype of a model that is one array; else None."""
+        return np.broadcast_to(np.empty((), self.dtypes[0]), self.shapes[0]) if self._single else None
+
     def leaves(self, name: str, model: Any, what: str = "model") -> list[Array]:
         """Return the leaves of a model of this structure.
 

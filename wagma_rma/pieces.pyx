@@ -12,6 +12,22 @@ def is_plain(cnp.ndarray array):
     return bool(cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISALIGNED(array))
 
 
+def is_like(array, cnp.ndarray example):
+    """Say whether something is a numpy array, plain and writable, of the shape and dtype of an example if there is one."""
+    cdef cnp.ndarray found
+    cdef int i
+    if example is None or not cnp.PyArray_CheckExact(array):
+        return False
+    found = array
+    if (cnp.PyArray_NDIM(found) != cnp.PyArray_NDIM(example) or not cnp.PyArray_ISCARRAY(found)
+            or not cnp.PyArray_EquivArrTypes(found, example)):
+        return False
+    for i in range(cnp.PyArray_NDIM(example)):
+        if cnp.PyArray_DIM(found, i) != cnp.PyArray_DIM(example, i):
+            return False
+    return True
+
+
 cdef char* memory(object leaf) except? NULL:
     return cnp.PyArray_BYTES(leaf) if cnp.PyArray_Check(leaf) else <char*> <uintptr_t> leaf
 

@@ -606,10 +606,10 @@ cdef class Protocol:
             if self.mixes:
                 wagma_mix(chunk.kind, target, sums + (begin - chunk.begin) * section.sum_width,
                           self.snapshots.own + section.snapshot + begin * section.width,
-                          self.group.size + 1, count)
+                          self.group.size + 1, count, self.layout.streams_output)
             else:
                 wagma_scale(chunk.kind, target, sums + (begin - chunk.begin) * section.sum_width,
-                            self.group.size, count)
+                            self.group.size, count, self.layout.streams_output)
             i += 1
 
     cdef int still_kept(self, bint* kept) except -1 nogil:

@@ -8,8 +8,7 @@ that were taken meanwhile; a slot that is not current and whose `retired` is zer
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
-from wagma_rma.kernels cimport wagma_scale, wagma_sum
+from wagma_rma.kernels cimport wagma_copy, wagma_scale, wagma_sum
 from wagma_rma.layout cimport SECTIONS, Leaf, Section
 from wagma_rma.window cimport Wait
 from wagma_rma.words cimport one_pin, pack_published, published_pins
@@ -100,8 +99,8 @@ cdef class Snapshots:
         for i in range(pieces.count):
             leaf = &self.layout.leaves[i]
             section = &self.layout.sections[leaf.kind]
-            memcpy(self.own + section.snapshot + leaf.begin * section.width, pieces.sources[i],
-                   leaf.count * section.width)
+            wagma_copy(self.own + section.snapshot + leaf.begin * section.width, pieces.sources[i],
+                       leaf.count * section.width, self.layout.streams_snapshot)
 
     cdef int restore(self, Pieces pieces) except -1 nogil:
         """Copy `own` into the caller's output, leaf by leaf."""
@@ -111,8 +110,8 @@ cdef class Snapshots:
         for i in range(pieces.count):
             leaf = &self.layout.leaves[i]
             section = &self.layout.sections[leaf.kind]
-            memcpy(pieces.targets[i], self.own + section.snapshot + leaf.begin * section.width,
-                   leaf.count * section.width)
+            wagma_copy(pieces.targets[i], self.own + section.snapshot + leaf.begin * section.width,
+                       leaf.count * section.width, self.layout.streams_output)
         return 0
 
     cdef int move_on(self, uint64_t step, int slot) except -1 nogil:
@@ -173,7 +172,7 @@ cdef class Snapshots:
             for kind in range(SECTIONS):
                 section = &self.layout.sections[kind]
                 wagma_scale(kind, self.own + section.snapshot, self.accumulators(1, kind),
-                            self.window.ranks, section.count)
+                            self.window.ranks, section.count, self.layout.streams_snapshot)
             self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
             self.move_on(step, slot)
 

@@ -25,7 +25,7 @@ HERE = Path("tests/sanitizers")
 # Worlds of threads.py, and what may race there.
 WORLDS = {"unhurried": None, "hurried": None, "reused": "reused.supp", "taken-over": "taken-over.supp"}
 # Broken on purpose: (file, what, by what).
-ATOMICS, KERNELS = "wagma_rma/atomics.h", "wagma_rma/kernels.c"
+ATOMICS, KERNELS, LOOPS = "wagma_rma/atomics.h", "wagma_rma/kernels.c", "wagma_rma/kernels_for.h"
 RELAXED = {
     "load": (
         ATOMICS,
@@ -46,9 +46,9 @@ RELAXED = {
 }
 BROKEN = {
     "heap-buffer-overflow": (
-        KERNELS,
-        "for (size_t i = 0; i < count; i++) out[i] = NARROW(sum[i] * inverse);",
-        "for (size_t i = 0; i <= count; i++) out[i] = NARROW(sum[i] * inverse);",
+        LOOPS,
+        "for (size_t i = 0; i < length; i++) to[i] = NARROW(from[i] * inverse);",
+        "for (size_t i = 0; i <= length; i++) to[i] = NARROW(from[i] * inverse);",
     ),
     "runtime error: shift exponent": (
         KERNELS,

@@ -1,0 +1,141 @@
+"""A group step of all ranks against MPI's allreduce, and against the memory's limit, paired in one run.
+
+    mpiexec -n 2 python benchmarks/exchange.py [--floats 100 1000 ...] [--dtypes float32 ...] [--json FILE]
+
+All ranks come together and average in one group; pin each to a core (benchmarks/README.md says how).
+Times are medians of the slowest rank's, ratios medians of the ratios of neighbours in time; above 1 says that
+`wagma` is faster.
+
+wagma      average(model, out=model)
+apart      average(model, out=other)
+allreduce  MPI_Allreduce and the division that makes a mean of the sum
+iallreduce MPI_Iallreduce, MPI_Wait, and the division
+floor      the time in which the ranks together copy as many bytes as `wagma` must move: 5 times the model
+           for each rank (publish: read and write it; sum: read a share of each member's, write the share of
+           the sum, and of the average; collect: read and write what the others have summed)
+"""
+
+import argparse
+import json
+import time
+
+import ml_dtypes  # noqa: F401  (numpy knows bfloat16 then)
+import numpy as np
+from mpi4py import MPI
+
+from wagma_rma import GroupAverager
+
+SIZES = [100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000]
+COLUMNS = (
+    "dtype",
+    "floats",
+    "wagma",
+    "apart",
+    "allreduce",
+    "iallreduce",
+    "/allred",
+    "/iallred",
+    "floor",
+    "of floor",
+)
+SECONDS = 3.0  # for each size
+MOVED = 5  # models a rank reads and writes in a step
+
+
+def measure(comm, count, dtype, options):
+    """Return the times of each way to average, in steps x ways, of the slowest rank."""
+    model = np.zeros(count, dtype)
+    other, total = np.empty_like(model), np.empty_like(model)
+    peers = dtype in ("float32", "float64")  # MPI has no sum of 16-bit floats
+
+    def allreduce():
+        comm.Allreduce(model, total, MPI.SUM)
+        np.divide(total, comm.size, out=model)
+
+    def iallreduce():
+        comm.Iallreduce(model, total, MPI.SUM).Wait()
+        np.divide(total, comm.size, out=model)
+
+    with GroupAverager(comm, model, group_size=comm.size, sync_period=1 << 18, **options) as averager:
+        ways = {
+            "wagma": lambda: averager.average(model, out=model),
+            "apart": lambda: averager.average(model, out=other),
+            "copy": lambda: np.copyto(other, model),
+        }
+        if peers:
+            ways |= {"allreduce": allreduce, "iallreduce": iallreduce}
+        for call in ways.values():
+            for _ in range(3):
+                comm.Barrier()
+                call()
+        steps, rows = None, []
+        while steps is None or len(rows) < steps:
+            row = []
+            for call in ways.values():
+                comm.Barrier()
+                started = time.perf_counter()
+                call()
+                row.append(time.perf_counter() - started)
+            rows.append(row)
+            if steps is None:
+                slowest = comm.allreduce(sum(row), MPI.MAX)
+                steps = int(min(2000, max(7, SECONDS / slowest)))
+        fresh = averager.statistics.fresh / averager.statistics.steps
+    times = np.array(rows[1:])
+    comm.Allreduce(MPI.IN_PLACE, times, MPI.MAX)
+    return {way: times[:, i] for i, way in enumerate(ways)}, comm.allreduce(fresh, MPI.MIN)
+
+
+def row_of(times, fresh):
+    """Return medians, ratios and the floor."""
+    row = {way: float(np.median(column)) for way, column in times.items()}
+    for peer in ("allreduce", "iallreduce"):
+        if peer in times:
+            row[f"/{peer}"] = float(np.median(times[peer] / times["wagma"]))
+    # A copy moves two models a rank.
+    row["floor"] = row["copy"] / 2 * MOVED
+    row["of floor"] = float(np.median(times["copy"] / 2 * MOVED / times["wagma"]))
+    return row | {"fresh": fresh}
+
+
+def shown(row):
+    def seconds(way):
+        return f"{row[way] * 1e3:.4f} ms" if way in row else "-"
+
+    def ratio(name):
+        return f"{row[name]:.2f}" if name in row else "-"
+
+    return (
+        row["dtype"], f"{row['floats']:,}", *map(seconds, ("wagma", "apart", "allreduce", "iallreduce")),
+        ratio("/allreduce"), ratio("/iallreduce"), seconds("floor"), f"{100 * row['of floor']:.0f} %",
+    )  # fmt: skip
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--floats", nargs="*", type=int, default=SIZES)
+    parser.add_argument("--dtypes", nargs="*", default=["float32"])
+    parser.add_argument("--window", default="auto", choices=["auto", "shared", "remote"])
+    parser.add_argument("--json", help="file to write the rows to")
+    arguments = parser.parse_args(arguments)
+    comm = MPI.COMM_WORLD
+    rows = []
+
+    def say(cells):
+        if comm.rank == 0:
+            print("  ".join(cell.rjust(11) for cell in cells), flush=True)
+
+    say(COLUMNS)
+    for dtype in arguments.dtypes:
+        for count in arguments.floats:
+            times, fresh = measure(comm, count, dtype, {"window": arguments.window})
+            rows.append({"dtype": dtype, "floats": count, **row_of(times, fresh)})
+            say(shown(rows[-1]))
+    if comm.rank == 0 and arguments.json:
+        about = {"library": MPI.Get_library_version().splitlines()[0], "ranks": comm.size}
+        with open(arguments.json, "w") as file:
+            json.dump({**about, "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The arithmetic on chunks gives the same bits on every kind of CPU, streamed or not."""
+
+import ctypes
+import subprocess
+import tempfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import wagma_rma
+
+DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]  # by kind
+SUMS = [np.float64, np.float32, np.float32, np.float32]
+CPUS = {"any": 0, "avx2": 1, "avx512": 2}
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    """Compile the kernels as setup.py does, and load them."""
+    with tempfile.TemporaryDirectory() as directory:
+        library = Path(directory, "kernels.so")
+        source = Path(wagma_rma.__file__).parent / "kernels.c"
+        flags = ["-std=c11", "-O3", "-ffp-contract=off", "-shared", "-fPIC"]
+        subprocess.run(["gcc", *flags, str(source), "-o", str(library), "-lm"], check=True, timeout=120)
+        yield ctypes.CDLL(str(library))
+
+
+def memory(count, dtype, shift):
+    """Return an array that begins `shift` elements after a multiple of 64 bytes, and what surrounds it."""
+    width = np.dtype(dtype).itemsize
+    around = np.full((count + shift) * width + 256, 0xA5, np.uint8)
+    begin = -around.ctypes.data % 64 + 64 + shift * width
+    return around[begin : begin + count * width].view(dtype), around
+
+
+def run(kernels, cpu, stream, kind, parts, own, divisor, shift):
+    """Return the bytes of a copy, a sum, its scaled and its mixed form, and those around them."""
+    assert kernels.wagma_use(cpu) <= cpu
+    count = len(parts[0])
+    results, surroundings = [], []
+
+    def new(dtype):
+        result, around = memory(count, dtype, shift)
+        results.append(result)
+        surroundings.append(around)
+        return ctypes.c_void_p(result.ctypes.data)
+
+    pointers = (ctypes.c_void_p * len(parts))(*(part.ctypes.data for part in parts))
+    size, by = ctypes.c_size_t(count), ctypes.c_double(divisor)
+    kernels.wagma_copy(
+        new(DTYPES[kind]), ctypes.c_void_p(pointers[0]), ctypes.c_size_t(parts[0].nbytes), stream
+    )
+    sums = new(SUMS[kind])
+    kernels.wagma_sum(kind, sums, pointers, len(parts), size)
+    kernels.wagma_scale(kind, new(DTYPES[kind]), sums, by, size, stream)
+    kernels.wagma_mix(kind, new(DTYPES[kind]), sums, ctypes.c_void_p(own.ctypes.data), by, size, stream)
+    kernels.wagma_use(max(CPUS.values()))
+    return results, surroundings
+
+
+@settings(max_examples=150)
+@given(
+    kind=st.integers(0, 3),
+    count=st.one_of(st.integers(0, 70), st.integers(250, 260), st.integers(1000, 1100)),
+    members=st.integers(1, 5),
+    shift=st.integers(0, 15),
+    seed=st.integers(0, 1 << 32),
+)
+def test_every_cpu_gives_the_same_bits_and_writes_nothing_else(kernels, kind, count, members, shift, seed):
+    random = np.random.default_rng(seed)
+    width = np.dtype(DTYPES[kind]).itemsize
+    bits = random.integers(0, 256, (members + 1, count * width), np.uint8)
+    arrays = []
+    for one in bits:
+        array, _ = memory(count, DTYPES[kind], int(random.integers(0, 16)))
+        array.view(np.uint8)[:] = one
+        arrays.append(array)
+    *parts, own = arrays
+    expected = None
+    for cpu in CPUS.values():
+        for stream in (0, 1):
+            results, surroundings = run(kernels, cpu, stream, kind, parts, own, members + 1.0, shift)
+            found = [canonical(result) for result in results]
+            expected = expected or found
+            assert found == expected, f"cpu {cpu}, stream {stream}"
+            for result, around in zip(results, surroundings, strict=True):
+                outside = around.nbytes - result.nbytes
+                assert np.count_nonzero(around == 0xA5) >= outside
+    with np.errstate(all="ignore"):
+        total = parts[0].astype(SUMS[kind])
+        for part in parts[1:]:
+            total = total + part.astype(SUMS[kind])
+        numpys = [parts[0], total, (total / SUMS[kind](members + 1)).astype(DTYPES[kind])]
+        numpys.append(((total + own.astype(SUMS[kind])) / SUMS[kind](members + 1)).astype(DTYPES[kind]))
+    assert expected == [canonical(result) for result in numpys]
+
+
+def canonical(array):
+    """Return the bytes of an array; any NaN counts as any other, since their payloads depend on the order."""
+    array = np.array(array)
+    with np.errstate(all="ignore"):
+        array[np.isnan(array.astype(np.float64))] = np.nan
+    return array.tobytes()
+
+
+def test_this_machine_uses_more_than_any_cpu_has(kernels):
+    flags = Path("/proc/cpuinfo").read_text()
+    best = 2 if "avx512bw" in flags and "avx512vl" in flags else 1 if "avx2" in flags else 0
+    assert kernels.wagma_use(2) == best
