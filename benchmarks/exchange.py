@@ -39,6 +39,7 @@ COLUMNS = (
     "of floor",
 )
 SECONDS = 3.0  # for each size
+SYNC_PERIOD = 100  # one step in so many synchronises, which a median does not see
 MOVED = 5  # models a rank reads and writes in a step
 
 
@@ -56,7 +57,7 @@ def measure(comm, count, dtype, options):
         comm.Iallreduce(model, total, MPI.SUM).Wait()
         np.divide(total, comm.size, out=model)
 
-    with GroupAverager(comm, model, group_size=comm.size, sync_period=1 << 18, **options) as averager:
+    with GroupAverager(comm, model, group_size=comm.size, sync_period=SYNC_PERIOD, **options) as averager:
         ways = {
             "wagma": lambda: averager.average(model, out=model),
             "apart": lambda: averager.average(model, out=other),
@@ -80,7 +81,8 @@ def measure(comm, count, dtype, options):
             if steps is None:
                 slowest = comm.allreduce(sum(row), MPI.MAX)
                 steps = int(min(2000, max(7, SECONDS / slowest)))
-        fresh = averager.statistics.fresh / averager.statistics.steps
+        counts = averager.statistics
+        fresh = counts.fresh / (counts.steps - counts.synchronized)
     times = np.array(rows[1:])
     comm.Allreduce(MPI.IN_PLACE, times, MPI.MAX)
     return {way: times[:, i] for i, way in enumerate(ways)}, comm.allreduce(fresh, MPI.MIN)

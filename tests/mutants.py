@@ -201,7 +201,7 @@ MUTATIONS = [
     Mutation(
         "wrong divisor for LATE",
         PROTOCOL,
-        "                          self.group.size + 1, count)",
+        "                          self.group.size + 1, count,",
         "                          self.group.size, count,",
         quick=True,
     ),
@@ -283,9 +283,15 @@ MUTATIONS = [
     Mutation(
         "a take-over does not set its tag",
         PROTOCOL,
-        "                self.start_sum(0, c)\n                self.sum_chunk(0, c)\n",
+        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c)\n",
         "                self.tagged = True\n"
-        "                self.start_sum(0, c)\n                self.sum_chunk(0, c)\n",
+        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c)\n",
+    ),
+    Mutation(
+        "own model summed though an older one contributes",
+        PROTOCOL,
+        "if (m == self.group.me and self.outcome.kind == FRESH and leaf.kind == chunk.kind",
+        "if (m == self.group.me and leaf.kind == chunk.kind",
     ),
     Mutation(
         "a member left out of the sum",
@@ -392,8 +398,8 @@ MUTATIONS = [
     Mutation(
         "mean of all not divided by their number",
         SNAPSHOTS,
-        "                            self.window.ranks, section.count)",
-        "                            1, section.count)",
+        "                            self.window.ranks, section.count,",
+        "                            1, section.count,",
     ),
     Mutation(
         "K < tau: too few records",

@@ -82,7 +82,7 @@ cdef class Protocol:
     cdef bint is_done(self, int c) noexcept nogil
     cdef int next_to_collect(self) noexcept nogil
     cdef int look_at_chunks(self, int* looked, int most) except -1 nogil
-    cdef int start_sum(self, int lane, int c) except -1 nogil
+    cdef int start_sum(self, int lane, int c, Pieces pieces) except -1 nogil
     cdef int sum_chunk(self, int lane, int c) except -1 nogil
     cdef int begin_done(self, int c, uint64_t seen) except -1 nogil
     cdef int end_done(self, int c, uint64_t seen, Pieces pieces) except -1 nogil

@@ -403,7 +403,7 @@ cdef class Protocol:
                     continue
                 lane = (first + in_flight) % lanes
                 reading[lane] = c
-                self.start_sum(lane, c)
+                self.start_sum(lane, c, pieces)
                 in_flight += 1
                 summing += 1
             if counting:
@@ -438,7 +438,7 @@ cdef class Protocol:
                 while self.collected[c]:
                     c += 1
                 assert step == self.outcome.step and chunk_mark(self.chunks[c]) == CLAIMED
-                self.start_sum(0, c)
+                self.start_sum(0, c, pieces)
                 self.sum_chunk(0, c)
                 summed, seen = c, self.chunks[c]
         return 0
@@ -487,13 +487,20 @@ cdef class Protocol:
                 most -= 1
         return 0
 
-    cdef int start_sum(self, int lane, int c) except -1 nogil:
+    cdef int start_sum(self, int lane, int c, Pieces pieces) except -1 nogil:
         """Start reading a chunk of every contribution."""
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.kind]
+        cdef Leaf* leaf = &self.layout.leaves[self.layout.first_leaf[c]]
         cdef int64_t nbytes = chunk.count * section.width
         cdef int m, slot
         for m in range(self.group.size):
+            if (m == self.group.me and self.outcome.kind == FRESH and leaf.kind == chunk.kind
+                    and leaf.begin + leaf.count >= chunk.begin + chunk.count):
+                # What was published, and still there: a chunk of the output is written after its sum.
+                self.sources[lane * self.layout.group_size + m] = (
+                    pieces.sources[self.layout.first_leaf[c]] + (chunk.begin - leaf.begin) * section.width)
+                continue
             slot = contribution_slot(self.contributions[m])
             self.read(lane, m, m, self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes)
         return 0

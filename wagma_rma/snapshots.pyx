@@ -55,7 +55,7 @@ cdef class Snapshots:
     cdef int publish(self, uint64_t step, Pieces pieces, double patience) except -1 nogil:
         """Publish the caller's model as this rank's of `step`; return whether a slot was free.
 
-        Either way `own` holds it afterwards, and the caller's arrays are not read again.
+        Either way `own` holds it afterwards.
         """
         cdef int slot = self.free_slot(patience)
         if slot < 0:
