@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, Self, TypeVar
 
 import jax
@@ -25,8 +26,11 @@ LINE = 64  # bytes: JAX takes a numpy array as it is, without a copy, if it begi
 
 
 def _host(leaf: Any) -> Any:
-    """Return a leaf as the numpy array that JAX would make of it, or unchanged what can't be averaged."""
-    if isinstance(leaf, jax.core.Tracer):
+    """Return a leaf as the numpy array that JAX would make of it, or unchanged what can't be averaged.
+
+    Leaves of a trace, or on an accelerator, have shape and dtype there, but no values.
+    """
+    if isinstance(leaf, jax.core.Tracer) or _is_far(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             return leaf
         return np.broadcast_to(np.empty((), leaf.dtype), leaf.shape)
@@ -40,7 +44,7 @@ def _host(leaf: Any) -> Any:
 def _flatten(name: str, params: Any, local: frozenset[str]) -> tuple[list[str], list[Any], Any, Leaves]:
     """Return the leaves' paths, the leaves, their tree, and a numpy model of those that are not `local`.
 
-    Its keys are their paths. Leaves of a trace have shape and dtype there, but no values.
+    Its keys are their paths.
     """
     found, tree = jax.tree_util.tree_flatten_with_path(params)
     paths, leaves = [jax.tree_util.keystr(path) for path, _ in found], [leaf for _, leaf in found]
@@ -163,7 +167,9 @@ class PytreeAverager:
             )
             # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
             start = Leaves(
-                (path, _copy(leaf) if isinstance(leaf, np.ndarray) else leaf) for path, leaf in model.items()
+                (path, _copy(model[path], leaf) if isinstance(model[path], np.ndarray) else leaf)
+                for path, leaf in zip(paths, leaves, strict=True)
+                if path in model
             )
         except Exception as error:
             found = error
@@ -218,7 +224,7 @@ class PytreeAverager:
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in ours):
             # Compiled steps that were called before may still be running in other threads.
             jax.effects_barrier()
-            results = _put(paths, leaves, self._eager(name, model))
+            results = _put(paths, leaves, self._eager(name, model, ours))
         else:
             compiled.check_where()
             self._structure.leaves(name, model)
@@ -226,14 +232,19 @@ class PytreeAverager:
             results = [averages.get(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
         return jax.tree_util.tree_unflatten(tree, results)  # type: ignore[no-any-return]
 
-    def _eager(self, name: str, model: Leaves) -> Leaves:
-        step = getattr(self._averager, name)
+    def _eager(self, name: str, model: Leaves, leaves: list[Any]) -> Leaves:
         try:
+            self._structure.leaves(name, model)
             out = Leaves((path, _empty(leaf.shape, leaf.dtype)) for path, leaf in model.items())
-        except AttributeError:
-            out = None  # the averager will say which leaf is no array
+        except (TypeError, ValueError):
+            out = None  # the averager will say so, on every rank if this is a synchronisation
         with self._turn:
-            return step(model, out)  # type: ignore[no-any-return]
+            if out is None or not any(map(_is_far, leaves)):
+                return getattr(self._averager, name)(model, out)  # type: ignore[no-any-return]
+            # A leaf is published while the next is still on its way from the device.
+            sources = [partial(np.ascontiguousarray, leaf) for leaf in leaves]
+            getattr(self._averager, f"{name}_at")(sources, [leaf.ctypes.data for leaf in out.values()])
+            return out
 
     def _traced(self, name: str, paths: list[str], leaves: list[Any]) -> list[Any]:
         """Put a step into the program that is being traced."""
@@ -375,10 +386,15 @@ def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
-def _copy(leaf: Array) -> Array:
-    copied = _empty(leaf.shape, leaf.dtype)
+def _copy(like: Array, leaf: Any) -> Array:
+    copied = _empty(like.shape, like.dtype)
     copied[...] = leaf
     return copied
+
+
+def _is_far(leaf: Any) -> bool:
+    """Say whether a leaf is on an accelerator, so that it has to be copied from there."""
+    return isinstance(leaf, jax.Array) and _platforms([leaf]) != {"cpu"}
 
 
 def _put(paths: list[str], leaves: list[Any], values: Leaves) -> list[Any]:

@@ -30,6 +30,11 @@ def test_params_are_averaged_where_they_lie_and_compiled_once():
         }
 
 
+def test_params_on_an_accelerator_are_fetched_leaf_by_leaf_as_they_are_published():
+    """No accelerator here: what is on a CPU passes for it. float64 needs JAX's permission."""
+    assert launch.run(2, "compiled:fetched", limit=60, env={"JAX_ENABLE_X64": "1"}) == [[], []]
+
+
 @BACKENDS
 def test_loops_do_a_step_in_each_turn(backend):
     assert launch.run(2, "compiled:loops", limit=90, backend=backend) == [[], []]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 from mpi4py import MPI
@@ -27,6 +27,9 @@ from wagma_rma.synchronization import BLOCK, StepMismatch, Synchronizer
 from wagma_rma.watch import Expectation, Watch
 from wagma_rma.window import Window
 
+if TYPE_CHECKING:
+    from wagma_rma.pieces import Sources
+
 M = TypeVar("M")
 
 
@@ -35,7 +38,7 @@ class _Held(NamedTuple):
 
     result: Any
     outputs: list[Array]  # or none, if the memory is given by address
-    sources: list[Array] | list[int]
+    sources: "Sources"
     targets: list[Array] | list[int]
 
     def deliver(self) -> None:
@@ -312,12 +315,14 @@ class GroupAverager:
         holding = partial(self._hold, "synchronize", model, out)
         return self._synchronize("synchronize", holding)  # type: ignore[no-any-return]
 
-    def average_at(self, sources: list[int], targets: list[int]) -> None:
+    def average_at(self, sources: "Sources", targets: list[int]) -> None:
         """Do one step as average() does, for bindings that have memory and no arrays.
 
         Args:
             sources: the address of each leaf, in the order of leaves: aligned, C-contiguous, of the shapes
-                and dtypes that the averager was made with. Nothing of this can be checked.
+                and dtypes that the averager was made with. Nothing of this can be checked. Or functions that
+                return such arrays: each is called when its leaf is published, so that what they wait for,
+                such as copies from a device, goes on meanwhile.
             targets: where each leaf of the average goes: its source, or memory that overlaps none.
 
         Raises, and is collective or not: as average().
@@ -328,13 +333,11 @@ class GroupAverager:
         self._check_usable("average")
         self._step(sources, targets, [])
 
-    def synchronize_at(self, sources: list[int], targets: list[int]) -> None:
+    def synchronize_at(self, sources: "Sources", targets: list[int]) -> None:
         """Do one step as synchronize() does; Args: as average_at()."""
         self._synchronize("synchronize", lambda: _Held(None, [], sources, targets))
 
-    def _step(
-        self, sources: list[Array] | list[int], targets: list[Array] | list[int], outputs: list[Array]
-    ) -> None:
+    def _step(self, sources: "Sources", targets: list[Array] | list[int], outputs: list[Array]) -> None:
         """Do a group step."""
         if self._busy.locked():
             raise self._used_twice("average")

@@ -1,4 +1,9 @@
+from collections.abc import Callable
+from typing import TypeAlias
+
 from wagma_rma.model import Array
+
+Sources: TypeAlias = list[Array] | list[int] | list[Callable[[], Array]]
 
 def is_plain(array: Array) -> bool: ...
 def is_like(array: object, example: Array | None) -> bool: ...
@@ -10,7 +15,7 @@ class Pieces:
     def hold(
         self,
         order: list[int],
-        sources: list[Array] | list[int],
+        sources: Sources,
         targets: list[Array] | list[int],
     ) -> None: ...
     def release(self) -> None: ...

@@ -29,7 +29,9 @@ def is_like(array, cnp.ndarray example):
 
 
 cdef char* memory(object leaf) except? NULL:
-    return cnp.PyArray_BYTES(leaf) if cnp.PyArray_Check(leaf) else <char*> <uintptr_t> leaf
+    if cnp.PyArray_Check(leaf):
+        return cnp.PyArray_BYTES(leaf)
+    return NULL if callable(leaf) else <char*> <uintptr_t> leaf
 
 
 cdef class Pieces:
@@ -56,13 +58,22 @@ cdef class Pieces:
     def hold(self, list order, list sources, list targets):
         """Point at memory, either in the model's order: `sources` are read, `targets` are written.
 
-        They are plain arrays, or the addresses of memory that somebody else keeps.
+        They are plain arrays, or the addresses of memory that somebody else keeps; a source may be a function
+        that returns a plain array, and is called when that is needed.
         """
         cdef int i
         for i in range(self.count):
             self.sources[i] = memory(sources[order[i]])
             self.targets[i] = memory(targets[order[i]])
+        self.order = order
         self.held = [sources, targets]
+
+    cdef int fetch(self, int i) except -1:
+        """Have the memory of the i-th leaf of the layout, whose source is a function."""
+        source = self.held[0][self.order[i]]()
+        self.held.append(source)
+        self.sources[i] = memory(source)
+        return 0
 
     def release(self):
         """Let go of the arrays."""

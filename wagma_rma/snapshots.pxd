@@ -24,6 +24,6 @@ cdef class Snapshots:
 
     cdef int free_slot(self, double patience) except -2 nogil
     cdef int write(self, int slot, Pieces pieces) except -1 nogil
-    cdef void gather(self, Pieces pieces) noexcept nogil
+    cdef int gather(self, Pieces pieces) except -1 nogil
     cdef int move_on(self, uint64_t step, int slot) except -1 nogil
     cdef char* accumulators(self, int result, int kind) noexcept nogil

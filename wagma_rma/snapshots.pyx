@@ -91,7 +91,7 @@ cdef class Snapshots:
         self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
         return 0
 
-    cdef void gather(self, Pieces pieces) noexcept nogil:
+    cdef int gather(self, Pieces pieces) except -1 nogil:
         """Copy the caller's model into `own`, leaf by leaf."""
         cdef int i
         cdef Leaf* leaf
@@ -99,8 +99,12 @@ cdef class Snapshots:
         for i in range(pieces.count):
             leaf = &self.layout.leaves[i]
             section = &self.layout.sections[leaf.kind]
+            if pieces.sources[i] is NULL and leaf.count > 0:
+                with gil:
+                    pieces.fetch(i)
             wagma_copy(self.own + section.snapshot + leaf.begin * section.width, pieces.sources[i],
                        leaf.count * section.width, self.layout.streams_snapshot)
+        return 0
 
     cdef int restore(self, Pieces pieces) except -1 nogil:
         """Copy `own` into the caller's output, leaf by leaf."""
@@ -155,6 +159,9 @@ cdef class Snapshots:
             for i in range(pieces.count):
                 leaf = &self.layout.leaves[i]
                 section = &self.layout.sections[leaf.kind]
+                if pieces.sources[i] is NULL and leaf.count > 0:
+                    with gil:
+                        pieces.fetch(i)
                 wagma_sum(leaf.kind, self.accumulators(0, leaf.kind) + leaf.begin * section.sum_width,
                           <const void* const*> &pieces.sources[i], 1, leaf.count)
 

@@ -2,7 +2,7 @@ from threading import Lock
 
 from wagma_rma.floats import DefaultFloats
 from wagma_rma.model import Array
-from wagma_rma.pieces import Pieces
+from wagma_rma.pieces import Pieces, Sources
 from wagma_rma.protocol import Protocol
 
 class Stepper:
@@ -13,7 +13,7 @@ class Stepper:
     def step(
         self,
         step: int,
-        sources: list[Array] | list[int],
+        sources: Sources,
         targets: list[Array] | list[int],
         outputs: list[Array],
     ) -> bool: ...

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_bindings import PytreeAverager
+from jax_bindings import PytreeAverager, pytree
+from programs import models
 from programs.errors import until
-from programs.jax_averaging import message
+from programs.jax_averaging import message, numpy_leaves
 from wagma_rma import GroupAverager, SynchronizationTimeout
 from wagma_rma.synchronization import ARRIVED, _entered
 
@@ -85,6 +86,49 @@ def memory(comm):
         result = averager(kept)
         facts["eager"] = seen == [[pointers(kept), pointers(result)]]
     return facts
+
+
+def fetched(comm):
+    """Average as if params were on an accelerator, and with functions for sources; return what goes wrong."""
+    wrong, called = [], []
+    is_far, pytree._is_far = pytree._is_far, lambda leaf: isinstance(leaf, jax.Array)
+    start = models.mixed(comm.rank, 0)
+    options = {"sync_period": 2, "group_size": comm.size, "quorum": comm.size}
+    with (
+        PytreeAverager(comm, jax.tree.map(jnp.asarray, start), **options) as averager,
+        GroupAverager(comm, models.mixed(comm.rank, 0), **options) as reference,
+        GroupAverager(comm, models.mixed(comm.rank, 0), **options) as by_function,
+    ):
+        if not models.same_bits(numpy_leaves(averager.params), jax.tree.leaves(models.mixed(0, 0))):
+            wrong.append("the start is not rank 0's")
+        for step in range(1, 5):
+            model = models.mixed(comm.rank, step)
+            right = jax.tree.leaves(reference.average(model))
+            found = averager(jax.tree.map(jnp.asarray, model))
+            if not models.same_bits(numpy_leaves(found), right):
+                wrong.append(f"step {step}: not the bits of the numpy API")
+            # Of this one the order of leaves is that of the sorted keys.
+            plain = [np.array(leaf, order="C") for leaf in jax.tree.leaves(model)]
+            out = [np.empty_like(leaf) for leaf in plain]
+            called.clear()
+
+            def fetch(i, plain=plain):
+                called.append(i)
+                return plain[i]
+
+            by_function.average_at(
+                [lambda i=i: fetch(i) for i in range(len(plain))], [leaf.ctypes.data for leaf in out]
+            )
+            if not models.same_bits(out, right):
+                wrong.append(f"step {step}: not the bits of the numpy API, by functions")
+            if sorted(called) != [i for i, leaf in enumerate(plain) if leaf.size]:
+                wrong.append(f"step {step}: called {called}")
+        bad = {**jax.tree.map(jnp.asarray, model), "one": jnp.zeros(2, jnp.float32)}
+        said = message(lambda: averager(bad))
+        if not said.startswith("ValueError: average: model['one'] is float32[2], but"):
+            wrong.append(said)
+    pytree._is_far = is_far
+    return wrong
 
 
 def loops(comm, backend):
