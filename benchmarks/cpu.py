@@ -1,0 +1,66 @@
+"""What a rank takes of its core while it waits and while nothing happens, beside MPI's own waiting.
+
+    mpiexec -n 2 python benchmarks/cpu.py [--seconds 2] [--window remote] [--json FILE]
+
+The last rank comes late by so many seconds. Shown is the others' CPU time over that, of all threads.
+
+asleep       the rank sleeps, with an averager open (over a network its thread serves others)
+quorum       it waits in a group step with a quorum of all
+synchronise  it waits in a synchronisation
+allreduce    it waits in MPI_Allreduce
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+from mpi4py import MPI
+
+from wagma_rma import GroupAverager
+
+COLUMNS = ("waits in", "of a core")
+
+
+def measure(comm, call, seconds):
+    """Return the share of a core that the ranks in time take while they wait in a call, on average."""
+    comm.Barrier()
+    if comm.rank == comm.size - 1:
+        time.sleep(seconds)
+    cpu, wall = time.process_time(), time.perf_counter()
+    call()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    shares = comm.gather(cpu / wall)
+    return float(np.mean(shares[:-1])) if shares else None
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--window", default="auto", choices=["auto", "shared", "remote"])
+    parser.add_argument("--json", help="file to write the rows to")
+    arguments = parser.parse_args(arguments)
+    comm = MPI.COMM_WORLD
+    model, total = np.zeros(1000, np.float32), np.empty(1000, np.float32)
+    with GroupAverager(
+        comm, model, group_size=comm.size, quorum=comm.size, sync_period=100, window=arguments.window
+    ) as averager:
+        averager.average(model, out=model)
+        calls = {
+            "asleep": lambda: time.sleep(arguments.seconds),
+            "quorum": lambda: averager.average(model, out=model),
+            "synchronise": lambda: averager.synchronize(model, out=model),
+            "allreduce": lambda: comm.Allreduce(model, total),
+        }
+        rows = {name: measure(comm, call, arguments.seconds) for name, call in calls.items()}
+    if comm.rank == 0:
+        for cells in (COLUMNS, *((name, f"{100 * share:.1f} %") for name, share in rows.items())):
+            print("  ".join(cell.rjust(11) for cell in cells))
+        if arguments.json:
+            about = {"library": MPI.Get_library_version().splitlines()[0], "ranks": comm.size}
+            with open(arguments.json, "w") as file:
+                json.dump({**about, "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

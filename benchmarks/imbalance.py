@@ -1,0 +1,149 @@
+"""What late ranks cost the others: the two experiments of the papers, for five ways to average.
+
+    mpiexec -n 32 python benchmarks/imbalance.py [--experiment skew stragglers] [--json FILE]
+
+skew        rank r comes r ms late to each step (eager-SGD's microbenchmark, Li et al., PPoPP 2020); `in the
+            call` is the mean time that a rank spends in it
+stragglers  a step computes 100 ms, two ranks drawn for each step 320 ms longer (WAGMA-SGD, Li et al., TPDS
+            2021, section 5), asleep, so that ranks may outnumber cores; `of ideal` is the share of the time
+            between synchronisations that ranks compute: the step rate, of that without any exchange
+
+wagma        groups near the square root of the ranks, quorum 1, patience by default: a rank waits for others
+             about as long as the exchange takes, and no longer
+majority     the same with more than half of the group as quorum
+synchronous  the same with the whole group as quorum
+allreduce    MPI_Allreduce of all ranks at each step
+local        no exchange between synchronisations
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+from mpi4py import MPI
+
+from wagma_rma import GroupAverager
+from wagma_rma.grouping import choose
+
+SYNC_PERIOD = 10
+COLUMNS = ("experiment", "way", "in the call", "median", "of ideal", "fresh", "late", "missed")
+
+
+class Allreduce:
+    """MPI's allreduce behind the averager's calls."""
+
+    def __init__(self, comm, model):
+        self._comm, self._total = comm, np.empty_like(model)
+
+    def average(self, model, out):
+        self._comm.Allreduce(model, self._total, MPI.SUM)
+        np.divide(self._total, self._comm.size, out=out)
+
+    def close(self):
+        pass
+
+
+def ways(comm):
+    """Return the ways to average, by name."""
+    size = choose(comm.size, None).size
+
+    def groups(**options):
+        return lambda model: GroupAverager(comm, model, sync_period=SYNC_PERIOD, **options)
+
+    return {
+        "wagma": groups(group_size=size),
+        "majority": groups(group_size=size, quorum=size // 2 + 1),
+        "synchronous": groups(group_size=size, quorum=size),
+        "allreduce": lambda model: Allreduce(comm, model),
+        "local": groups(group_size=1),
+    }
+
+
+def skew(comm, averager, model, turns):
+    """Return the seconds in the call of each step but the synchronisations."""
+    seconds = []
+    for step in range(1, turns * SYNC_PERIOD + 1):
+        comm.Barrier()
+        time.sleep(comm.rank * 1e-3)
+        started = time.perf_counter()
+        averager.average(model, out=model)
+        if step % SYNC_PERIOD:
+            seconds.append(time.perf_counter() - started)
+    return seconds, None
+
+
+def stragglers(comm, averager, model, turns):
+    """Return the same, and the share of the time between synchronisations that this rank computes."""
+    seconds, computed, total = [], 0.0, 0.0
+    for step in range(1, turns * SYNC_PERIOD + 1):
+        late = np.random.default_rng(step).choice(comm.size, 2, replace=False)
+        began = time.perf_counter()
+        time.sleep(0.1 + 0.32 * (comm.rank in late))
+        started = time.perf_counter()
+        averager.average(model, out=model)
+        ended = time.perf_counter()
+        if step % SYNC_PERIOD:
+            seconds.append(ended - started)
+            computed += started - began
+            total += ended - began
+    return seconds, computed / total
+
+
+EXPERIMENTS = {"skew": skew, "stragglers": stragglers}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--experiment", nargs="*", default=list(EXPERIMENTS), choices=list(EXPERIMENTS))
+    parser.add_argument("--floats", type=int, default=1000)
+    parser.add_argument("--turns", type=int, default=3, help="synchronisations in each run")
+    parser.add_argument("--json", help="file to write the rows to")
+    arguments = parser.parse_args(arguments)
+    comm = MPI.COMM_WORLD
+    rows = []
+
+    def say(cells):
+        if comm.rank == 0:
+            print("  ".join(cell.rjust(11) for cell in cells), flush=True)
+
+    say(COLUMNS)
+    for experiment in arguments.experiment:
+        for way, make in ways(comm).items():
+            model = np.zeros(arguments.floats, np.float32)
+            averager = make(model)
+            comm.Barrier()
+            seconds, share = EXPERIMENTS[experiment](comm, averager, model, arguments.turns)
+            counts = getattr(averager, "statistics", None)
+            told = comm.gather((seconds, share, counts and (counts.fresh, counts.late, counts.missed)))
+            averager.close()
+            if told is None:
+                continue
+            every = np.concatenate([seconds for seconds, _, _ in told])
+            row = {"experiment": experiment, "way": way, "mean": every.mean(), "median": np.median(every)}
+            if share is not None:
+                row["of ideal"] = float(np.mean([share for _, share, _ in told]))
+            if counts:
+                kinds = np.sum([kinds for _, _, kinds in told], axis=0)
+                row |= dict(zip(("fresh", "late", "missed"), (kinds / kinds.sum()).tolist(), strict=True))
+            rows.append(row)
+            say(
+                (
+                    experiment,
+                    way,
+                    f"{row['mean'] * 1e3:.3f} ms",
+                    f"{row['median'] * 1e3:.3f} ms",
+                    *(
+                        f"{100 * row[name]:.1f} %" if name in row else "-"
+                        for name in ("of ideal", "fresh", "late", "missed")
+                    ),
+                )
+            )
+    if comm.rank == 0 and arguments.json:
+        about = {"library": MPI.Get_library_version().splitlines()[0], "ranks": comm.size}
+        with open(arguments.json, "w") as file:
+            json.dump({**about, "rows": rows}, file, indent=1, default=float)
+
+
+if __name__ == "__main__":
+    main()
