@@ -11,10 +11,10 @@ allreduce    it waits in MPI_Allreduce
 """
 
 import argparse
-import json
 import time
 
 import numpy as np
+import table
 from mpi4py import MPI
 
 from wagma_rma import GroupAverager
@@ -53,13 +53,10 @@ def main(arguments=None):
             "allreduce": lambda: comm.Allreduce(model, total),
         }
         rows = {name: measure(comm, call, arguments.seconds) for name, call in calls.items()}
-    if comm.rank == 0:
-        for cells in (COLUMNS, *((name, f"{100 * share:.1f} %") for name, share in rows.items())):
-            print("  ".join(cell.rjust(11) for cell in cells))
-        if arguments.json:
-            about = {"library": MPI.Get_library_version().splitlines()[0], "ranks": comm.size}
-            with open(arguments.json, "w") as file:
-                json.dump({**about, "rows": rows}, file, indent=1)
+    table.say(comm, COLUMNS)
+    for name, share in rows.items():
+        table.say(comm, (name, f"{100 * share:.1f} %" if share is not None else ""))
+    table.write(comm, arguments.json, rows)
 
 
 if __name__ == "__main__":

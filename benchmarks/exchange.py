@@ -16,11 +16,11 @@ floor      the time in which the ranks together copy as many bytes as `wagma` mu
 """
 
 import argparse
-import json
 import time
 
 import ml_dtypes  # noqa: F401  (numpy knows bfloat16 then)
 import numpy as np
+import table
 from mpi4py import MPI
 
 from wagma_rma import GroupAverager
@@ -123,20 +123,13 @@ def main(arguments=None):
     comm = MPI.COMM_WORLD
     rows = []
 
-    def say(cells):
-        if comm.rank == 0:
-            print("  ".join(cell.rjust(11) for cell in cells), flush=True)
-
-    say(COLUMNS)
+    table.say(comm, COLUMNS)
     for dtype in arguments.dtypes:
         for count in arguments.floats:
             times, fresh = measure(comm, count, dtype, {"window": arguments.window})
             rows.append({"dtype": dtype, "floats": count, **row_of(times, fresh)})
-            say(shown(rows[-1]))
-    if comm.rank == 0 and arguments.json:
-        about = {"library": MPI.Get_library_version().splitlines()[0], "ranks": comm.size}
-        with open(arguments.json, "w") as file:
-            json.dump({**about, "rows": rows}, file, indent=1)
+            table.say(comm, shown(rows[-1]))
+    table.write(comm, arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ local        no exchange between synchronisations
 """
 
 import argparse
-import json
 import time
 
 import numpy as np
+import table
 from mpi4py import MPI
 
 from wagma_rma import GroupAverager
@@ -103,11 +103,7 @@ def main(arguments=None):
     comm = MPI.COMM_WORLD
     rows = []
 
-    def say(cells):
-        if comm.rank == 0:
-            print("  ".join(cell.rjust(11) for cell in cells), flush=True)
-
-    say(COLUMNS)
+    table.say(comm, COLUMNS)
     for experiment in arguments.experiment:
         for way, make in ways(comm).items():
             model = np.zeros(arguments.floats, np.float32)
@@ -127,7 +123,8 @@ def main(arguments=None):
                 kinds = np.sum([kinds for _, _, kinds in told], axis=0)
                 row |= dict(zip(("fresh", "late", "missed"), (kinds / kinds.sum()).tolist(), strict=True))
             rows.append(row)
-            say(
+            table.say(
+                comm,
                 (
                     experiment,
                     way,
@@ -137,12 +134,9 @@ def main(arguments=None):
                         f"{100 * row[name]:.1f} %" if name in row else "-"
                         for name in ("of ideal", "fresh", "late", "missed")
                     ),
-                )
+                ),
             )
-    if comm.rank == 0 and arguments.json:
-        about = {"library": MPI.Get_library_version().splitlines()[0], "ranks": comm.size}
-        with open(arguments.json, "w") as file:
-            json.dump({**about, "rows": rows}, file, indent=1, default=float)
+    table.write(comm, arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ own step, and `JAX` what a callback takes that returns its argument: copies in a
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -21,6 +20,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import numpy as np
+import table
 from jax.experimental import io_callback
 from mpi4py import MPI
 
@@ -82,7 +82,8 @@ def main(arguments=None):
     parser.add_argument("--json", help="file to write the rows to")
     arguments = parser.parse_args(arguments)
     comm = MPI.COMM_WORLD
-    rows, table = [], [COLUMNS]
+    rows = []
+    table.say(comm, COLUMNS)
     for count, steps in SIZES.items():
         medians, ratios = measure(comm, count, steps)
         rows.append({"floats": count, "medians": medians, "ratios": ratios})
@@ -98,15 +99,8 @@ def main(arguments=None):
             rest,
         ]
         cells = [f"{x:.2f}" if i in (2, 4) else f"{x * 1e3:.3f} ms" for i, x in enumerate(shown)]
-        table.append((str(count), *cells))
-    if comm.rank == 0:
-        for line in table:
-            print("  ".join(cell.rjust(11) for cell in line))
-        if arguments.json:
-            with open(arguments.json, "w") as file:
-                json.dump(
-                    {"library": MPI.Get_library_version().splitlines()[0], "rows": rows}, file, indent=1
-                )
+        table.say(comm, (str(count), *cells))
+    table.write(comm, arguments.json, rows)
 
 
 if __name__ == "__main__":

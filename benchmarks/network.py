@@ -9,11 +9,11 @@ from other hosts in a step, on average, and `rate` that through the time of a st
 """
 
 import argparse
-import json
 import statistics
 import time
 
 import numpy as np
+import table
 from mpi4py import MPI
 
 from wagma_rma import GroupAverager
@@ -92,21 +92,15 @@ def main(arguments=None):
     arguments = parser.parse_args(arguments)
     comm = MPI.COMM_WORLD
     rows = []
+    table.say(comm, COLUMNS, 14)
     for size in arguments.sizes:
         steps = {"4 kB": 200, "1 MB": 50, "100 MB": 7}[size]
         for late in (False, True):
             options = {"window": arguments.window}
             row = measure(comm, SIZES[size], late, min(steps, 20) if late else steps, options)
             rows.append({"size": size, **row})
-    if comm.rank == 0:
-        table = [COLUMNS, *([shown(name, row[name]) for name in COLUMNS] for row in rows)]
-        for line in table:
-            print("  ".join(cell.rjust(14) for cell in line))
-        if arguments.json:
-            with open(arguments.json, "w") as file:
-                json.dump(
-                    {"library": MPI.Get_library_version().splitlines()[0], "rows": rows}, file, indent=1
-                )
+            table.say(comm, [shown(name, rows[-1][name]) for name in COLUMNS], 14)
+    table.write(comm, arguments.json, rows)
 
 
 if __name__ == "__main__":
