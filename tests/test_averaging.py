@@ -55,3 +55,9 @@ def test_users_may_pass_their_own_grouping():
     seen = launch.run(4, "averaging:own_grouping")
     assert seen[0] == [[[0, 3], 1.5], [[0, 1], 1.5]]
     assert seen[2] == [[[1, 2], 1.5], [[2, 3], 1.5]]
+
+
+@pytest.mark.parametrize("synchronize", [False, True], ids=["quorum", "synchronisation"])
+def test_other_threads_of_a_rank_run_while_it_waits(synchronize):
+    ran = launch.run(2, "averaging:beside", limit=90, synchronize=synchronize)
+    assert ran == [[100_000, [0.5] * 3], [0, [0.5] * 3]]

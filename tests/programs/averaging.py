@@ -1,6 +1,7 @@
 """Ranks on time: what a group step and a synchronisation give, and how it is reported."""
 
 import hashlib
+import threading
 
 import numpy as np
 
@@ -182,3 +183,31 @@ def own_grouping(comm):
             model = averager.average(model)
             seen.append([list(averager.report.group), float(model[0])])
     return seen
+
+
+def beside(comm, synchronize):
+    """Rank 0 waits for rank 1, which comes when a thread of rank 0 has counted; return how far that came."""
+    count = 0
+    model = np.full(3, float(comm.rank))
+    options = {"group_size": 2, "quorum": 2, "timeout": 60, "broadcast": False}
+    with wagma_rma.GroupAverager(comm, model, **options) as averager:
+        step = averager.synchronize if synchronize else averager.average
+
+        def counting():
+            nonlocal count
+            while averager._protocol.entered(0) == before and averager._protocol.published(0) == 0:
+                pass  # until rank 0 is in the step
+            for _ in range(100_000):
+                count += 1
+            comm.send(None, 1)
+
+        if comm.rank == 0:
+            before = averager._protocol.entered(0)
+            thread = threading.Thread(target=counting)
+            thread.start()
+            mean = step(model)
+            thread.join()
+        else:
+            comm.recv(source=0)
+            mean = step(model)
+    return count, mean.tolist()
