@@ -495,14 +495,13 @@ cdef class Protocol:
         cdef int64_t nbytes = chunk.count * section.width
         cdef int m, slot
         for m in range(self.group.size):
-            if (m == self.group.me and self.outcome.kind == FRESH and leaf.kind == chunk.kind
-                    and leaf.begin + leaf.count >= chunk.begin + chunk.count):
-                # What was published, and still there: a chunk of the output is written after its sum.
-                self.sources[lane * self.layout.group_size + m] = (
-                    pieces.sources[self.layout.first_leaf[c]] + (chunk.begin - leaf.begin) * section.width)
-                continue
             slot = contribution_slot(self.contributions[m])
             self.read(lane, m, m, self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes)
+            if (m == self.group.me and self.outcome.kind == FRESH and leaf.kind == chunk.kind
+                    and leaf.begin + leaf.count >= chunk.begin + chunk.count):
+                # What was published is still there, in better reach: a chunk of the output is written after its sum.
+                self.sources[lane * self.layout.group_size + m] = (
+                    pieces.sources[self.layout.first_leaf[c]] + (chunk.begin - leaf.begin) * section.width)
         return 0
 
     cdef int sum_chunk(self, int lane, int c) except -1 nogil:
