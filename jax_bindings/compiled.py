@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
@@ -23,8 +22,6 @@ from wagma_rma.model import Array
 
 TARGET = "wagma_rma_step"
 jax.ffi.register_ffi_target(TARGET, xla_call.target(), platform="cpu")
-
-Step = Callable[[list[int], list[int]], None]  # of addresses, as GroupAverager.average_at()
 
 # The newest call of a program with several averagers: its trace, and the token that it leaves.
 _newest: tuple[Any, Any] = (None, None)

@@ -28,6 +28,7 @@ cdef extern from "xla_call.h" nogil:
         pass
     struct xla_error_create:
         size_t size
+        xla_extension* extensions
         const char* message
         int code
     struct xla_api:
@@ -114,6 +115,7 @@ cdef xla_error* failed(xla_call* call, error) noexcept:
     cdef xla_error_create create
     message = f"{type(error).__name__}: {error}".encode()
     create.size = sizeof(create)
+    create.extensions = NULL
     create.message = message
     create.code = XLA_INTERNAL
     return call.api.error_create(&create)

@@ -386,14 +386,6 @@ class GroupAverager:
 
     def _check_usable(self, name: str) -> None:
         """Refuse a call that can't be served."""
-        if not (
-            self._closed
-            or self._closing
-            or self._broken
-            or self._protocol.last_step >= STEPS - 1
-            or MPI.Is_finalized()
-        ):
-            return
         if self._closed:
             raise RuntimeError(f"{name}: this averager {self._closed}; make a new one")
         if MPI.Is_finalized():
@@ -406,7 +398,7 @@ class GroupAverager:
                     f"{name}: this averager can't go on after an error ({self._broken}); "
                     "close it and make a new one"
                 )
-            if self.step + 1 >= STEPS:
+            if self._protocol.last_step + 1 >= STEPS:
                 raise RuntimeError(
                     f"{name}: step {STEPS - 1} is the last that a run can count; start a new run"
                 )
