@@ -157,19 +157,15 @@ class PytreeAverager:
             paths, leaves, tree, model = _flatten("PytreeAverager", params, self._local)
             if not model:
                 raise ValueError("PytreeAverager: no leaf of params is to be averaged; see select")
+            ours = [leaf for path, leaf in zip(paths, leaves, strict=True) if path in model]
             self._shardings = {
-                path: leaf.sharding
-                for path, leaf in zip(paths, leaves, strict=True)
-                if path in model and isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+                path: leaf.sharding for path, leaf in zip(model, ours, strict=True) if _is_spread(leaf)
             }
-            self._backend = _backend(
-                backend, [leaf for p, leaf in zip(paths, leaves, strict=True) if p in model]
-            )
+            self._backend = _backend(backend, ours)
             # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
             start = Leaves(
                 (path, _copy(model[path], leaf) if isinstance(model[path], np.ndarray) else leaf)
-                for path, leaf in zip(paths, leaves, strict=True)
-                if path in model
+                for path, leaf in zip(model, ours, strict=True)
             )
         except Exception as error:
             found = error
@@ -177,7 +173,7 @@ class PytreeAverager:
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
         self.backend = "callback" if self._backend == "callback" else "ffi"
-        self._on_cpu = _platforms(leaves) == {"cpu"}
+        self._on_cpu = _platforms(ours) == {"cpu"}
         self._host_out: Leaves | None = None
         self._turn = threading.Lock()
         self._failure: BaseException | None = None
@@ -350,11 +346,11 @@ def _backend(asked: str, leaves: list[Any]) -> str:
     """Return the backend, "auto" if it may still depend on the program. Local."""
     if asked not in ("auto", "ffi", "callback"):
         raise ValueError(f"PytreeAverager: backend={asked!r} is unknown; pass 'auto', 'ffi' or 'callback'")
-    devices: list[Any] = [leaf.sharding.device_set for leaf in leaves if isinstance(leaf, jax.Array)]
     platforms = _platforms(leaves)
-    if platforms == {"cpu"} and all(len(one) == 1 for one in devices):
+    if platforms == {"cpu"} and not any(map(_is_spread, leaves)):
         return asked
     if asked == "ffi":
+        devices: list[Any] = [leaf.sharding.device_set for leaf in leaves if isinstance(leaf, jax.Array)]
         raise ValueError(
             "PytreeAverager: backend='ffi' averages params on one CPU device, and these are on "
             f"{max(map(len, devices), default=1)} of {' and '.join(sorted(platforms))}; pass backend='auto'"

@@ -22,7 +22,7 @@ from wagma_rma.protocol import Protocol
 from wagma_rma.remote_window import RemoteWindow
 from wagma_rma.report import Outcome, Report, Statistics
 from wagma_rma.shared_window import SharedWindow
-from wagma_rma.stepping import Stepper
+from wagma_rma.stepping import Stepper, deliver
 from wagma_rma.synchronization import BLOCK, StepMismatch, Synchronizer
 from wagma_rma.watch import Expectation, Watch
 from wagma_rma.window import Window
@@ -40,12 +40,6 @@ class _Held(NamedTuple):
     outputs: list[Array]  # or none, if the memory is given by address
     sources: "Sources"
     targets: list[Array] | list[int]
-
-    def deliver(self) -> None:
-        """Fill those leaves that aren't plain memory themselves."""
-        for leaf, target in zip(self.outputs, self.targets, strict=False):
-            if leaf is not target:
-                leaf[...] = target
 
 
 def check_mpi(comm: object) -> None:
@@ -249,7 +243,7 @@ class GroupAverager:
         self._protocol.begin(options.start_step)
         if broadcast:
             self._protocol.snapshots.restore_all(self._pieces)
-            held.deliver()
+            deliver(held.outputs, held.targets)
         self._pieces.release()
         self._watch = Watch(self._reached, options.timeout, self._interrupts)
         self._window.watcher = self._watch
@@ -375,7 +369,7 @@ class GroupAverager:
                 raise
             finally:
                 self._pieces.release()
-            held.deliver()
+            deliver(held.outputs, held.targets)
             self._protocol.synchronized(step)
             self._synchronized += 1
             self._seconds_waited = waited

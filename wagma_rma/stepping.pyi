@@ -5,6 +5,8 @@ from wagma_rma.model import Array
 from wagma_rma.pieces import Pieces, Sources
 from wagma_rma.protocol import Protocol
 
+def deliver(outputs: list[Array], targets: list[Array] | list[int]) -> None: ...
+
 class Stepper:
     halfway: bool
     def __init__(

@@ -10,6 +10,15 @@ from wagma_rma.pieces cimport Pieces
 from wagma_rma.protocol cimport Protocol
 
 
+def deliver(list outputs, list targets):
+    """Fill those leaves of an output that aren't plain memory themselves; there may be none, only memory."""
+    if outputs is targets:
+        return
+    for output, target in zip(outputs, targets):
+        if output is not target:
+            output[...] = target
+
+
 cdef class Stepper:
     """Does the group steps of one averager.
 
@@ -36,7 +45,7 @@ cdef class Stepper:
         """Do a group step, and return whether this thread was the only one to use the averager.
 
         Args:
-            sources, targets: plain arrays, or addresses, of the leaves of the model and of the average.
+            sources, targets: as Pieces.hold(), of the leaves of the model and of the average.
             outputs: the leaves that get the average; those that are not their targets are filled from them.
         """
         if not self.busy.acquire(False):
@@ -49,10 +58,8 @@ cdef class Stepper:
             finally:
                 if self.protocol.last_step != step:
                     self.halfway = True
-                elif outputs is not targets:
-                    for output, target in zip(outputs, targets):
-                        if output is not target:
-                            output[...] = target
+                else:
+                    deliver(outputs, targets)
         finally:
             self.pieces.release()
             self.floats.leave()
