@@ -172,6 +172,7 @@ class PytreeAverager:
         agree(comm, "PytreeAverager", found)
         self._averager = GroupAverager(comm, start, **options)
         self._structure = Structure("PytreeAverager", start)
+        self._shapes = {path: (leaf.shape, leaf.dtype) for path, leaf in start.items()}
         self.backend = "callback" if self._backend == "callback" else "ffi"
         self._on_cpu = _platforms(ours) == {"cpu"}
         self._host_out: Leaves | None = None
@@ -229,13 +230,15 @@ class PytreeAverager:
         return jax.tree_util.tree_unflatten(tree, results)  # type: ignore[no-any-return]
 
     def _eager(self, name: str, model: Leaves, leaves: list[Any]) -> Leaves:
-        try:
-            self._structure.leaves(name, model)
-            out = Leaves((path, _empty(leaf.shape, leaf.dtype)) for path, leaf in model.items())
-        except (TypeError, ValueError):
-            out = None  # the averager will say so, on every rank if this is a synchronisation
+        out = self._new_out()
+        far = any(map(_is_far, leaves))
+        if far:
+            try:
+                self._structure.leaves(name, model)
+            except (TypeError, ValueError):
+                far = False  # the averager will say so, on every rank if this is a synchronisation
         with self._turn:
-            if out is None or not any(map(_is_far, leaves)):
+            if not far:
                 return getattr(self._averager, name)(model, out)  # type: ignore[no-any-return]
             # A leaf is published while the next is still on its way from the device.
             sources = [partial(np.ascontiguousarray, leaf) for leaf in leaves]
@@ -262,13 +265,15 @@ class PytreeAverager:
         """Do a step for a host callback."""
         with self._turn, self._noting_failure():
             model = Leaves(zip(paths, values, strict=True))
-            out = self._host_out
-            if out is None:
-                out = Leaves((path, _empty(leaf.shape, leaf.dtype)) for path, leaf in model.items())
+            out = self._host_out or self._new_out()
             if self._on_cpu:
                 # JAX copies it before it goes on; new memory would cost as much as a copy.
                 self._host_out = out
             return list(getattr(self._averager, name)(model, out).values())
+
+    def _new_out(self) -> Leaves:
+        """Return memory for an average."""
+        return Leaves((path, _empty(shape, dtype)) for path, (shape, dtype) in self._shapes.items())
 
     def _average_at(self, sources: list[int], targets: list[int]) -> None:
         with self._turn, self._noting_failure():

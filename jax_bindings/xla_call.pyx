@@ -49,10 +49,6 @@ cdef extern from "xla_call.h" nogil:
         xla_buffers operands, results
         xla_attributes attributes
 
-def gone():
-    """Return what is left of an averager that nobody keeps."""
-
-
 # What compiled programs may call, by the number that is compiled into them. Numbers are given in the order of the
 # program, so one that JAX has cached on disk means the same in the next run of it.
 cdef dict steps = {}
@@ -96,10 +92,11 @@ cdef xla_error* execute(xla_call* call) noexcept nogil:
 cdef xla_error* run(xla_call* call, int64_t number) noexcept:
     cdef int64_t i, leaves
     try:
-        owner, function, leaves = steps.get(number, (gone, None, 0))
-        kept = owner()
+        entry = steps.get(number)
+        kept = entry[0]() if entry is not None else None
         if kept is None:
             raise RuntimeError("average: this averager is gone; keep it as long as compiled functions use it")
+        _, function, leaves = entry
         function(
             kept,
             [<uintptr_t> call.operands.buffers[i].data for i in range(leaves)],

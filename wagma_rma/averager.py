@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 from mpi4py import MPI
@@ -15,7 +15,7 @@ from wagma_rma.agreement import Facts, agree
 from wagma_rma.floats import DefaultFloats
 from wagma_rma.grouping import Grouping
 from wagma_rma.interrupts import Interrupts
-from wagma_rma.model import Array, Structure
+from wagma_rma.model import Array, Sources, Structure
 from wagma_rma.options import STEPS, Options
 from wagma_rma.pieces import Pieces, is_like, is_plain
 from wagma_rma.protocol import Protocol
@@ -27,9 +27,6 @@ from wagma_rma.synchronization import BLOCK, StepMismatch, Synchronizer
 from wagma_rma.watch import Expectation, Watch
 from wagma_rma.window import Window
 
-if TYPE_CHECKING:
-    from wagma_rma.pieces import Sources
-
 M = TypeVar("M")
 
 
@@ -38,7 +35,7 @@ class _Held(NamedTuple):
 
     result: Any
     outputs: list[Array]  # or none, if the memory is given by address
-    sources: "Sources"
+    sources: Sources
     targets: list[Array] | list[int]
 
 
@@ -309,7 +306,7 @@ class GroupAverager:
         holding = partial(self._hold, "synchronize", model, out)
         return self._synchronize("synchronize", holding)  # type: ignore[no-any-return]
 
-    def average_at(self, sources: "Sources", targets: list[int]) -> None:
+    def average_at(self, sources: Sources, targets: list[int]) -> None:
         """Do one step as average() does, for bindings that have memory and no arrays.
 
         Args:
@@ -327,11 +324,11 @@ class GroupAverager:
         self._check_usable("average")
         self._step(sources, targets, [])
 
-    def synchronize_at(self, sources: "Sources", targets: list[int]) -> None:
+    def synchronize_at(self, sources: Sources, targets: list[int]) -> None:
         """Do one step as synchronize() does; Args: as average_at()."""
         self._synchronize("synchronize", lambda: _Held(None, [], sources, targets))
 
-    def _step(self, sources: "Sources", targets: list[Array] | list[int], outputs: list[Array]) -> None:
+    def _step(self, sources: Sources, targets: list[Array] | list[int], outputs: list[Array]) -> None:
         """Do a group step."""
         if self._busy.locked():
             raise self._used_twice("average")

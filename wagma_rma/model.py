@@ -1,7 +1,7 @@
 """The shape of a model: nested containers of numpy arrays, and the path, shape and dtype of each."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 Model: TypeAlias = "Array | list[Model] | tuple[Model, ...] | dict[Any, Model]"
+
+# The memory of leaves: plain arrays, addresses, or functions that return plain arrays.
+Sources: TypeAlias = list[Array] | list[int] | list[Callable[[], Array]]
 
 KINDS = ("float64", "float32", "float16", "bfloat16")
 

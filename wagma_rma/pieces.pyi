@@ -1,9 +1,4 @@
-from collections.abc import Callable
-from typing import TypeAlias
-
-from wagma_rma.model import Array
-
-Sources: TypeAlias = list[Array] | list[int] | list[Callable[[], Array]]
+from wagma_rma.model import Array, Sources
 
 def is_plain(array: Array) -> bool: ...
 def is_like(array: object, example: Array | None) -> bool: ...

@@ -1,8 +1,8 @@
 from threading import Lock
 
 from wagma_rma.floats import DefaultFloats
-from wagma_rma.model import Array
-from wagma_rma.pieces import Pieces, Sources
+from wagma_rma.model import Array, Sources
+from wagma_rma.pieces import Pieces
 from wagma_rma.protocol import Protocol
 
 def deliver(outputs: list[Array], targets: list[Array] | list[int]) -> None: ...
