@@ -53,7 +53,7 @@ def extension(module: str) -> Extension:
         extra_compile_args=FLAGS,
         depends=[
             f"wagma_rma/{name}.h"
-            for name in ("atomics", "kernels", "kernels_for", "operations", "progress", "rma")
+            for name in ("atomics", "floats", "kernels", "kernels_for", "operations", "progress", "rma")
         ],
     )
 

@@ -4,15 +4,18 @@
 
 All ranks come together and average in one group; pin each to a core (benchmarks/README.md says how).
 Times are medians of the slowest rank's, ratios medians of the ratios of neighbours in time; above 1 says that
-`wagma` is faster.
+`wagma` is faster. Ways take turns of one call, or of ten where calls are so short (10,000 floats and less)
+that bringing the code of another way into the caches is a large part of them; --turn 1 shows that.
 
 wagma      average(model, out=model)
 apart      average(model, out=other)
+in window  model = average(model), of arrays that buffers() has lent
 allreduce  MPI_Allreduce and the division that makes a mean of the sum
 iallreduce MPI_Iallreduce, MPI_Wait, and the division
 floor      the time in which the ranks together copy as many bytes as `wagma` must move: 5 times the model
            for each rank (publish: read and write it; sum: read a share of each member's, write the share of
-           the sum, and of the average; collect: read and write what the others have summed)
+           the sum, and of the average; collect: read and write what the others have summed), 3 times for
+           `in window`, which publishes without copying
 """
 
 import argparse
@@ -31,20 +34,24 @@ COLUMNS = (
     "floats",
     "wagma",
     "apart",
+    "in window",
     "allreduce",
     "iallreduce",
     "/allred",
     "/iallred",
+    "window/",
     "floor",
     "of floor",
+    "window",
 )
 SECONDS = 3.0  # for each size
 SYNC_PERIOD = 100  # one step in so many synchronises, which a median does not see
-MOVED = 5  # models a rank reads and writes in a step
+SMALL, CALLS = 10_000, 10  # floats up to which a way does so many calls when it is its turn
+MOVED = {"wagma": 5, "in window": 3}  # models a rank reads and writes in a step
 
 
-def measure(comm, count, dtype, options):
-    """Return the times of each way to average, in steps x ways, of the slowest rank."""
+def measure(comm, count, dtype, turn, options):
+    """Return the times of each way to average: for each turn the median of its calls, of the slowest rank."""
     model = np.zeros(count, dtype)
     other, total = np.empty_like(model), np.empty_like(model)
     peers = dtype in ("float32", "float64")  # MPI has no sum of 16-bit floats
@@ -57,10 +64,18 @@ def measure(comm, count, dtype, options):
         comm.Iallreduce(model, total, MPI.SUM).Wait()
         np.divide(total, comm.size, out=model)
 
-    with GroupAverager(comm, model, group_size=comm.size, sync_period=SYNC_PERIOD, **options) as averager:
+    options = {"group_size": comm.size, "sync_period": SYNC_PERIOD, **options}
+    with GroupAverager(comm, model, **options) as averager, GroupAverager(comm, model, **options) as lender:
+        lent = lender.buffers()
+
+        def in_window():
+            nonlocal lent
+            lent = lender.average(lent)
+
         ways = {
             "wagma": lambda: averager.average(model, out=model),
             "apart": lambda: averager.average(model, out=other),
+            "in window": in_window,
             "copy": lambda: np.copyto(other, model),
         }
         if peers:
@@ -71,20 +86,23 @@ def measure(comm, count, dtype, options):
                 call()
         steps, rows = None, []
         while steps is None or len(rows) < steps:
-            row = []
-            for call in ways.values():
-                comm.Barrier()
-                started = time.perf_counter()
-                call()
-                row.append(time.perf_counter() - started)
+            row = np.empty((len(ways), turn))
+            for way, call in enumerate(ways.values()):
+                for i in range(turn):
+                    comm.Barrier()
+                    started = time.perf_counter()
+                    call()
+                    row[way, i] = time.perf_counter() - started
             rows.append(row)
             if steps is None:
-                slowest = comm.allreduce(sum(row), MPI.MAX)
+                slowest = comm.allreduce(row.sum(), MPI.MAX)
                 steps = int(min(2000, max(7, SECONDS / slowest)))
+        del lent
         counts = averager.statistics
         fresh = counts.fresh / (counts.steps - counts.synchronized)
     times = np.array(rows[1:])
     comm.Allreduce(MPI.IN_PLACE, times, MPI.MAX)
+    times = np.median(times, axis=2)
     return {way: times[:, i] for i, way in enumerate(ways)}, comm.allreduce(fresh, MPI.MIN)
 
 
@@ -94,9 +112,11 @@ def row_of(times, fresh):
     for peer in ("allreduce", "iallreduce"):
         if peer in times:
             row[f"/{peer}"] = float(np.median(times[peer] / times["wagma"]))
+            row[f"in window/{peer}"] = float(np.median(times[peer] / times["in window"]))
     # A copy moves two models a rank.
-    row["floor"] = row["copy"] / 2 * MOVED
-    row["of floor"] = float(np.median(times["copy"] / 2 * MOVED / times["wagma"]))
+    row["floor"] = row["copy"] / 2 * MOVED["wagma"]
+    for way, models in MOVED.items():
+        row[f"{way} of floor"] = float(np.median(times["copy"] / 2 * models / times[way]))
     return row | {"fresh": fresh}
 
 
@@ -107,9 +127,11 @@ def shown(row):
     def ratio(name):
         return f"{row[name]:.2f}" if name in row else "-"
 
+    ways = ("wagma", "apart", "in window", "allreduce", "iallreduce")
     return (
-        row["dtype"], f"{row['floats']:,}", *map(seconds, ("wagma", "apart", "allreduce", "iallreduce")),
-        ratio("/allreduce"), ratio("/iallreduce"), seconds("floor"), f"{100 * row['of floor']:.0f} %",
+        row["dtype"], f"{row['floats']:,}", *map(seconds, ways),
+        ratio("/allreduce"), ratio("/iallreduce"), ratio("in window/allreduce"), seconds("floor"),
+        f"{100 * row['wagma of floor']:.0f} %", f"{100 * row['in window of floor']:.0f} %",
     )  # fmt: skip
 
 
@@ -117,6 +139,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--floats", nargs="*", type=int, default=SIZES)
     parser.add_argument("--dtypes", nargs="*", default=["float32"])
+    parser.add_argument("--turn", type=int, help="calls of a way at a time")
     parser.add_argument("--window", default="auto", choices=["auto", "shared", "remote"])
     parser.add_argument("--json", help="file to write the rows to")
     arguments = parser.parse_args(arguments)
@@ -126,7 +149,8 @@ def main(arguments=None):
     table.say(comm, COLUMNS)
     for dtype in arguments.dtypes:
         for count in arguments.floats:
-            times, fresh = measure(comm, count, dtype, {"window": arguments.window})
+            turn = arguments.turn or (CALLS if count <= SMALL else 1)
+            times, fresh = measure(comm, count, dtype, turn, {"window": arguments.window})
             rows.append({"dtype": dtype, "floats": count, **row_of(times, fresh)})
             table.say(comm, shown(rows[-1]))
     table.write(comm, arguments.json, rows)

@@ -1,7 +1,8 @@
-"""What late ranks cost the others: the two experiments of the papers, for five ways to average.
+"""What late ranks cost the others: the two experiments of the papers and none late, for five ways to average.
 
-    mpiexec -n 32 python benchmarks/imbalance.py [--experiment skew stragglers] [--json FILE]
+    mpiexec -n 32 python benchmarks/imbalance.py [--experiment balanced skew stragglers] [--json FILE]
 
+balanced    all ranks come together
 skew        rank r comes r ms late to each step (eager-SGD's microbenchmark, Li et al., PPoPP 2020); `in the
             call` is the mean time that a rank spends in it
 stragglers  a step computes 100 ms, two ranks drawn for each step 320 ms longer (WAGMA-SGD, Li et al., TPDS
@@ -27,6 +28,7 @@ from wagma_rma import GroupAverager
 from wagma_rma.grouping import choose
 
 SYNC_PERIOD = 10
+BALANCED = 20  # times as many steps where nobody is late
 COLUMNS = ("experiment", "way", "in the call", "median", "of ideal", "fresh", "late", "missed")
 
 
@@ -60,12 +62,18 @@ def ways(comm):
     }
 
 
-def skew(comm, averager, model, turns):
+def balanced(comm, averager, model, turns):
     """Return the seconds in the call of each step but the synchronisations."""
+    return skew(comm, averager, model, BALANCED * turns, 0.0)
+
+
+def skew(comm, averager, model, turns, later=1e-3):
+    """Return the same, where each rank comes so much later than the one before it."""
     seconds = []
     for step in range(1, turns * SYNC_PERIOD + 1):
         comm.Barrier()
-        time.sleep(comm.rank * 1e-3)
+        if comm.rank * later:
+            time.sleep(comm.rank * later)
         started = time.perf_counter()
         averager.average(model, out=model)
         if step % SYNC_PERIOD:
@@ -90,7 +98,7 @@ def stragglers(comm, averager, model, turns):
     return seconds, computed / total
 
 
-EXPERIMENTS = {"skew": skew, "stragglers": stragglers}
+EXPERIMENTS = {"balanced": balanced, "skew": skew, "stragglers": stragglers}
 
 
 def main(arguments=None):

@@ -4,11 +4,12 @@
 
 On one host, all ranks together. The model: a step takes
 
-    t = words + member * S + bytes * 5 * N * max(1, P / cores)
+    t = words + switch * max(0, P - cores) + bytes * 5 * N * max(1, P / cores)
 
-where a member costs its pin, its contribution and its words, and 5 N are the bytes that a rank reads and
-writes (exchange.py), through a core that P / cores ranks share. The three constants are fitted to all rows
-together, by least squares of the relative errors; `error` is what is left in a row.
+where `words` are the atomics of a step, `switch` is what it costs to give a core to another rank, and 5 N are
+the bytes that a rank reads and writes (exchange.py), through a core that P / cores ranks share. Group size is
+not in it: a member more costs some words in a record. The three constants are fitted to all rows together, by
+least squares of the relative errors; `error` is what is left in a row.
 """
 
 import argparse
@@ -43,9 +44,9 @@ def measure(comm, group_size, count):
     return float(np.median(seconds))
 
 
-def terms(ranks, group_size, count, cores):
+def terms(ranks, count, cores):
     """Return what the constants are multiplied with."""
-    return [1.0, float(group_size), 5 * 4 * count * max(1.0, ranks / cores)]
+    return [1.0, max(0.0, ranks - cores), 5 * 4 * count * max(1.0, ranks / cores)]
 
 
 def main(arguments=None):
@@ -71,7 +72,7 @@ def main(arguments=None):
         ranks *= 2
     if comm.rank == 0:
         measured = np.array([row["seconds"] for row in rows])
-        matrix = np.array([terms(row["ranks"], row["group"], row["floats"], cores) for row in rows])
+        matrix = np.array([terms(row["ranks"], row["floats"], cores) for row in rows])
         constants, *_ = np.linalg.lstsq(matrix / measured[:, None], np.ones(len(rows)), rcond=None)
         table.say(comm, COLUMNS)
         for row, predicted in zip(rows, matrix @ constants, strict=True):
@@ -87,8 +88,8 @@ def main(arguments=None):
                     f"{100 * (predicted / row['seconds'] - 1):+.0f} %",
                 ),
             )
-        words, member, nbytes = constants
-        print(f"{words * 1e6:.1f} us, {member * 1e6:.1f} us a member, {1e-9 / nbytes:.1f} GB/s a core")
+        words, switch, nbytes = constants
+        print(f"{words * 1e6:.1f} us, {switch * 1e6:.1f} us a switch, {1e-9 / nbytes:.1f} GB/s a core")
     table.write(comm, arguments.json, rows)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 PROTOCOL, SNAPSHOTS = "wagma_rma/protocol.pyx", "wagma_rma/snapshots.pyx"
 REMOTE = "wagma_rma/remote_window.pyx"
+BUFFERS = "tests/test_buffers.py"
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,91 @@ MUTATIONS = [
     Mutation(
         "retired not checked",
         SNAPSHOTS,
-        "if slot != self.current_slot and self.retired[slot] == 0:",
-        "if slot != self.current_slot:",
+        "if slot != self.current_slot and self.retired[slot] == 0 and not",
+        "if slot != self.current_slot and not",
         quick=True,
+    ),
+    Mutation(
+        "lent slots are chosen",
+        SNAPSHOTS,
+        " and not self.lent[slot]:\n                    return",
+        ":\n                    return",
+    ),
+    Mutation(
+        "a lent model is copied like any other",
+        SNAPSHOTS,
+        "            if there:\n",
+        "            if False:\n",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "a lent model is published under its own average",
+        SNAPSHOTS,
+        "\n                             and not begin <= pieces.targets[i] < begin + self.layout.snapshot_bytes)",
+        ")",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "part of a lent model is enough",
+        SNAPSHOTS,
+        "there = (there and pieces",
+        "there = (True and pieces",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "a published slot stays lent",
+        SNAPSHOTS,
+        "            self.lent[slot] = False\n            self.seconds",
+        "            self.seconds",
+    ),
+    Mutation(
+        "Buffers: published arrays may be written to",
+        "wagma_rma/buffers.py",
+        "            leaf.setflags(write=False)\n",
+        "            pass\n",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "Buffers: an average lies where its model does",
+        "wagma_rma/buffers.py",
+        "            if not self._any_lies_in(slot, leaves):\n",
+        "            if True:\n",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "Buffers: a slot for an average that was refused stays lent",
+        "wagma_rma/buffers.py",
+        "        for slot in list(self._lent)[1:]:\n",
+        "        for slot in []:\n",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "Buffers: a slot that Ctrl-C has made forgotten stays lent",
+        "wagma_rma/buffers.py",
+        "            if slot not in self._lent:\n",
+        "            if False:\n",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "Buffers: a view that begins where a lent array does counts as one",
+        "wagma_rma/pieces.pyx",
+        " or not is_plain(leaf)):\n            return",
+        "):\n            return",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "Buffers: an output is written over what was published",
+        "wagma_rma/averager.py",
+        "        if self._buffers.holds_any_of(filled):\n",
+        "        if False:\n",
+        tests=BUFFERS,
+    ),
+    Mutation(
+        "Buffers: windows are freed under arrays",
+        "wagma_rma/buffers.py",
+        "        return bool(self._memory)\n",
+        "        return False\n",
+        tests=BUFFERS,
     ),
     Mutation(
         "no pin",
@@ -74,8 +157,8 @@ MUTATIONS = [
     Mutation(
         "slot of the newest snapshot written again",
         SNAPSHOTS,
-        "if slot != self.current_slot and self.retired[slot] == 0:",
-        "if self.retired[slot] == 0:",
+        "if slot != self.current_slot and self.retired[slot] == 0 and",
+        "if self.retired[slot] == 0 and",
     ),
     Mutation(
         "published although no slot is free",
@@ -138,8 +221,8 @@ MUTATIONS = [
     Mutation(
         "quorum ignored",
         PROTOCOL,
-        "self.window.now() >= until and state_arrived(self.state) >= quorum)",
-        "self.window.now() >= until)",
+        "self.window.now() >= wait.until and state_arrived(self.state) >= quorum)",
+        "self.window.now() >= wait.until)",
     ),
     Mutation(
         "no patience by default",
@@ -197,12 +280,17 @@ MUTATIONS = [
         "self.mixes = (self.outcome.source_step - contribution_age(self.contributions[self.group.me])) != step",
         "self.mixes = True",
     ),
-    Mutation("LATE never mixes", PROTOCOL, "            if self.mixes:\n", "            if False:\n"),
+    Mutation(
+        "LATE never mixes",
+        PROTOCOL,
+        "        self.mixes = (self.outcome.source_step",
+        "        self.mixes = False and (self.outcome.source_step",
+    ),
     Mutation(
         "wrong divisor for LATE",
         PROTOCOL,
-        "                          self.group.size + 1, count,",
-        "                          self.group.size, count,",
+        "        output.divisor = self.group.size + self.mixes\n",
+        "        output.divisor = self.group.size\n",
         quick=True,
     ),
     Mutation(
@@ -249,8 +337,8 @@ MUTATIONS = [
     Mutation(
         "what a look finds is what the swap to DONE expected",
         PROTOCOL,
-        "                self.end_done(summed, seen, pieces)\n",
-        "                self.end_done(summed, self.chunks[summed], pieces)\n",
+        "                self.end_done(summed, seen)\n",
+        "                self.end_done(summed, self.chunks[summed])\n",
     ),
     Mutation(
         "counted in the turn of DONE, before it is known to be this rank's",
@@ -265,11 +353,11 @@ MUTATIONS = [
     Mutation(
         "a lane is used again before its reads are complete",
         PROTOCOL,
-        "        self.window.complete_reads(lane)\n        self.scatter",
-        "        self.scatter",
+        "        self.window.complete_reads(lane)\n        self.scatter(c, <char*>",
+        "        self.scatter(c, <char*>",
     ),
     Mutation(
-        "sums are scattered whether or not the chunk is this rank's",
+        "a chunk counts as collected whether or not its sums are this rank's",
         PROTOCOL,
         "        if self.done_found != seen:\n",
         "        if False:\n",
@@ -283,15 +371,15 @@ MUTATIONS = [
     Mutation(
         "a take-over does not set its tag",
         PROTOCOL,
-        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c)\n",
+        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c, pieces)\n",
         "                self.tagged = True\n"
-        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c)\n",
+        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c, pieces)\n",
     ),
     Mutation(
         "own model summed though an older one contributes",
         PROTOCOL,
-        "if (m == self.group.me and self.outcome.kind == FRESH and leaf.kind == chunk.kind",
-        "if (m == self.group.me and leaf.kind == chunk.kind",
+        "if (m == self.group.me and self.outcome.kind == FRESH and not",
+        "if (m == self.group.me and not",
     ),
     Mutation(
         "a member left out of the sum",
@@ -308,8 +396,8 @@ MUTATIONS = [
     Mutation(
         "summed before the reads are complete",
         PROTOCOL,
-        "        self.window.complete_reads(lane)\n        wagma_sum",
-        "        wagma_sum",
+        "        self.window.complete_reads(lane)\n        self.scatter(c, self.window.own",
+        "        self.scatter(c, self.window.own",
     ),
     Mutation(
         "DONE before the sum is visible: no write fence",
@@ -392,14 +480,14 @@ MUTATIONS = [
     Mutation(
         "no barrier after the synchronisation",
         "wagma_rma/synchronization.py",
-        "            yield partial(self._has_entered, published, rank), FOR_RANKS\n        # Only now",
-        "            pass\n        # Only now",
+        "        yield self._every_rank(self._not_come_to, published), FOR_RANKS\n        # Only now",
+        "        # Only now",
     ),
     Mutation(
         "mean of all not divided by their number",
         SNAPSHOTS,
-        "                            self.window.ranks, section.count,",
-        "                            1, section.count,",
+        "        output.divisor = self.window.ranks\n",
+        "        output.divisor = 1\n",
     ),
     Mutation(
         "K < tau: too few records",

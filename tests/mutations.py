@@ -88,7 +88,7 @@ def verdict(code, output):
     died = re.search(r"AssertionError: (\S+ on \d+ ranks ended with (?:-\d+|6|11|13[0-9]))\b", output)
     if died:
         return True, f"a crash: {died[1]}", ""
-    conformance = re.search(r"AssertionError: (\w+Window\b.{,80})", output)
+    conformance = re.search(r"AssertionError: ((?:\w+Window|buffers)\b.{,80})", output)
     endless = re.search(r"(no end after \d+ turns|ranks ran past \d+ s)", output)
     if conformance or endless:
         return True, f"{test}: {(conformance or endless)[1]}", ""

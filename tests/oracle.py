@@ -45,10 +45,11 @@ class Replay:
         self.history, self.world, self.layout = history, history.world, history.layout
         self.wrong = defaultdict(list)
         layout = self.layout
-        self.retired_at = 3 * LINE
-        self.tags_at = -(-(self.retired_at + 8 * layout.slots) // LINE) * LINE
-        self.records_at = -(-(self.tags_at + 8 * RESULTS) // LINE) * LINE
-        self.record_bytes = -(-(16 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
+        self.tags_at = 8
+        self.retired_at = self.tags_at + 8 * RESULTS
+        self.latest_at = -(-(self.retired_at + 8 * layout.slots) // LINE) * LINE
+        self.records_at = self.latest_at + 2 * LINE
+        self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
         self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes
         self.ended = [[step.ended for step in steps] for steps in history.steps]
@@ -91,11 +92,11 @@ class Replay:
                 self.play_snapshot(rank, offset)
         elif offset == 0:
             self.play_published(rank, target, before, after)
-        elif offset == LINE:
+        elif offset == self.latest_at:
             self.play_latest(target, after)
-        elif self.retired_at <= offset < self.tags_at:
+        elif self.retired_at <= offset < self.retired_at + 8 * self.layout.slots:
             self.play_retired(rank, target, (offset - self.retired_at) // 8, (after - before) & WORD)
-        elif self.tags_at <= offset < self.records_at:
+        elif self.tags_at <= offset < self.retired_at:
             slot = (offset - self.tags_at) // 8
             if rank != target or after <= before or after % RESULTS != slot:
                 self.say(
@@ -103,7 +104,9 @@ class Replay:
                 )
             self.tags[target, slot].append((self.turn, after))
         elif offset >= self.records_at:
-            self.play_record(rank, target, (offset - self.records_at) % self.record_bytes // 8, before, after)
+            word = (offset - self.records_at) % self.record_bytes // 8
+            word = max(0, word - LINE // 8 + 1)  # the state has a line of its own
+            self.play_record(rank, target, word, before, after)
 
     # Bulk memory.
 

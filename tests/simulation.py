@@ -8,6 +8,7 @@ from mpi4py import MPI
 from programs import models
 
 from wagma_rma import layout as layouts
+from wagma_rma.buffers import Buffers
 from wagma_rma.interrupts import Interrupts
 from wagma_rma.layout import Layout
 from wagma_rma.model import Structure
@@ -20,7 +21,6 @@ from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWin
 from wagma_rma.watch import Watch
 
 KINDS = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.model.KINDS
-PUBLISHED, RETIRED = 0, 192  # words of a window, bytes
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class World:
     chained: bool = (
         False  # a rank comes with what the step before gave, not with a model of its own for each step
     )
+    lent: bool = False  # models and results lie in the window, but for every third model
     pins_before: int = (
         0  # pins that were taken on each rank's first snapshot, and given back, before it began
     )
@@ -134,6 +135,7 @@ class _Rank:
     world: World
     protocol: Protocol
     pieces: Pieces
+    buffers: Buffers
     synchronizer: Synchronizer
     scheduler: Scheduler
     steps: list[Step] = field(default_factory=list)
@@ -143,9 +145,9 @@ class _Rank:
             mine = model(self.world.leaves, rank, step)
             if self.world.chained and step > 1:
                 mine = self.steps[-1].result
-            result = tuple(np.full_like(leaf, 77) for leaf in mine)
-            self.pieces.hold(self.protocol.layout.order, list(mine), list(result))
             synchronizes = step % self.world.sync_period == 0
+            sources, targets = self._memory(step, mine, synchronizes)
+            self.pieces.hold(self.protocol.layout.order, sources, targets)
             interrupted = self._synchronize(step) if synchronizes else self._average(step)
             if synchronizes:
                 ranks = tuple(range(self.world.ranks))
@@ -154,7 +156,29 @@ class _Rank:
             else:
                 number, kind, *rest = self.protocol.report()
                 report = number, Outcome(kind), *rest
+            self.buffers.settle()
+            result = tuple(leaf.copy() for leaf in targets)
             self.steps.append(Step(*report, interrupted, self.scheduler.turns, result))
+
+    def _memory(self, step, mine, synchronizes):
+        """Return where the model lies, and where the result goes."""
+        sources = targets = None
+        if self.world.lent and step % 3:
+            sources = self.buffers.lent()
+            if sources is None:
+                sources = self.buffers.besides([])
+        if sources is None:
+            sources = list(mine)
+        else:
+            for lent, leaf in zip(sources, mine, strict=True):
+                lent[...] = leaf
+        if self.world.lent:
+            targets = self.buffers.lent() if synchronizes else None
+            if targets is None:
+                targets = self.buffers.besides(sources)
+        if targets is None:
+            targets = [np.full_like(leaf, 77) for leaf in mine]
+        return sources, targets
 
     def _average(self, step):
         try:
@@ -198,7 +222,8 @@ def run(world, schedule, most_turns=100_000):
     largest = max([8, *(leaf.nbytes for leaf in start)])
     layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = -(-largest // world.chunks), 1 << 40
     try:
-        layout = options.layout(Structure("simulation", start), False)
+        structure = Structure("simulation", start)
+        layout = options.layout(structure, False)
     finally:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
     scheduler = Scheduler(world.ranks, schedule, most_turns)
@@ -209,8 +234,8 @@ def run(world, schedule, most_turns=100_000):
         if world.pins_before:
             # Each in one addition; begin() settles them.
             verbs = Verbs(window)
-            verbs.fetch_add(rank, PUBLISHED, world.pins_before << 44)
-            verbs.fetch_add(rank, RETIRED, -world.pins_before % (1 << 64))
+            verbs.fetch_add(rank, layout.published, world.pins_before << 44)
+            verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
         protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
         pieces = Pieces(layout.order)
         pieces.hold(layout.order, start, [leaf.copy() for leaf in start])
@@ -219,7 +244,8 @@ def run(world, schedule, most_turns=100_000):
         watch = Watch(protocol.published, None, Interrupts())
         comm = SimulatedComm(board, rank, world.ranks)
         synchronizer = Synchronizer(comm, window, protocol, pieces, watch, 0)
-        ranks.append(_Rank(world, protocol, pieces, synchronizer, scheduler))
+        buffers = Buffers(protocol.snapshots, layout, structure)
+        ranks.append(_Rank(world, protocol, pieces, buffers, synchronizer, scheduler))
     through = scheduler.run(lambda rank: ranks[rank].run(rank) or True)
     return History(
         world,

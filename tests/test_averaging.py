@@ -10,6 +10,12 @@ def test_every_group_size_gives_numpys_sum_to_the_bit(ranks):
         assert wrong == [], f"rank {rank}"
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 4, 6])
+def test_models_in_the_window_give_numpys_sum_to_the_bit(ranks):
+    for rank, wrong in enumerate(launch.run(ranks, "averaging:exact", limit=240, lent=True)):
+        assert wrong == [], f"rank {rank}"
+
+
 @pytest.mark.parametrize(("ranks", "size", "steps"), [(4, 2, 2), (8, 2, 3), (9, 3, 2), (6, 3, 2), (12, 4, 2)])
 def test_one_turn_of_the_butterfly_gives_the_global_mean(ranks, size, steps):
     for deviation, period in launch.run(ranks, "averaging:full_turn", size=size):
@@ -35,6 +41,11 @@ def test_the_numpy_api_keeps_its_contract():
             "statistics": [3, 1, 2],
             "tied": 0.5,
         }
+
+
+def test_an_output_may_lie_where_other_leaves_are_read_from():
+    assert launch.run(2, "averaging:entangled") == [[0, 0, 0, 0]] * 2
+    assert launch.run(2, "averaging:swapped") == [[[11.5], [1.5]]] * 2
 
 
 def test_collectives_may_take_a_model_in_blocks():

@@ -37,27 +37,48 @@ def memory(count, dtype, shift):
     return around[begin : begin + count * width].view(dtype), around
 
 
+class Output(ctypes.Structure):
+    """wagma_output of kernels.h."""
+
+    _fields_ = (
+        ("out", ctypes.c_void_p),
+        ("own", ctypes.c_void_p),
+        ("divisor", ctypes.c_double),
+        ("stream", ctypes.c_int),
+    )
+
+
 def run(kernels, cpu, stream, kind, parts, own, divisor, shift):
-    """Return the bytes of a copy, a sum, its scaled and its mixed form, and those around them."""
+    """Return a copy, a sum, its average and that with `own` mixed in, and what is around each."""
     assert kernels.wagma_use(cpu) <= cpu
     count = len(parts[0])
     results, surroundings = [], []
 
-    def new(dtype):
+    def new(dtype, start=None):
         result, around = memory(count, dtype, shift)
         results.append(result)
         surroundings.append(around)
-        return ctypes.c_void_p(result.ctypes.data)
+        if start is not None:
+            result[:] = start
+        return result.ctypes.data
 
-    pointers = (ctypes.c_void_p * len(parts))(*(part.ctypes.data for part in parts))
-    size, by = ctypes.c_size_t(count), ctypes.c_double(divisor)
-    kernels.wagma_copy(
-        new(DTYPES[kind]), ctypes.c_void_p(pointers[0]), ctypes.c_size_t(parts[0].nbytes), stream
-    )
+    def output(own, out):
+        return ctypes.byref(Output(out, None if own is None else own.ctypes.data, divisor, stream))
+
+    def add_up(sums, out, sources=parts):
+        pointers = (ctypes.c_void_p * len(parts))(*(part.ctypes.data for part in sources))
+        kernels.wagma_sum(kind, ctypes.c_void_p(sums), pointers, len(parts), size, stream, out)
+
+    size, dtype = ctypes.c_size_t(count), DTYPES[kind]
+    source, nbytes = ctypes.c_void_p(parts[0].ctypes.data), ctypes.c_size_t(parts[0].nbytes)
+    kernels.wagma_copy(ctypes.c_void_p(new(dtype)), source, nbytes, stream)
     sums = new(SUMS[kind])
-    kernels.wagma_sum(kind, sums, pointers, len(parts), size)
-    kernels.wagma_scale(kind, new(DTYPES[kind]), sums, by, size, stream)
-    kernels.wagma_mix(kind, new(DTYPES[kind]), sums, ctypes.c_void_p(own.ctypes.data), by, size, stream)
+    add_up(sums, None)
+    for mixed in (None, own):
+        kernels.wagma_average(kind, ctypes.c_void_p(sums), size, output(mixed, new(dtype)))
+        add_up(new(SUMS[kind]), output(mixed, new(dtype)))
+    # In place of a source.
+    add_up(new(SUMS[kind]), output(None, new(dtype, parts[-1])), [*parts[:-1], results[-1]])
     kernels.wagma_use(max(CPUS.values()))
     return results, surroundings
 
@@ -94,8 +115,9 @@ def test_every_cpu_gives_the_same_bits_and_writes_nothing_else(kernels, kind, co
         total = parts[0].astype(SUMS[kind])
         for part in parts[1:]:
             total = total + part.astype(SUMS[kind])
-        numpys = [parts[0], total, (total / SUMS[kind](members + 1)).astype(DTYPES[kind])]
-        numpys.append(((total + own.astype(SUMS[kind])) / SUMS[kind](members + 1)).astype(DTYPES[kind]))
+        average = (total / SUMS[kind](members + 1)).astype(DTYPES[kind])
+        mixed = ((total + own.astype(SUMS[kind])) / SUMS[kind](members + 1)).astype(DTYPES[kind])
+        numpys = [parts[0], total, average, total, average, mixed, total, mixed, total, average]
     assert expected == [canonical(result) for result in numpys]
 
 

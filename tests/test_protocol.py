@@ -42,6 +42,7 @@ def worlds(draw, **fixed):
         leaves=tuple(draw(LEAVES)),
         chunks=draw(st.integers(1, 4)),
         lanes=draw(st.integers(1, 3)),
+        lent=draw(st.booleans()),
         # The field of the pins that were ever taken has 20 bits.
         pins_before=draw(st.sampled_from([0, 0, (1 << 20) - 1, (1 << 20) - 3])),
     )
@@ -104,6 +105,7 @@ def cases_with_held_pins(draw):
         steps=7,
         leaves=draw(st.sampled_from([(), ((1, 33),)])),
         chunks=draw(st.integers(1, 2)),
+        lent=draw(st.booleans()),
     )
     turns = st.sampled_from([100, 300, 1000, 3000])
     stop = st.builds(Stop, st.integers(1, 40), st.integers(0, ranks - 1), turns, st.just("fetch_add"))

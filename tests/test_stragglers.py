@@ -23,8 +23,10 @@ def check(results):
         {"size": 3, "group_size": 4, "patience": 0},
         {"size": 10_000, "group_size": 3, "patience": "auto", "chunk_bytes": 1024},
         {"size": 30_000, "group_size": 4, "patience": 0, "quorum": 3, "chunk_bytes": 4096},
+        {"size": 100_000, "group_size": 2, "patience": 0, "lent": True},
+        {"size": 30_000, "group_size": 4, "patience": "auto", "quorum": 2, "chunk_bytes": 4096, "lent": True},
     ],
-    ids=["pairs", "tiny", "many-chunks", "majority"],
+    ids=["pairs", "tiny", "many-chunks", "majority", "lent pairs", "lent"],
 )
 def test_random_naps_never_tear_a_result(world):
     counts = check(launch.run(4, "stragglers:torture", steps=400, period=20, naps=0.005, **world))

@@ -1,7 +1,7 @@
 """The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -12,6 +12,7 @@ from mpi4py import MPI
 
 from wagma_rma import hosts
 from wagma_rma.agreement import Facts, agree
+from wagma_rma.buffers import Buffers
 from wagma_rma.floats import DefaultFloats
 from wagma_rma.grouping import Grouping
 from wagma_rma.interrupts import Interrupts
@@ -138,6 +139,7 @@ class GroupAverager:
         self._closed = "was not made"
         self._closing = False
         self._broken = ""
+        self._clear = False  # nothing is known to be in the way of group steps up to the next synchronisation
         self._interrupts = Interrupts()
         self._busy = threading.Lock()
         self._floats = DefaultFloats()
@@ -224,6 +226,8 @@ class GroupAverager:
             # All the private memory that is ever needed: a rank that has none tells the others.
             self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
             self._pieces = Pieces(self._layout.order)
+            self._buffers = Buffers(self._protocol.snapshots, self._layout, self._structure)
+            self._containers = self._structure.rebuild(model, [None] * self._layout.leaf_count)
             held = self._hold("GroupAverager", model, model if broadcast else None)
             self._pieces.hold(self._layout.order, held.sources, held.targets)
         except Exception as error:
@@ -254,8 +258,12 @@ class GroupAverager:
             "the step counts as MISSED and the model is as it came",
         )
         self._single = self._structure.single()
-        self._stepper = Stepper(self._protocol, self._pieces, self._layout.order, self._floats, self._busy)
+        expect = partial(self._watch.expect, self._in_group)
+        self._stepper = Stepper(
+            self._protocol, self._pieces, self._layout.order, self._floats, self._busy, expect
+        )
         self._closed = ""
+        self._clear = options.start_step + options.sync_period < STEPS
         self._comm.Barrier()
 
     # Steps.
@@ -269,10 +277,11 @@ class GroupAverager:
 
         Args:
             model: containers, shapes and dtypes as the averager was made with; C-contiguous or not.
-            out: where the average goes, like `model`; out=model averages in place. None: new arrays.
+            out: where the average goes, like `model`; out=model averages in place. None: new arrays, or such
+                as buffers() returns once that has been called.
 
         Returns:
-            `out`, or new arrays in containers like those of `model`.
+            `out`, or those arrays in containers like those of `model`.
 
         Raises:
             TypeError, ValueError: `model` or `out` is not like the model the averager was made with, or `out`
@@ -286,12 +295,13 @@ class GroupAverager:
         the quorum.
         """
         if (self._protocol.last_step + 1) % self._sync_period == 0:
-            return self._synchronize("average", partial(self._hold, "average", model, out))  # type: ignore[no-any-return]
-        self._check_usable("average")
+            holding = partial(self._hold, "average", model, out, together=True)
+            return self._synchronize("average", holding)  # type: ignore[no-any-return]
         if out is model and is_like(model, self._single):  # nothing to be looked into
             leaves: list[Array] = [model]
             self._step(leaves, leaves, leaves)
             return model
+        self._check_usable("average")
         held = self._hold("average", model, out)
         self._step(held.sources, held.targets, held.outputs)
         return held.result  # type: ignore[no-any-return]
@@ -303,8 +313,48 @@ class GroupAverager:
 
         Collective, blocking: every rank must call it at the same step.
         """
-        holding = partial(self._hold, "synchronize", model, out)
+        holding = partial(self._hold, "synchronize", model, out, together=True)
         return self._synchronize("synchronize", holding)  # type: ignore[no-any-return]
+
+    def buffers(self) -> Any:
+        """Return a model whose arrays lie in the window, where a group step publishes it without copying it.
+
+        At first they hold the common start. Write the next model into them and pass them to average() or
+        synchronize() with out=None, which from now on returns such arrays: go on with these. The arrays that
+        a group step was given are read-only from then on, since others may be reading them, and some steps
+        later another average comes to lie there; a synchronisation writes the mean into those that it was
+        given. Do not write to them through views made before (a reshaped array, a torch tensor), and copy
+        what you want to keep.
+
+        Returns:
+            arrays in containers like those that the averager was made with: those that the last step
+            returned, as they are now; after one with `out` of your own, those that it left you, or else new
+            ones with the model that this rank published last. Where slow ranks use all snapshots they are
+            ordinary arrays, as may be those of average().
+
+        After an exception of average() call this again, for arrays that may be written to. If a rank still
+        has any of them when all close(), the windows keep their memory until the program ends. Local.
+
+        Example, on each of two ranks:
+            >>> comm = MPI.COMM_WORLD
+            >>> with GroupAverager(comm, np.zeros(3), group_size=2, quorum=2) as averager:
+            ...     model = averager.buffers()
+            ...     for _ in range(2):
+            ...         model += comm.rank
+            ...         model = averager.average(model)
+            ...     model.copy()
+            ...     del model
+            array([1., 1., 1.])
+        """
+        with self._using("buffers"):
+            self._buffers.settle()
+            leaves = self._buffers.lent()
+            if leaves is None:
+                leaves = self._buffers.besides([]) or self._structure.empty()
+                self._pieces.hold(self._layout.order, leaves, leaves)
+                self._protocol.snapshots.restore_all(self._pieces)
+                self._pieces.release()
+            return self._structure.rebuild(self._containers, leaves)
 
     def average_at(self, sources: Sources, targets: list[int]) -> None:
         """Do one step as average() does, for bindings that have memory and no arrays.
@@ -321,7 +371,6 @@ class GroupAverager:
         if (self._protocol.last_step + 1) % self._sync_period == 0:
             self._synchronize("average", lambda: _Held(None, [], sources, targets))
             return
-        self._check_usable("average")
         self._step(sources, targets, [])
 
     def synchronize_at(self, sources: Sources, targets: list[int]) -> None:
@@ -330,30 +379,30 @@ class GroupAverager:
 
     def _step(self, sources: Sources, targets: list[Array] | list[int], outputs: list[Array]) -> None:
         """Do a group step."""
-        if self._busy.locked():
-            raise self._used_twice("average")
-        if self._synchronizer.cut_short:
-            step = self.step + 1
-            raise RuntimeError(
-                f"average: rank {self._comm.rank} was cut short while it synchronised step {step}; "
-                "call synchronize() with the model of that step to complete it"
-            )
-        self._watch.expect(self._in_group)
         try:
-            alone = self._stepper.step(self._protocol.last_step + 1, sources, targets, outputs)
+            if not self._clear or MPI.Is_finalized():
+                self._check_clear()
+            alone = self._stepper.step(sources, targets, outputs)
         except BaseException as error:
             # A step that counts was cut short but done; one that doesn't has been left in the middle.
             if self._stepper.halfway or isinstance(error, StepMismatch):
                 self._broken = str(error) or type(error).__name__
+                self._clear = False
             raise
+        finally:
+            # Unless another thread is in a step of its own, to which the slots belong.
+            if self._buffers.used and not self._busy.locked():
+                self._buffers.settle()
         if not alone:
             raise self._used_twice("average")
 
     def _synchronize(self, name: str, holding: Callable[[], _Held]) -> Any:
         with self._using(name):
+            self._clear = False
             started = self._window.time()
             step = self.step + 1
             found: Exception | None = None
+            self._buffers.settle()
             try:
                 held = holding()
                 self._pieces.hold(self._layout.order, held.sources, held.targets)
@@ -368,6 +417,7 @@ class GroupAverager:
                 self._pieces.release()
             deliver(held.outputs, held.targets)
             self._protocol.synchronized(step)
+            self._clear = step + self._sync_period < STEPS
             self._synchronized += 1
             self._seconds_waited = waited
             self._seconds = self._window.time() - started
@@ -394,6 +444,17 @@ class GroupAverager:
                     f"{name}: step {STEPS - 1} is the last that a run can count; start a new run"
                 )
 
+    def _check_clear(self) -> None:
+        """Refuse a group step that can't be served."""
+        self._check_usable("average")
+        if self._busy.locked():
+            raise self._used_twice("average")
+        if self._synchronizer.cut_short:
+            raise RuntimeError(
+                f"average: rank {self._comm.rank} was cut short while it synchronised step {self.step + 1}; "
+                "call synchronize() with the model of that step to complete it"
+            )
+
     def _used_twice(self, name: str) -> RuntimeError:
         return RuntimeError(
             f"{name}: rank {self._comm.rank} uses this averager in two threads at once; "
@@ -413,11 +474,11 @@ class GroupAverager:
             finally:
                 self._busy.release()
 
-    def _hold(self, name: str, model: Any, out: Any) -> _Held:
-        """Return the memory of a model and of its output."""
+    def _hold(self, name: str, model: Any, out: Any, together: bool = False) -> _Held:
+        """Return the memory of a model and of its output, at a step of all ranks or of a group."""
         leaves = self._structure.leaves(name, model)
         if out is None:
-            outputs = self._structure.empty()
+            outputs = self._outputs(leaves, together)
             result = self._structure.rebuild(model, outputs)
         else:
             outputs = leaves if out is model else self._structure.leaves(name, out, "out")
@@ -430,15 +491,35 @@ class GroupAverager:
                     )
         sources = [leaf if is_plain(leaf) else np.array(leaf, order="C") for leaf in leaves]
         targets = [leaf if is_plain(leaf) else np.empty_like(leaf, order="C") for leaf in outputs]
+        if self._buffers.used:
+            filled = [leaf for leaf, target in zip(outputs, targets, strict=True) if leaf is not target]
+            if self._buffers.holds_any_of(filled):
+                # They are written to when the step is over; others may be reading by then what it published.
+                sources = [np.array(leaf) for leaf in sources]
         return _Held(result, outputs, sources, targets)
 
-    def _reached(self, rank: int) -> int:
-        return self._synchronizer.reached(rank)
+    def _outputs(self, leaves: list[Array], together: bool) -> list[Array]:
+        """Return arrays for an average."""
+        lent: list[Array] | None = None
+        if self._buffers.used and together:
+            # Not published but summed, so the same arrays will do.
+            lent = self._buffers.lent() or self._buffers.besides(leaves)
+        elif self._buffers.used:
+            if not self._busy.acquire(blocking=False):
+                raise self._used_twice("average")
+            try:
+                lent = self._buffers.besides(leaves)
+            finally:
+                self._busy.release()
+        return lent or self._structure.empty()
+
+    def _reached(self, ranks: Sequence[int]) -> list[int]:
+        return self._synchronizer.reached(ranks)
 
     def _absent(self, step: int) -> list[int] | None:
         """Return the members of this step's group that have not come to it, or None if there is a quorum."""
         group = self._group(step)
-        absent = [rank for rank in group if self._reached(rank) < step]
+        absent = [rank for rank, reached in zip(group, self._reached(group), strict=True) if reached < step]
         return absent if len(group) - len(absent) < min(self._quorum, len(group)) else None
 
     def _group(self, step: int) -> tuple[int, ...]:
@@ -529,13 +610,15 @@ class GroupAverager:
         if self._closed:
             return
         with self._using("close"):
-            self._closing = True
+            self._closing, self._clear = True, False
             if self._synchronizer.told:
                 self._complete_synchronization()
-            self._synchronizer.close()
+            kept = self._synchronizer.close(self._buffers.in_use())
             self._closed = "is closed"
-            self._window.free()
-            self._comm.Free()
+            # Arrays that anyone still has must not lose their memory.
+            if not kept:
+                self._window.free()
+                self._comm.Free()
 
     def _complete_synchronization(self) -> None:
         """Do this rank's part in a synchronisation that was cut short; nobody gets its mean here."""

@@ -4,21 +4,19 @@ XLA runs host callbacks on threads that flush subnormal numbers to zero. Ranks t
 ranks that do not would end a step with different bits, so every step sets the default environment for itself.
 """
 
-cdef extern from "<fenv.h>" nogil:
-    const fenv_t* FE_DFL_ENV
-    int fegetenv(fenv_t* environment)
-    int fesetenv(const fenv_t* environment)
+cdef extern from "floats.h" nogil:
+    void wagma_floats_enter(wagma_floats* before)
+    void wagma_floats_leave(const wagma_floats* before)
 
 
 cdef class DefaultFloats:
     """A context in which this thread rounds to nearest and keeps subnormal numbers. Not to be nested."""
 
     cdef void enter(self) noexcept nogil:
-        fegetenv(&self.before)
-        fesetenv(FE_DFL_ENV)
+        wagma_floats_enter(&self.before)
 
     cdef void leave(self) noexcept nogil:
-        fesetenv(&self.before)
+        wagma_floats_leave(&self.before)
 
     def __enter__(self):
         self.enter()

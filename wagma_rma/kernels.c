@@ -7,6 +7,9 @@
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) /* which does not see streamed stores */
 #define X86
 #include <immintrin.h>
+#ifndef __SANITIZE_ADDRESS__ /* gcc's AddressSanitizer does not align 64 bytes on the stack (PR 110027) */
+#define AVX512
+#endif
 #endif
 
 /* The 16-bit conversions use integers and normal floats only, so that they give the same bits on a thread
@@ -55,11 +58,23 @@ static inline uint16_t narrow_bf16(float f) {
     return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
-#define SAME(x) (x)
+/* Elements at a time: what is summed is written, and its average, while the next is being read. They fill whole lines of a
+ * cache in each kind, and the registers of an AVX2 with their sums. */
+#define UNIT(SUM) (256 / sizeof(SUM))
 
-/* Elements at a time: partial sums stay in the first-level cache, and what is streamed out of it overlaps with what is
- * read for the next block. */
-#define BLOCK 256
+/* Reads are begun so far ahead; a hardware prefetcher stops at each page, and is slow to start on the next. */
+#define AHEAD 2048
+#define FETCH(from, count)                                                                                         \
+    for (size_t line = 0; line < (count) * sizeof *(from); line += 64)                                             \
+    __builtin_prefetch((const char *)(from) + AHEAD + line)
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Return how many elements of `width` bytes lie before the next line of a cache, or `count` if that is fewer. */
+INLINE size_t to_line(const void *from, size_t width, size_t count) {
+    size_t elements = (-(uintptr_t)from & 63) / width;
+    return elements < count ? elements : count;
+}
 
 /* A division by a power of two and a product with its inverse are the same rounding of the same number,
  * and the product is several times faster. */
@@ -69,10 +84,10 @@ static int inverse_is_exact(double divisor) {
 }
 
 struct kernels {
-    void (*stream)(void *to, const void *from, size_t nbytes);
-    void (*sum[4])(void *sum, const void *const *sources, int n, size_t count);
-    void (*scale[4])(void *out, const void *sum, double divisor, size_t count, int stream);
-    void (*mix[4])(void *out, const void *sum, const void *own, double divisor, size_t count, int stream);
+    void (*copy)(void *to, const void *from, size_t nbytes);
+    void (*sum[4])(void *sum, const void *const *sources, int n, size_t count, int stream,
+                   const struct wagma_output *output);
+    void (*average[4])(const void *sum, size_t count, const struct wagma_output *output);
 };
 
 #define FOR_CPU(name) any_##name
@@ -80,17 +95,28 @@ struct kernels {
 #include "kernels_for.h"
 
 #ifdef X86
+/* These conversions don't ask whether the thread flushes subnormals. */
 #define FOR_CPU(name) avx2_##name
-#define TARGET __attribute__((target("avx2")))
+#define TARGET __attribute__((target("avx2,f16c")))
+#define HALVES 8
+#define WIDEN_HALVES(to, from) _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from))))
+#define NARROW_HALVES(to, from)                                                                                    \
+    _mm_storeu_si128((__m128i *)(to), _mm256_cvtps_ph(_mm256_loadu_ps(from), _MM_FROUND_TO_NEAREST_INT))
 #define STREAM(to, from)                                                                                           \
     (_mm256_stream_si256((__m256i *)(to), _mm256_loadu_si256((const __m256i *)(from))),                            \
      _mm256_stream_si256((__m256i *)((to) + 32), _mm256_loadu_si256((const __m256i *)((from) + 32))))
 #include "kernels_for.h"
 
+#ifdef AVX512
 #define FOR_CPU(name) avx512_##name
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
+#define HALVES 16
+#define WIDEN_HALVES(to, from) _mm512_storeu_ps(to, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(from))))
+#define NARROW_HALVES(to, from)                                                                                    \
+    _mm256_storeu_si256((__m256i *)(to), _mm512_cvtps_ph(_mm512_loadu_ps(from), _MM_FROUND_TO_NEAREST_INT))
 #define STREAM(to, from) _mm512_stream_si512((__m512i *)(to), _mm512_loadu_si512((const void *)(from)))
 #include "kernels_for.h"
+#endif
 #endif
 
 static const struct kernels *kernels = &any_kernels;
@@ -100,10 +126,13 @@ int wagma_use(int cpu) {
 #ifdef X86
     __builtin_cpu_init();
     if (cpu >= WAGMA_AVX2 && __builtin_cpu_supports("avx2")) kernels = &avx2_kernels;
+#ifdef AVX512
     if (cpu >= WAGMA_AVX512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
         kernels = &avx512_kernels;
+        return WAGMA_AVX512;
     }
-    return kernels == &any_kernels ? WAGMA_ANY : kernels == &avx2_kernels ? WAGMA_AVX2 : WAGMA_AVX512;
+#endif
+    return kernels == &any_kernels ? WAGMA_ANY : WAGMA_AVX2;
 #else
     (void)cpu;
     return WAGMA_ANY;
@@ -125,23 +154,20 @@ static void end(int stream) {
 
 void wagma_copy(void *to, const void *from, size_t nbytes, int stream) {
     if (stream) {
-        kernels->stream(to, from, nbytes);
+        kernels->copy(to, from, nbytes);
     } else {
         memcpy(to, from, nbytes);
     }
     end(stream);
 }
 
-void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count) {
-    kernels->sum[kind](sum, sources, n, count);
+void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count, int stream,
+               const struct wagma_output *output) {
+    kernels->sum[kind](sum, sources, n, count, stream, output);
+    end(stream || (output && output->stream));
 }
 
-void wagma_scale(int kind, void *out, const void *sum, double divisor, size_t count, int stream) {
-    kernels->scale[kind](out, sum, divisor, count, stream);
-    end(stream);
-}
-
-void wagma_mix(int kind, void *out, const void *sum, const void *own, double divisor, size_t count, int stream) {
-    kernels->mix[kind](out, sum, own, divisor, count, stream);
-    end(stream);
+void wagma_average(int kind, const void *sum, size_t count, const struct wagma_output *output) {
+    kernels->average[kind](sum, count, output);
+    end(output->stream);
 }

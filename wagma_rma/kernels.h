@@ -13,14 +13,22 @@
 
 enum wagma_kind { WAGMA_F64 = 0, WAGMA_F32 = 1, WAGMA_F16 = 2, WAGMA_BF16 = 3 };
 
-/* sum[i] = ((sources[0][i] + sources[1][i]) + ...), n >= 1 sources of `kind`, into accumulators. */
-void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count);
+/* Where an average goes: out[i] = sum[i] / divisor, or (sum[i] + own[i]) / divisor where a LATE rank's own model is mixed
+ * in; rounded once to the accumulator and once to the kind of `out` and `own`. */
+struct wagma_output {
+    void *out;
+    const void *own; /* or NULL */
+    double divisor;
+    int stream;
+};
 
-/* out[i] = sum[i] / divisor, rounded once to the accumulator and once to `kind`. */
-void wagma_scale(int kind, void *out, const void *sum, double divisor, size_t count, int stream);
+/* sum[i] = ((sources[0][i] + sources[1][i]) + ...), n >= 1 sources of `kind`, into accumulators; and the average of that,
+ * unless `output` is NULL. The output may be one of the sources. */
+void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count, int stream,
+               const struct wagma_output *output);
 
-/* out[i] = (sum[i] + own[i]) / divisor: what a LATE rank continues with. */
-void wagma_mix(int kind, void *out, const void *sum, const void *own, double divisor, size_t count, int stream);
+/* The average alone, of sums that are there. */
+void wagma_average(int kind, const void *sum, size_t count, const struct wagma_output *output);
 
 /* Copy memory. */
 void wagma_copy(void *to, const void *from, size_t nbytes, int stream);

@@ -3,91 +3,162 @@
  *     FOR_CPU(name)     the function's name for this CPU
  *     TARGET            the attribute by which the compiler may use its instructions
  *     STREAM(to, from)  copy 64 bytes past the caches, `to` is aligned; not defined where there is no such instruction
+ *     HALVES, WIDEN_HALVES(to, from), NARROW_HALVES(to, from)  convert so many 16-bit floats at a time; likewise
  */
+#ifndef STREAM
+#define STREAM(to, from) memcpy(to, from, 64)
+#endif
 
 /* Write past the caches. A plain store first reads the line that it writes to, and pushes out what is still of use. */
-TARGET static void FOR_CPU(stream)(void *to, const void *from, size_t nbytes) {
+TARGET static void FOR_CPU(copy)(void *to, const void *from, size_t nbytes) {
     char *out = to;
     const char *in = from;
-#ifdef STREAM
-    size_t head = -(uintptr_t)out & 63;
-    if (head > nbytes) head = nbytes;
+    size_t head = to_line(out, 1, nbytes);
     memcpy(out, in, head);
-    out += head, in += head, nbytes -= head;
-    for (; nbytes >= 64; out += 64, in += 64, nbytes -= 64) STREAM(out, in);
-#endif
+    for (out += head, in += head, nbytes -= head; nbytes >= 64; out += 64, in += 64, nbytes -= 64) {
+        __builtin_prefetch(in + AHEAD);
+        STREAM(out, in);
+    }
     memcpy(out, in, nbytes);
 }
 
-#define KERNELS(NAME, TYPE, SUM, WIDEN, NARROW)                                                                    \
-    TARGET static void FOR_CPU(sum_##NAME)(void *sums, const void *const *sources, int n, size_t count) {          \
-        for (size_t begin = 0; begin < count; begin += BLOCK) {                                                    \
-            size_t length = begin + BLOCK < count ? BLOCK : count - begin;                                         \
-            SUM *out = (SUM *)sums + begin;                                                                        \
-            const TYPE *a = (const TYPE *)sources[0] + begin;                                                      \
-            if (n == 1) {                                                                                          \
-                for (size_t i = 0; i < length; i++) out[i] = WIDEN(a[i]);                                          \
-            } else {                                                                                               \
-                const TYPE *b = (const TYPE *)sources[1] + begin;                                                  \
-                for (size_t i = 0; i < length; i++) out[i] = WIDEN(a[i]) + WIDEN(b[i]);                            \
-            }                                                                                                      \
-            for (int k = 2; k < n; k++) {                                                                          \
-                const TYPE *c = (const TYPE *)sources[k] + begin;                                                  \
-                for (size_t i = 0; i < length; i++) out[i] += WIDEN(c[i]);                                         \
-            }                                                                                                      \
-        }                                                                                                          \
+/* The same for what has just been made, of whole and aligned lines. */
+TARGET INLINE void FOR_CPU(stream)(void *to, const void *from, size_t nbytes) {
+    for (size_t i = 0; i < nbytes; i += 64) STREAM((char *)to + i, (const char *)from + i);
+}
+
+/* What is summed, of elements that are narrower than their sums, or are their own sums. */
+TARGET INLINE const float *FOR_CPU(widen_f16)(const uint16_t *from, float *room, size_t length) {
+    size_t i = 0;
+#ifdef HALVES
+    for (; i + HALVES <= length; i += HALVES) WIDEN_HALVES(room + i, from + i);
+#endif
+    for (; i < length; i++) room[i] = widen_f16(from[i]);
+    return room;
+}
+
+TARGET INLINE void FOR_CPU(narrow_f16)(uint16_t *to, const float *from, size_t length) {
+    size_t i = 0;
+#ifdef HALVES
+    for (; i + HALVES <= length; i += HALVES) NARROW_HALVES(to + i, from + i);
+#endif
+    for (; i < length; i++) to[i] = narrow_f16(from[i]);
+}
+
+TARGET INLINE const float *FOR_CPU(widen_bf16)(const uint16_t *from, float *room, size_t length) {
+    for (size_t i = 0; i < length; i++) room[i] = widen_bf16(from[i]);
+    return room;
+}
+
+TARGET INLINE void FOR_CPU(narrow_bf16)(uint16_t *to, const float *from, size_t length) {
+    for (size_t i = 0; i < length; i++) to[i] = narrow_bf16(from[i]);
+}
+
+#define SAME(NAME, TYPE)                                                                                           \
+    INLINE const TYPE *FOR_CPU(widen_##NAME)(const TYPE *from, TYPE *room, size_t length) {                        \
+        return (void)room, (void)length, from;                                                                     \
     }                                                                                                              \
-    TARGET static void FOR_CPU(scale_##NAME)(void *outs, const void *sums, double by, size_t count, int stream) {  \
-        TYPE *out = outs, block[BLOCK];                                                                            \
-        const SUM *sum = sums;                                                                                     \
-        SUM divisor = (SUM)by, inverse = (SUM)1 / divisor;                                                         \
-        int exact = inverse_is_exact(by);                                                                          \
-        for (size_t begin = 0; begin < count; begin += BLOCK) {                                                    \
-            size_t length = begin + BLOCK < count ? BLOCK : count - begin;                                         \
-            TYPE *to = stream ? block : out + begin;                                                               \
-            const SUM *from = sum + begin;                                                                         \
-            if (exact) {                                                                                           \
-                for (size_t i = 0; i < length; i++) to[i] = NARROW(from[i] * inverse);                             \
-            } else {                                                                                               \
-                for (size_t i = 0; i < length; i++) to[i] = NARROW(from[i] / divisor);                             \
-            }                                                                                                      \
-            if (stream) FOR_CPU(stream)(out + begin, block, length * sizeof *block);                               \
-        }                                                                                                          \
-    }                                                                                                              \
-    TARGET static void FOR_CPU(mix_##NAME)(void *outs, const void *sums, const void *owns, double by,              \
-                                           size_t count, int stream) {                                             \
-        TYPE *out = outs, block[BLOCK];                                                                            \
-        const SUM *sum = sums;                                                                                     \
-        const TYPE *own = owns;                                                                                    \
-        SUM divisor = (SUM)by, inverse = (SUM)1 / divisor;                                                         \
-        int exact = inverse_is_exact(by);                                                                          \
-        for (size_t begin = 0; begin < count; begin += BLOCK) {                                                    \
-            size_t length = begin + BLOCK < count ? BLOCK : count - begin;                                         \
-            TYPE *to = stream ? block : out + begin;                                                               \
-            const SUM *from = sum + begin;                                                                         \
-            const TYPE *mine = own + begin;                                                                        \
-            if (exact) {                                                                                           \
-                for (size_t i = 0; i < length; i++) to[i] = NARROW((from[i] + WIDEN(mine[i])) * inverse);          \
-            } else {                                                                                               \
-                for (size_t i = 0; i < length; i++) to[i] = NARROW((from[i] + WIDEN(mine[i])) / divisor);          \
-            }                                                                                                      \
-            if (stream) FOR_CPU(stream)(out + begin, block, length * sizeof *block);                               \
-        }                                                                                                          \
+    INLINE void FOR_CPU(narrow_##NAME)(TYPE *to, const TYPE *from, size_t length) {                                \
+        (void)to, (void)from, (void)length;                                                                        \
     }
 
-KERNELS(f64, double, double, SAME, SAME)
-KERNELS(f32, float, float, SAME, SAME)
-KERNELS(f16, uint16_t, float, widen_f16, narrow_f16)
-KERNELS(bf16, uint16_t, float, widen_bf16, narrow_bf16)
+SAME(f32, float)
+SAME(f64, double)
+
+#define KERNELS(NAME, TYPE, SUM)                                                                                   \
+    /* Up to UNIT elements of a sum, which the compiler keeps in registers if `length` is UNIT. */                 \
+    TARGET INLINE void FOR_CPU(add_##NAME)(SUM *sum, const void *const *sources, int n, size_t at, size_t length) {\
+        SUM room[UNIT(SUM)];                                                                                       \
+        const TYPE *from = (const TYPE *)sources[0] + at;                                                          \
+        FETCH(from, UNIT(SUM));                                                                                    \
+        const SUM *wide = FOR_CPU(widen_##NAME)(from, room, length);                                               \
+        for (size_t i = 0; i < length; i++) sum[i] = wide[i];                                                      \
+        for (int k = 1; k < n; k++) {                                                                              \
+            from = (const TYPE *)sources[k] + at;                                                                  \
+            FETCH(from, UNIT(SUM));                                                                                \
+            wide = FOR_CPU(widen_##NAME)(from, room, length);                                                      \
+            for (size_t i = 0; i < length; i++) sum[i] += wide[i];                                                 \
+        }                                                                                                          \
+    }                                                                                                              \
+    /* As many of an average. */                                                                                   \
+    TARGET INLINE void FOR_CPU(put_##NAME)(const struct wagma_output *output, SUM divisor, SUM inverse, int exact, \
+                                           const SUM *sum, size_t at, size_t length, int stream) {                 \
+        TYPE *out = (TYPE *)output->out + at, unit[UNIT(SUM)];                                                     \
+        TYPE *to = stream ? unit : out;                                                                            \
+        SUM mixed[UNIT(SUM)], room[UNIT(SUM)];                                                                     \
+        SUM *average = sizeof(TYPE) == sizeof(SUM) ? (SUM *)to : room;                                             \
+        if (output->own) {                                                                                         \
+            const SUM *own = FOR_CPU(widen_##NAME)((const TYPE *)output->own + at, room, length);                  \
+            for (size_t i = 0; i < length; i++) mixed[i] = sum[i] + own[i];                                        \
+            sum = mixed;                                                                                           \
+        }                                                                                                          \
+        if (exact) {                                                                                               \
+            for (size_t i = 0; i < length; i++) average[i] = sum[i] * inverse;                                     \
+        } else {                                                                                                   \
+            for (size_t i = 0; i < length; i++) average[i] = sum[i] / divisor;                                     \
+        }                                                                                                          \
+        FOR_CPU(narrow_##NAME)(to, average, length);                                                               \
+        if (stream) FOR_CPU(stream)(out, unit, length * sizeof *unit);                                             \
+    }                                                                                                              \
+    TARGET static void FOR_CPU(sum_##NAME)(void *sums, const void *const *sources, int n, size_t count, int stream,\
+                                           const struct wagma_output *output) {                                    \
+        SUM *out = sums, divisor = output ? (SUM)output->divisor : 1, inverse = 1 / divisor;                       \
+        int exact = inverse_is_exact(divisor), streams_output = output && output->stream;                          \
+        size_t at = streams_output ? to_line(output->out, sizeof(TYPE), count) : 0;                                \
+        if (at) {                                                                                                  \
+            FOR_CPU(add_##NAME)(out, sources, n, 0, at);                                                           \
+            FOR_CPU(put_##NAME)(output, divisor, inverse, exact, out, 0, at, 0);                                   \
+        }                                                                                                          \
+        /* Whole lines are streamed, so the last sums of a unit go with the next; at first, those that are there. */\
+        SUM unit[UNIT(SUM) + 64 / sizeof(SUM)];                                                                    \
+        size_t before = stream ? ((uintptr_t)(out + at) & 63) / sizeof(SUM) : 0;                                   \
+        memcpy(unit, out + at - before, before * sizeof(SUM));                                                     \
+        for (; at + UNIT(SUM) <= count; at += UNIT(SUM)) {                                                         \
+            FOR_CPU(add_##NAME)(unit + before, sources, n, at, UNIT(SUM));                                         \
+            if (output) FOR_CPU(put_##NAME)(output, divisor, inverse, exact, unit + before, at, UNIT(SUM), streams_output);\
+            if (stream) {                                                                                          \
+                FOR_CPU(stream)(out + at - before, unit, UNIT(SUM) * sizeof(SUM));                                 \
+                memcpy(unit, unit + UNIT(SUM), 64);                                                                \
+            } else {                                                                                               \
+                memcpy(out + at, unit, UNIT(SUM) * sizeof(SUM));                                                   \
+            }                                                                                                      \
+        }                                                                                                          \
+        memcpy(out + at - before, unit, before * sizeof(SUM));                                                     \
+        if (at < count) {                                                                                          \
+            FOR_CPU(add_##NAME)(out + at, sources, n, at, count - at);                                             \
+            if (output) FOR_CPU(put_##NAME)(output, divisor, inverse, exact, out + at, at, count - at, 0);         \
+        }                                                                                                          \
+    }                                                                                                              \
+    TARGET static void FOR_CPU(average_##NAME)(const void *sums, size_t count,                                     \
+                                               const struct wagma_output *output) {                                \
+        const SUM *sum = sums;                                                                                     \
+        SUM divisor = (SUM)output->divisor, inverse = 1 / divisor;                                                 \
+        int exact = inverse_is_exact(divisor);                                                                     \
+        size_t at = output->stream ? to_line(output->out, sizeof(TYPE), count) : 0;                                \
+        FOR_CPU(put_##NAME)(output, divisor, inverse, exact, sum, 0, at, 0);                                       \
+        for (; at + UNIT(SUM) <= count; at += UNIT(SUM)) {                                                         \
+            FETCH(sum + at, UNIT(SUM));                                                                            \
+            FOR_CPU(put_##NAME)(output, divisor, inverse, exact, sum + at, at, UNIT(SUM), output->stream);         \
+        }                                                                                                          \
+        FOR_CPU(put_##NAME)(output, divisor, inverse, exact, sum + at, at, count - at, 0);                         \
+    }
+
+KERNELS(f64, double, double)
+KERNELS(f32, float, float)
+KERNELS(f16, uint16_t, float)
+KERNELS(bf16, uint16_t, float)
 
 static const struct kernels FOR_CPU(kernels) = {
-    FOR_CPU(stream),
+    FOR_CPU(copy),
     {FOR_CPU(sum_f64), FOR_CPU(sum_f32), FOR_CPU(sum_f16), FOR_CPU(sum_bf16)},
-    {FOR_CPU(scale_f64), FOR_CPU(scale_f32), FOR_CPU(scale_f16), FOR_CPU(scale_bf16)},
-    {FOR_CPU(mix_f64), FOR_CPU(mix_f32), FOR_CPU(mix_f16), FOR_CPU(mix_bf16)},
+    {FOR_CPU(average_f64), FOR_CPU(average_f32), FOR_CPU(average_f16), FOR_CPU(average_bf16)},
 };
 
 #undef KERNELS
+#undef SAME
 #undef FOR_CPU
 #undef TARGET
 #undef STREAM
+#undef HALVES
+#undef WIDEN_HALVES
+#undef NARROW_HALVES

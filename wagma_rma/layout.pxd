@@ -44,9 +44,10 @@ cdef class Layout:
     cdef readonly int64_t sums_bytes                 # of a result, without what pads it to a page
     cdef readonly int64_t chunk_bytes                # most bytes that a chunk has in a snapshot or result
     cdef readonly int64_t nbytes
-    cdef readonly bint streams_snapshot, streams_output  # past the caches
+    cdef readonly bint streams_window, streams_output, streams_in_place  # past the caches
 
     cdef Chunk chunk(self, int c) noexcept nogil
+    cdef int64_t leaf_place(self, int i) noexcept nogil
     cdef int64_t snapshot(self, int slot) noexcept nogil
     cdef int64_t result(self, uint64_t step) noexcept nogil
     cdef int64_t state(self, uint64_t step) noexcept nogil

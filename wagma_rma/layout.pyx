@@ -2,16 +2,31 @@
 
 A window begins with words (the header, then the records), followed by the snapshots and the results:
 
-    header    published | latest | entered | retired[slots] | result_tag[3]
-    record[k] state, finished | contribution[members] | chunk[chunks]
+    header    published, result_tag[3], retired[slots] | latest | entered
+    record[k] state | finished, contribution[members], chunk[chunks]
     snapshot  one section per kind of element, the leaves of that kind end to end
     result    the same sections in accumulators: float32 for 16-bit elements
 
-What the words mean stands in ``words``. Each word of the header but `retired` and `result_tag`, and each record,
-begins a cache line of its own. A chunk is a range of one section.
+What the words mean stands in ``words``. A record begins a cache line, and so does what follows a bar: whoever pins a
+snapshot has at hand what it takes to unpin it (with up to 4 slots), and whoever waits for a record to open does not take
+the line away in which it is filled. A chunk is a range of one section.
 """
 
 from libc.stdlib cimport calloc, free
+
+cdef extern from *:
+    """
+    #include <unistd.h>
+
+    static long wagma_last_cache(void) {
+    #ifdef _SC_LEVEL3_CACHE_SIZE
+        return sysconf(_SC_LEVEL3_CACHE_SIZE);
+    #else
+        return 0;
+    #endif
+    }
+    """
+    long wagma_last_cache()  # bytes of this core's last cache; 0 or less if that can't be told
 
 cdef enum:
     LINE = 64    # bytes of a cache line
@@ -21,11 +36,13 @@ cdef enum:
 # smaller than LEAST costs more in atomics than another member's help brings.
 CHUNK_BYTES = 256 * 1024
 LEAST_CHUNK_BYTES = 16 * 1024
-# What is written of a model of so many bytes, into a snapshot or into the caller's memory, bypasses the caches: nothing of
-# it would be left there when it is used again. Below, streaming a snapshot costs others that read it up to a tenth, and
-# streaming what the caller reads next twice the step (benchmarks/README.md).
-STREAM_SNAPSHOT = 8 * 1024 * 1024
-STREAM_OUTPUT = 24 * 1024 * 1024
+# What is written of a model of so many bytes bypasses the caches (benchmarks/README.md). Snapshots and sums are read by other
+# cores next, which take longer to get them from this core's caches than from memory. The caller reads the output
+# itself, perhaps at once, so there it pays where little of it would be left in the caches; an output in place has
+# been read, as the model, and is all but written already while the last cache holds it beside what else a step moves.
+STREAM_WINDOW = 256 * 1024
+STREAM_OUTPUT = 6 * 1024 * 1024
+STREAM_IN_PLACE = max(STREAM_OUTPUT, wagma_last_cache() // 8)
 # Over a network a chunk costs round trips instead; it is so much larger there that they are a small part of it.
 NETWORK_FACTOR = 8
 
@@ -61,7 +78,7 @@ cdef class Layout:
         slots: how many snapshots.
         network: chunks go over a network.
 
-    Local and pure: equal arguments give equal layouts on every rank.
+    Local and pure: equal arguments give equal layouts on every rank, but for what is streamed.
     """
 
     def __cinit__(self, kinds, counts, int group_size, int64_t records, int slots, bint network=False):
@@ -98,8 +115,9 @@ cdef class Layout:
             for kind in range(1, SECTIONS):
                 self.sections[kind].first_chunk = 1
 
-        self.streams_snapshot = snapshot >= STREAM_SNAPSHOT
+        self.streams_window = snapshot >= STREAM_WINDOW
         self.streams_output = snapshot >= STREAM_OUTPUT
+        self.streams_in_place = snapshot >= STREAM_IN_PLACE
 
         # Leaves, and where each chunk meets them.
         self.leaves = <Leaf*> calloc(max(1, self.leaf_count), sizeof(Leaf))
@@ -125,12 +143,12 @@ cdef class Layout:
 
         # The window, from its beginning.
         self.published = 0
-        self.latest = LINE
-        self.entered = 2 * LINE
-        self.retired = 3 * LINE
-        self.result_tag = up(self.retired + 8 * slots, LINE)
-        self.first_record = up(self.result_tag + 8 * RESULTS, LINE)
-        self.record_bytes = up(2 * 8 + 8 * group_size + 8 * self.chunks, LINE)
+        self.result_tag = 8
+        self.retired = self.result_tag + 8 * RESULTS
+        self.latest = up(self.retired + 8 * slots, LINE)
+        self.entered = self.latest + LINE
+        self.first_record = self.entered + LINE
+        self.record_bytes = LINE + up(8 + 8 * group_size + 8 * self.chunks, LINE)
         self.words_bytes = up(self.first_record + self.record_bytes * records, PAGE)
         self.snapshot_bytes = up(snapshot, PAGE)
         self.first_snapshot = self.words_bytes
@@ -142,6 +160,13 @@ cdef class Layout:
     def __dealloc__(self):
         free(self.leaves)
         free(self.first_leaf)
+
+    def offsets(self):
+        """Return where in a snapshot each leaf begins, bytes, in the order of the model."""
+        found = [0] * self.leaf_count
+        for i in range(self.leaf_count):
+            found[self.order[i]] = self.leaf_place(i)
+        return found
 
     cdef Chunk chunk(self, int c) noexcept nogil:
         """Return the range of chunk `c`."""
@@ -155,6 +180,11 @@ cdef class Layout:
         chunk.count = min(section.chunk_count, section.count - chunk.begin)
         return chunk
 
+    cdef int64_t leaf_place(self, int i) noexcept nogil:
+        """Return where in a snapshot the i-th leaf begins, bytes."""
+        cdef Section* section = &self.sections[self.leaves[i].kind]
+        return section.snapshot + self.leaves[i].begin * section.width
+
     cdef int64_t snapshot(self, int slot) noexcept nogil:
         return self.first_snapshot + slot * self.snapshot_bytes
 
@@ -167,10 +197,10 @@ cdef class Layout:
         return self.first_record + <int64_t> (step % <uint64_t> self.records) * self.record_bytes
 
     cdef int64_t finished(self, uint64_t step) noexcept nogil:
-        return self.state(step) + 8
+        return self.state(step) + LINE
 
     cdef int64_t contribution(self, uint64_t step, int member) noexcept nogil:
-        return self.state(step) + 16 + 8 * member
+        return self.finished(step) + 8 + 8 * member
 
     cdef int64_t chunk_word(self, uint64_t step, int c) noexcept nogil:
-        return self.state(step) + 16 + 8 * (self.group_size + c)
+        return self.contribution(step, self.group_size + c)

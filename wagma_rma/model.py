@@ -1,7 +1,7 @@
 """The shape of a model: nested containers of numpy arrays, and the path, shape and dtype of each."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
@@ -165,7 +165,7 @@ class Structure:
         """Return new, uninitialised leaves."""
         return [np.empty(shape, dtype) for shape, dtype in zip(self.shapes, self.dtypes, strict=True)]
 
-    def rebuild(self, model: Any, leaves: list[Array]) -> Any:
+    def rebuild(self, model: Any, leaves: Sequence[Any]) -> Any:
         """Return containers like those of `model` around other leaves."""
         return leaves[0] if self._single else _map(model, iter(leaves))
 

@@ -66,12 +66,13 @@ cdef class Protocol:
     cdef readonly uint64_t last_step, last_synchronized
 
     cdef void count(self) noexcept
+    cdef list loaded(self, ranks, int64_t word)
     cdef double now_patience(self) noexcept nogil
     cdef int group_step(self, uint64_t step, Pieces pieces) except -1 nogil
     cdef int aim(self, uint64_t step) except -1 nogil
     cdef int miss(self, Pieces pieces) except -1 nogil
     cdef int arrive(self) except -1 nogil
-    cdef int wait_until_open(self, double until) except -1 nogil
+    cdef int wait_until_open(self, double patience) except -1 nogil
     cdef int swap_state(self, int phase, int arrived, bint* swapped) except -1 nogil
     cdef int activate(self) except -1 nogil
     cdef int choose_source(self) except -1 nogil
@@ -83,14 +84,14 @@ cdef class Protocol:
     cdef int next_to_collect(self) noexcept nogil
     cdef int look_at_chunks(self, int* looked, int most) except -1 nogil
     cdef int start_sum(self, int lane, int c, Pieces pieces) except -1 nogil
-    cdef int sum_chunk(self, int lane, int c) except -1 nogil
+    cdef int sum_chunk(self, int lane, int c, Pieces pieces) except -1 nogil
     cdef int begin_done(self, int c, uint64_t seen) except -1 nogil
-    cdef int end_done(self, int c, uint64_t seen, Pieces pieces) except -1 nogil
+    cdef int end_done(self, int c, uint64_t seen) except -1 nogil
     cdef int begin_count(self) except -1 nogil
     cdef int end_count(self) except -1 nogil
     cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil
     cdef int unpin_all(self) except -1 nogil
     cdef int start_collecting(self, int lane, int c, int member) except -1 nogil
     cdef int end_collecting(self, int lane, int c, Pieces pieces) except -1 nogil
-    cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil
+    cdef void scatter(self, int c, char* sums, const void** sources, Pieces pieces) noexcept nogil
     cdef int still_kept(self, bint* kept) except -1 nogil

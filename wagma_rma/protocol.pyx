@@ -19,9 +19,11 @@ module knows a window, groups and steps, and neither numpy nor MPI nor a clock o
 GIL. Source: WAGMA-SGD, Li et al., IEEE TPDS 32(7), 2021, Algorithm 2, made one-sided.
 """
 
+from array import array
+
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from wagma_rma.kernels cimport wagma_mix, wagma_scale, wagma_sum
+from wagma_rma.kernels cimport wagma_average, wagma_output, wagma_sum
 from wagma_rma.layout cimport RESULTS, Chunk, Leaf, Section
 from wagma_rma.window cimport Wait
 from wagma_rma.words cimport (ACTIVATING, CLAIMED, DONE, GATHERING, OPEN, chunk_mark, chunk_member,
@@ -128,15 +130,14 @@ cdef class Protocol:
         try:
             with nogil:
                 self.group_step(step, pieces)
+                if self.window.interrupted:
+                    # The others have been served; they may rely on that nobody leaves a record that isn't open.
+                    self.miss(pieces)
         except BaseException:
             # A rank that does not answer: the step can't be ended, but the model is as it came.
             if self.gathered:
                 self.snapshots.restore(pieces)
             raise
-        with nogil:
-            if self.window.interrupted:
-                # The others have been served; they may rely on that nobody leaves a record that isn't open.
-                self.miss(pieces)
         self.last_step = step
         self.count()
         self.window.raise_interruption()
@@ -191,7 +192,7 @@ cdef class Protocol:
             self.outcome.seconds = self.window.now() - started
             return 0
         self.arrive()
-        self.wait_until_open(self.window.now() + patience)
+        self.wait_until_open(patience)
         self.choose_source()
         self.exchange(pieces)
         self.still_kept(&kept)
@@ -251,15 +252,16 @@ cdef class Protocol:
             self.outcome.initiated = swapped and arrived == self.group.size
         return 0
 
-    cdef int wait_until_open(self, double until) except -1 nogil:
+    cdef int wait_until_open(self, double patience) except -1 nogil:
         """Wait for arrivals while patience lasts and the quorum is missing, then see that the record opens."""
-        cdef Wait wait = self.window.wait(until)
+        cdef Wait wait = self.window.wait(0)
         cdef double activating_since = -1
         cdef bint swapped
         cdef int quorum = min(self.quorum, self.group.size)
+        wait.until = wait.since + patience
         while state_phase(self.state) != OPEN:
             if state_phase(self.state) == GATHERING:
-                if ((self.window.now() >= until and state_arrived(self.state) >= quorum)
+                if ((self.window.now() >= wait.until and state_arrived(self.state) >= quorum)
                         or self.window.interrupted):
                     self.swap_state(ACTIVATING, state_arrived(self.state), &swapped)
                     self.outcome.initiated = swapped
@@ -276,7 +278,8 @@ cdef class Protocol:
         if state_arrived(self.state) < quorum:
             # Somebody's wait for the quorum was cut short. What ended it may concern this rank too.
             self.window.look(self.window.now() - wait.since, -1)
-        self.outcome.seconds_waited += self.window.now() - wait.since
+        if wait.turns:
+            self.outcome.seconds_waited += self.window.now() - wait.since
         return 0
 
     cdef int activate(self) except -1 nogil:
@@ -359,15 +362,15 @@ cdef class Protocol:
         cdef int[LANES] reading, wanted
         cdef uint64_t[LANES] expected, found
         cdef uint64_t seen = 0
-        cdef double take_over = max(self.window.least_take_over, TAKE_OVER * self.sum_seconds), now, started
-        cdef Wait wait = self.window.wait(0)
+        cdef double take_over = max(self.window.least_take_over, TAKE_OVER * self.sum_seconds), now
+        cdef Wait wait = self.window.wait(0)  # since a chunk was last done with
+        cdef double started = wait.since
         memset(self.collected, 0, chunks)
         memset(self.owner, 0, self.group.size)
         self.tagged = False
         self.window.load(self.home, self.layout.chunk_word(step, 0), chunks, self.chunks)
         self.window.complete()
         while left or done:
-            started = self.window.now()
             claims = 0
             while in_flight + claims < lanes:
                 c = self.next_to_claim(&cursor, summing + claims)
@@ -410,7 +413,7 @@ cdef class Protocol:
                 self.end_count()
             done = 0
             if summed >= 0:
-                self.end_done(summed, seen, pieces)
+                self.end_done(summed, seen)
                 done = self.collected[summed]
                 left -= done
                 summed = -1
@@ -421,25 +424,28 @@ cdef class Protocol:
                 if self.collected[c]:
                     self.end_collecting(lane, c, pieces)
                     left -= 1
-                    self.collect_seconds = estimate(self.collect_seconds, self.window.now() - started)
+                    wait = self.window.wait(0)
+                    self.collect_seconds = estimate(self.collect_seconds, wait.since - started)
                 else:
-                    self.sum_chunk(lane, c)
+                    self.sum_chunk(lane, c, pieces)
                     summing -= 1
                     summed, seen = c, self.chunks[c]
-                    self.sum_seconds = estimate(self.sum_seconds, self.window.now() - started)
-                wait = self.window.wait(0)
+                    wait = self.window.wait(0)
+                    self.sum_seconds = estimate(self.sum_seconds, wait.since - started)
+                started = wait.since
             elif left and not claims and not done and self.next_to_collect() < 0:
                 now = self.window.now()
                 if now - wait.since < take_over:
                     self.window.pause(&wait)
-                    self.outcome.seconds_waited += self.window.now() - now
+                    started = self.window.now()
+                    self.outcome.seconds_waited += started - now
                     continue
                 c = 0
                 while self.collected[c]:
                     c += 1
                 assert step == self.outcome.step and chunk_mark(self.chunks[c]) == CLAIMED
                 self.start_sum(0, c, pieces)
-                self.sum_chunk(0, c)
+                self.sum_chunk(0, c, pieces)
                 summed, seen = c, self.chunks[c]
         return 0
 
@@ -497,15 +503,18 @@ cdef class Protocol:
         for m in range(self.group.size):
             slot = contribution_slot(self.contributions[m])
             self.read(lane, m, m, self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes)
-            if (m == self.group.me and self.outcome.kind == FRESH and leaf.kind == chunk.kind
+            if (m == self.group.me and self.outcome.kind == FRESH and not pieces.entangled and leaf.kind == chunk.kind
                     and leaf.begin + leaf.count >= chunk.begin + chunk.count):
-                # What was published is still there, in better reach: a chunk of the output is written after its sum.
+                # What was published is still there, in better reach: no element of the output is written before its sum.
                 self.sources[lane * self.layout.group_size + m] = (
                     pieces.sources[self.layout.first_leaf[c]] + (chunk.begin - leaf.begin) * section.width)
         return 0
 
-    cdef int sum_chunk(self, int lane, int c) except -1 nogil:
-        """Sum the chunk that a lane reads into this rank's result."""
+    cdef int sum_chunk(self, int lane, int c, Pieces pieces) except -1 nogil:
+        """Sum the chunk that a lane reads into this rank's result, and write the average into the caller's output.
+
+        The output is written too if the sums turn out to be another's: they are collected then, over it.
+        """
         cdef uint64_t step = self.outcome.step, found
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.kind]
@@ -517,8 +526,7 @@ cdef class Protocol:
             self.window.write_fence()
             self.tagged = True
         self.window.complete_reads(lane)
-        wagma_sum(chunk.kind, self.window.own(place), &self.sources[lane * self.layout.group_size],
-                  self.group.size, chunk.count)
+        self.scatter(c, self.window.own(place), &self.sources[lane * self.layout.group_size], pieces)
         self.window.wrote(place, chunk.count * section.sum_width)
         # The sums are visible before DONE is: pairs with its load in exchange(). So are the reads of their sources
         # over: pairs, through `finished` and unpin(), with Snapshots.free_slot().
@@ -532,18 +540,14 @@ cdef class Protocol:
                                      pack_chunk(self.outcome.step, DONE, self.group.me), &self.done_found)
         return 0
 
-    cdef int end_done(self, int c, uint64_t seen, Pieces pieces) except -1 nogil:
-        """Use the sums of a chunk if it has been marked done."""
-        cdef Chunk chunk = self.layout.chunk(c)
-        cdef Section* section = &self.layout.sections[chunk.kind]
+    cdef int end_done(self, int c, uint64_t seen) except -1 nogil:
+        """Count a chunk as this rank's if it has marked it done."""
         if self.done_found != seen:
             # Somebody else did it. What was summed here may be nonsense, since the pins may be gone.
             self.chunks[c] = self.done_found
             return 0
         self.chunks[c] = pack_chunk(self.outcome.step, DONE, self.group.me)
         self.outcome.computed += 1
-        self.scatter(c, self.window.own(self.layout.result(self.outcome.step) + section.result
-                                        + chunk.begin * section.sum_width), pieces)
         self.collected[c] = True
         return 0
 
@@ -590,32 +594,40 @@ cdef class Protocol:
     cdef int end_collecting(self, int lane, int c, Pieces pieces) except -1 nogil:
         """Use the sums of a chunk that another member owns."""
         self.window.complete_reads(lane)
-        self.scatter(c, <const char*> self.sources[lane * self.layout.group_size], pieces)
+        self.scatter(c, <char*> self.sources[lane * self.layout.group_size], NULL, pieces)
         self.owner[chunk_member(self.chunks[c])] = True
         return 0
 
-    cdef void scatter(self, int c, const char* sums, Pieces pieces) noexcept nogil:
-        """Write a chunk of the average into the caller's output, leaf by leaf."""
+    cdef void scatter(self, int c, char* sums, const void** sources, Pieces pieces) noexcept nogil:
+        """Write a chunk of the average into the caller's output, leaf by leaf.
+
+        Args:
+            sums: of the chunk.
+            sources: the chunk in each contribution, to be summed first (the pointers are moved); NULL: it is done.
+        """
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.kind]
-        cdef int i = self.layout.first_leaf[c]
+        cdef int i = self.layout.first_leaf[c], m
         cdef Leaf* leaf
         cdef int64_t begin, count
-        cdef char* target
+        cdef wagma_output output
+        output.divisor = self.group.size + self.mixes
         while i < self.layout.leaf_count:
             leaf = &self.layout.leaves[i]
             if leaf.kind != chunk.kind or leaf.begin >= chunk.begin + chunk.count:
                 return
             begin = max(chunk.begin, leaf.begin)
             count = min(chunk.begin + chunk.count, leaf.begin + leaf.count) - begin
-            target = pieces.targets[i] + (begin - leaf.begin) * section.width
-            if self.mixes:
-                wagma_mix(chunk.kind, target, sums + (begin - chunk.begin) * section.sum_width,
-                          self.snapshots.own + section.snapshot + begin * section.width,
-                          self.group.size + 1, count, self.layout.streams_output)
+            output.stream = self.snapshots.streams(pieces, i)
+            output.out = pieces.targets[i] + (begin - leaf.begin) * section.width
+            output.own = self.snapshots.own + section.snapshot + begin * section.width if self.mixes else NULL
+            if sources is NULL:
+                wagma_average(chunk.kind, sums, count, &output)
             else:
-                wagma_scale(chunk.kind, target, sums + (begin - chunk.begin) * section.sum_width,
-                            self.group.size, count, self.layout.streams_output)
+                wagma_sum(chunk.kind, sums, sources, self.group.size, count, self.layout.streams_window, &output)
+                for m in range(self.group.size):
+                    sources[m] = <const char*> sources[m] + count * section.width
+            sums += count * section.sum_width
             i += 1
 
     cdef int still_kept(self, bint* kept) except -1 nogil:
@@ -648,13 +660,24 @@ cdef class Protocol:
             self.window.fetch_max(self.window.rank, self.layout.entered, word, &found)
             self.window.complete()
 
-    def entered(self, int rank):
-        """Return the `entered` word of a rank."""
-        cdef uint64_t word
+    def entered(self, ranks):
+        """Return the `entered` word of each of some ranks, in one round trip."""
+        return self.loaded(ranks, self.layout.entered)
+
+    def published(self, ranks):
+        """Return the steps of some ranks' newest snapshots, in one round trip: they have reached at least those."""
+        return [published_step(word) for word in self.loaded(ranks, self.layout.published)]
+
+    cdef list loaded(self, ranks, int64_t word):
+        """Return a word of each of some ranks, loaded in one round trip."""
+        found = array("Q", [0]) * len(ranks)
+        cdef uint64_t[::1] words = found
+        cdef int i, rank
+        for i, rank in enumerate(ranks):
+            self.window.load(rank, word, 1, &words[i])
         with nogil:
-            self.window.load(rank, self.layout.entered, 1, &word)
             self.window.complete()
-        return word
+        return found.tolist()
 
     def unfinished(self):
         """Return which records of this rank lack chunks; none does when nobody is in a group step."""
@@ -668,11 +691,3 @@ cdef class Protocol:
             if done % <uint64_t> self.layout.chunks:
                 found.append(record)
         return found
-
-    def published(self, int rank):
-        """Return the step of a rank's newest snapshot: it has reached at least that."""
-        cdef uint64_t word
-        with nogil:
-            self.window.load(rank, self.layout.published, 1, &word)
-            self.window.complete()
-        return published_step(word)

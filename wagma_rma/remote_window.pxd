@@ -29,6 +29,7 @@ cdef class RemoteWindow(Window):
     cdef object thread_comm        # that it polls
     cdef Ending ending             # of both windows, and of the thread
     cdef double* rung              # per rank: when its bell was last rung
+    cdef uint64_t* bells           # per rank: what the bell held then, or UNANSWERED
     cdef bint operating            # the thread makes operations
     cdef bint ringing              # which are bells alone: nobody need wait for them
     cdef double given_up           # when to raise an interruption, or 0

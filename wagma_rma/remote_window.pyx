@@ -27,6 +27,7 @@ from wagma_rma.agreement import agree
 
 cdef extern from "atomics.h" nogil:
     void wagma_fence()
+    uint64_t wagma_load(void* word)
     int wagma_sleep(double seconds)
 
 cdef enum:
@@ -49,6 +50,8 @@ cdef double LONG_SLEEP = 5e-3
 cdef double SHORT_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
 cdef double LONG_WAIT_NAP = 2e-3  # the same, of a rank that has been silent for LOOK_EVERY
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
+cdef uint64_t UNANSWERED = -1
+cdef uint64_t ONCE = 1
 # After an interruption a step is still to be finished, unless a rank is not there to answer.
 cdef double GRACE = 10.0  # what is in flight on a slow network may take seconds
 # The test for help: targets sleep for NAP seconds; who operates on them begins after a third, and has been
@@ -89,13 +92,14 @@ cdef class RemoteWindow(Window):
             self.longest_sleep = LONGEST_SLEEP
         self.base = <char**> calloc(self.ranks, sizeof(char*))
         self.rung = <double*> calloc(self.ranks, sizeof(double))
+        self.bells = <uint64_t*> calloc(self.ranks, sizeof(uint64_t))
         self.host_comm = comm.Split(hosts[self.rank], self.rank)
         try:
             # Memory of this rank's own first: who has none would leave the others of its host waiting.
             found = {}
             try:
                 self.near, self.far = self.words_of(), self.words_of()
-                if self.base is NULL or self.rung is NULL:
+                if self.base is NULL or self.rung is NULL or self.bells is NULL:
                     raise MemoryError("RemoteWindow: no memory for the table of ranks")
             except Exception as error:
                 found = error
@@ -211,6 +215,7 @@ cdef class RemoteWindow(Window):
             return  # MPI and the thread still use all this; it ends with the process
         free(self.base)
         free(self.rung)
+        free(self.bells)
         wagma_words_free(self.near)
         wagma_words_free(self.far)
         free(self.scratch)
@@ -285,11 +290,28 @@ cdef class RemoteWindow(Window):
         return operation
 
     cdef int ring(self, int rank) except -1 nogil:
-        """Tell the thread of a far rank that it is needed; others need not be told."""
+        """Tell the thread of a far rank that it is needed; others need not be told.
+
+        Nobody waits for a bell: while this rank's thread waits in MPI for one that is stopped, MPI may lock this rank
+        out of its own calls.
+        """
         cdef double now = self.now()
         cdef wagma_operation* operation
-        # One place is left for the operation that it is needed for.
-        if now - self.rung[rank] < RING_EVERY or self.operating or self.far.count >= self.far.room - 1:
+        cdef int error
+        if now - self.rung[rank] < RING_EVERY:
+            return 0
+        if not self.far.by_swap:
+            if wagma_load(&self.bells[rank]) == UNANSWERED:
+                return 0
+            self.rung[rank] = now
+            self.bells[rank] = UNANSWERED
+            error = RMA.fetch_and_op(&ONCE, &self.bells[rank], self.far.type, rank, self.words, self.far.add,
+                                     self.words_handle)
+            if error:
+                self.bells[rank] = 0
+            return self.check(error, "an operation on a word", rank)
+        # A compare-and-swap waits, so the thread makes it. One place is left for the operation that it is needed for.
+        if self.operating or self.far.count >= self.far.room - 1:
             return 0
         self.rung[rank] = now
         operation = &self.far.operations[self.far.count]
@@ -396,8 +418,7 @@ cdef class RemoteWindow(Window):
                                self.bulk_handle, &request.handle), "MPI_Rget", rank)
             request.active = True
             begin += count
-        if self.thread is not NULL:
-            self.send_bells()
+        self.send_bells()
         return 0
 
     cdef int complete_reads(self, int lane) except -1 nogil:
@@ -422,15 +443,17 @@ cdef class RemoteWindow(Window):
                 return 0
             if self.thread is not NULL:
                 self.ring(request.rank)  # again: a long read is many messages
-                self.send_bells()
+            self.send_bells()
             if self.now() - wait.since > LOOK_EVERY:
                 wait.longest = LONG_WAIT_NAP
             self.pause(&wait)
             self.give_up()
 
     cdef int send_bells(self) except -1 nogil:
-        """Have the thread make what has been begun for other hosts, and take note of what it has made."""
+        """Have the thread ring bells that it waits for, and take note of what it has made."""
         cdef int i, error
+        if not self.far.by_swap:
+            return 0
         if self.far.count and not self.operating:
             self.ringing = True
             for i in range(self.far.count):

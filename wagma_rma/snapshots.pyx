@@ -4,11 +4,13 @@ A rank publishes into the slot of a snapshot that nobody reads. Whoever wants to
 rank adds one pin to its `published` word; the same addition tells step and slot. To unpin is to subtract
 one from `retired[slot]`. When the owner moves on to another slot it adds to `retired` of the old one the pins
 that were taken meanwhile; a slot that is not current and whose `retired` is zero may be written.
+
+Such a slot may be lent to the caller, as memory for its model, until that is published as it lies there.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from wagma_rma.kernels cimport wagma_copy, wagma_scale, wagma_sum
+from wagma_rma.kernels cimport wagma_average, wagma_copy, wagma_output, wagma_sum
 from wagma_rma.layout cimport SECTIONS, Leaf, Section
 from wagma_rma.window cimport Wait
 from wagma_rma.words cimport one_pin, pack_published, published_pins
@@ -28,12 +30,14 @@ cdef class Snapshots:
         self.retired = <uint64_t*> calloc(layout.slots, sizeof(uint64_t))
         # Taken now, since a step once begun can't fail, and touched only if it is ever needed.
         self.spare = <char*> malloc(layout.snapshot_bytes)
-        if self.retired is NULL or (self.spare is NULL and layout.snapshot_bytes):
+        self.lent = <char*> calloc(layout.slots, 1)
+        if self.retired is NULL or self.lent is NULL or (self.spare is NULL and layout.snapshot_bytes):
             raise MemoryError(f"GroupAverager: no memory for {layout.snapshot_bytes} bytes")
 
     def __dealloc__(self):
         free(self.retired)
         free(self.spare)
+        free(self.lent)
 
     def prepare(self, Pieces pieces):
         """Copy the model at the start of a run into the first snapshot; return it as writable bytes."""
@@ -57,7 +61,12 @@ cdef class Snapshots:
 
         Either way `own` holds it afterwards.
         """
-        cdef int slot = self.free_slot(patience)
+        cdef int slot = self.lent_slot_of(pieces)
+        if slot >= 0:
+            self.lent[slot] = False
+            self.seconds_waited = 0
+        else:
+            slot = self.free_slot(patience)
         if slot < 0:
             self.own = self.spare
             self.gather(pieces)
@@ -68,22 +77,26 @@ cdef class Snapshots:
 
     cdef int free_slot(self, double patience) except -2 nogil:
         """Return a slot that may be written, or -1 if there is none within `patience` seconds."""
-        cdef double now = self.window.now()
-        cdef Wait wait = self.window.wait(now + patience)
+        cdef Wait wait
+        cdef double now = -1  # nobody waits yet, so no clock is read
         cdef int slot
+        self.seconds_waited = 0
         while True:
             self.window.load(self.window.rank, self.layout.retired, self.layout.slots, self.retired)
             self.window.complete()
             # Pairs with unpin(): a slot that is found free has been read to the end by all who pinned it.
             for slot in range(self.layout.slots):
-                if slot != self.current_slot and self.retired[slot] == 0:
-                    self.seconds_waited = now - wait.since
+                if slot != self.current_slot and self.retired[slot] == 0 and not self.lent[slot]:
                     return slot
+            if now < 0:
+                wait = self.window.wait(0)
+                now = wait.since
+                wait.until = now + patience
             if now >= wait.until or self.window.interrupted:
-                self.seconds_waited = now - wait.since
                 return -1
             self.window.pause(&wait)
             now = self.window.now()
+            self.seconds_waited = now - wait.since
 
     cdef int write(self, int slot, Pieces pieces) except -1 nogil:
         self.own = self.window.own(self.layout.snapshot(slot))
@@ -92,31 +105,34 @@ cdef class Snapshots:
         return 0
 
     cdef int gather(self, Pieces pieces) except -1 nogil:
-        """Copy the caller's model into `own`, leaf by leaf."""
+        """Copy the caller's model into `own`, leaf by leaf, but for those that lie there."""
         cdef int i
         cdef Leaf* leaf
-        cdef Section* section
+        cdef char* place
         for i in range(pieces.count):
             leaf = &self.layout.leaves[i]
-            section = &self.layout.sections[leaf.kind]
             if pieces.sources[i] is NULL and leaf.count > 0:
                 with gil:
                     pieces.fetch(i)
-            wagma_copy(self.own + section.snapshot + leaf.begin * section.width, pieces.sources[i],
-                       leaf.count * section.width, self.layout.streams_snapshot)
+            place = self.own + self.layout.leaf_place(i)
+            if pieces.sources[i] != place:
+                wagma_copy(place, pieces.sources[i], leaf.count * self.layout.sections[leaf.kind].width,
+                           self.layout.streams_window)
         return 0
 
     cdef int restore(self, Pieces pieces) except -1 nogil:
         """Copy `own` into the caller's output, leaf by leaf."""
         cdef int i
         cdef Leaf* leaf
-        cdef Section* section
         for i in range(pieces.count):
             leaf = &self.layout.leaves[i]
-            section = &self.layout.sections[leaf.kind]
-            wagma_copy(pieces.targets[i], self.own + section.snapshot + leaf.begin * section.width,
-                       leaf.count * section.width, self.layout.streams_output)
+            wagma_copy(pieces.targets[i], self.own + self.layout.leaf_place(i),
+                       leaf.count * self.layout.sections[leaf.kind].width, self.streams(pieces, i))
         return 0
+
+    cdef bint streams(self, Pieces pieces, int i) noexcept nogil:
+        """Say whether the output of the i-th leaf is written past the caches."""
+        return self.layout.streams_in_place if pieces.targets[i] == pieces.sources[i] else self.layout.streams_output
 
     cdef int move_on(self, uint64_t step, int slot) except -1 nogil:
         """Make a written slot the newest snapshot, and settle the pins of the one before it."""
@@ -147,6 +163,47 @@ cdef class Snapshots:
         cdef uint64_t minus_one = <uint64_t> 0 - 1
         return self.window.fetch_add(rank, self.layout.retired + 8 * slot, minus_one, &self.ignored)
 
+    # Slots that are lent to the caller.
+
+    def lend(self):
+        """Lend a free slot to the caller, or return -1 if there is none now."""
+        cdef int slot
+        with nogil:
+            slot = self.free_slot(0)
+        if slot >= 0:
+            self.lent[slot] = True
+        return slot
+
+    def take_back(self, int slot):
+        """End the loan of a slot that the caller does not write to any more."""
+        self.lent[slot] = False
+
+    def is_lent(self, int slot):
+        """Say whether a slot is lent still: it is the caller's until its model is published there."""
+        return bool(self.lent[slot])
+
+    def address(self, int slot):
+        """Return the address of a slot's memory."""
+        return <uintptr_t> self.window.own(self.layout.snapshot(slot))
+
+    cdef int lent_slot_of(self, Pieces pieces) noexcept nogil:
+        """Return the lent slot that the caller's model lies in as it would be copied, and no output does; or -1."""
+        cdef int slot, i
+        cdef char* begin
+        cdef bint there
+        for slot in range(self.layout.slots):
+            if not self.lent[slot]:
+                continue
+            begin = self.window.own(self.layout.snapshot(slot))
+            there = self.layout.sums_bytes > 0  # nothing lies nowhere
+            for i in range(pieces.count):
+                if self.layout.leaves[i].count > 0:
+                    there = (there and pieces.sources[i] == begin + self.layout.leaf_place(i)
+                             and not begin <= pieces.targets[i] < begin + self.layout.snapshot_bytes)
+            if there:
+                return slot
+        return -1
+
     # A synchronising step: the MPI library sums what lies in result 0 into result 1. All ranks have left
     # their earlier steps by then, so nobody reads results.
 
@@ -163,12 +220,16 @@ cdef class Snapshots:
                     with gil:
                         pieces.fetch(i)
                 wagma_sum(leaf.kind, self.accumulators(0, leaf.kind) + leaf.begin * section.sum_width,
-                          <const void* const*> &pieces.sources[i], 1, leaf.count)
+                          <const void* const*> &pieces.sources[i], 1, leaf.count, False, NULL)
 
     def publish_mean(self, uint64_t step):
         """Publish the sums in result 1, divided by the number of ranks, as this rank's model of `step`."""
         cdef int kind, slot
         cdef Section* section
+        cdef wagma_output output
+        output.own = NULL
+        output.divisor = self.window.ranks
+        output.stream = self.layout.streams_window
         with nogil:
             slot = self.free_slot(0)
             if slot < 0:
@@ -178,8 +239,8 @@ cdef class Snapshots:
             self.own = self.window.own(self.layout.snapshot(slot))
             for kind in range(SECTIONS):
                 section = &self.layout.sections[kind]
-                wagma_scale(kind, self.own + section.snapshot, self.accumulators(1, kind),
-                            self.window.ranks, section.count, self.layout.streams_snapshot)
+                output.out = self.own + section.snapshot
+                wagma_average(kind, self.accumulators(1, kind), section.count, &output)
             self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
             self.move_on(step, slot)
 

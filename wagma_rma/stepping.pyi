@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from threading import Lock
 
 from wagma_rma.floats import DefaultFloats
@@ -10,11 +11,16 @@ def deliver(outputs: list[Array], targets: list[Array] | list[int]) -> None: ...
 class Stepper:
     halfway: bool
     def __init__(
-        self, protocol: Protocol, pieces: Pieces, order: list[int], floats: DefaultFloats, busy: Lock
+        self,
+        protocol: Protocol,
+        pieces: Pieces,
+        order: list[int],
+        floats: DefaultFloats,
+        busy: Lock,
+        expect: Callable[[], None],
     ) -> None: ...
     def step(
         self,
-        step: int,
         sources: Sources,
         targets: list[Array] | list[int],
         outputs: list[Array],

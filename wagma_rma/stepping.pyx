@@ -25,43 +25,49 @@ cdef class Stepper:
     Args:
         order: which leaf of the model comes i-th in the layout.
         busy: a lock that whoever uses the averager holds.
+        expect: called before a step, by whoever does it.
     """
 
     cdef Protocol protocol
     cdef Pieces pieces
     cdef list order
     cdef DefaultFloats floats
-    cdef object busy
+    cdef object acquire, release  # of `busy`
+    cdef object expect
     cdef readonly bint halfway  # a step was left in the middle, so none can follow
 
-    def __cinit__(self, Protocol protocol, Pieces pieces, list order, DefaultFloats floats, busy):
+    def __cinit__(self, Protocol protocol, Pieces pieces, list order, DefaultFloats floats, busy, expect):
         self.protocol = protocol
         self.pieces = pieces
         self.order = order
         self.floats = floats
-        self.busy = busy
+        self.acquire, self.release = busy.acquire, busy.release
+        self.expect = expect
 
-    def step(self, uint64_t step, list sources, list targets, list outputs):
-        """Do a group step, and return whether this thread was the only one to use the averager.
+    def step(self, list sources, list targets, list outputs):
+        """Do the next group step, and return whether this thread was the only one to use the averager.
 
         Args:
             sources, targets: as Pieces.hold(), of the leaves of the model and of the average.
             outputs: the leaves that get the average; those that are not their targets are filled from them.
         """
-        if not self.busy.acquire(False):
+        cdef uint64_t step
+        if not self.acquire(False):
             return False
+        step = self.protocol.last_step + 1
         self.floats.enter()
         try:
+            self.expect()
             self.pieces.hold(self.order, sources, targets)
             try:
                 self.protocol.step(step, self.pieces)
             finally:
                 if self.protocol.last_step != step:
                     self.halfway = True
-                else:
+                elif outputs is not targets:
                     deliver(outputs, targets)
         finally:
             self.pieces.release()
             self.floats.leave()
-            self.busy.release()
+            self.release()
         return True

@@ -7,7 +7,7 @@ by a timeout or Ctrl-C, is taken up where it was by the next call.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,7 @@ from wagma_rma.window import Window
 # ranks refused together (FAILED) is tried again as another attempt.
 ARRIVED, PUBLISHED, FAILED = 1, 2, 3
 CLOSED = 1 << 62  # later than any step
+KEEPS = 1  # added to CLOSED by a rank of which somebody still has arrays in the window
 BLOCK = 1 << 28  # elements a collective takes at a time: MPI's counts are 32 bits wide
 
 # Collectives that never end, since a rank has left: MPI may still come to use their buffers.
@@ -45,6 +46,22 @@ def _step(entered: int) -> int:
 
 class StepMismatch(RuntimeError):
     """Ranks wait for each other at different steps."""
+
+
+class EveryRank:
+    """Whether every rank has come. A look is at all that had not come by the last one.
+
+    Args:
+        still_missing: which of some ranks have not come.
+    """
+
+    def __init__(self, ranks: int, still_missing: Callable[[list[int]], list[int]]) -> None:
+        self._still_missing = still_missing
+        self.missing = list(range(ranks))
+
+    def __call__(self) -> bool:
+        self.missing = self._still_missing(self.missing)
+        return not self.missing
 
 
 class Synchronizer:
@@ -76,6 +93,7 @@ class Synchronizer:
         self._told = False  # the others know whether this rank's arguments are right
         self._published = True
         self._error: Exception | None = None
+        self._leaves_with: int | None = None  # its last word, said once: others act on it
         protocol.announce(_entered(step, 0, PUBLISHED))
 
     def synchronize(self, operation: str, step: int, error: Exception | None) -> float:
@@ -98,7 +116,7 @@ class Synchronizer:
             Expectation(
                 lambda: f"{operation}: rank {self._comm.rank} at step {step}",
                 lambda: self._missing(step),
-                partial(self._check_open, operation, step, range(self._comm.size)),
+                partial(self._check_open, operation, step),
                 "call again with the same model to go on waiting, or end the run",
             )
         )
@@ -119,6 +137,8 @@ class Synchronizer:
             if self._test is not None:
                 abandoned.append(self._test)
             raise
+        finally:
+            self._error = None  # whose traceback keeps the caller's arrays
         return self._watch.earlier
 
     @property
@@ -131,31 +151,37 @@ class Synchronizer:
         """Whether the others count on this rank in the synchronisation that was cut short."""
         return self._under_way is not None and self._told
 
-    def reached(self, rank: int) -> int:
-        """Return the newest step that a rank is known to have reached. Local."""
-        entered = self._protocol.entered(rank)
-        return max(self._protocol.published(rank), 0 if entered >= CLOSED else _step(entered))
+    def reached(self, ranks: Sequence[int]) -> list[int]:
+        """Return the newest steps that some ranks are known to have reached. Local."""
+        entered = [0 if word >= CLOSED else _step(word) for word in self._protocol.entered(ranks)]
+        return list(map(max, entered, self._protocol.published(ranks)))
 
-    def close(self) -> None:
-        """Wait until all ranks have come to the end. Collective."""
-        self._protocol.announce(CLOSED)
+    def close(self, keeps: bool) -> bool:
+        """Wait until all ranks have come to the end; return whether any of them keeps the window. Collective.
+
+        No collective of MPI tells it: one that was abandoned could take part in it.
+
+        Args:
+            keeps: this rank does; what the first call says counts.
+        """
+        if self._leaves_with is None:
+            self._leaves_with = CLOSED + KEEPS * keeps
+        self._protocol.announce(self._leaves_with)
         self._watch.expect(
             Expectation(
                 lambda: f"close: rank {self._comm.rank}",
-                lambda: [r for r in range(self._comm.size) if self._protocol.entered(r) < CLOSED],
+                lambda: self._not_come_to(CLOSED, range(self._comm.size)),
                 lambda: None,
                 "call again to go on waiting, or end the run",
             )
         )
-        for rank in range(self._comm.size):
-            self._watch.earlier += self._window.wait_for(partial(self._has_entered, CLOSED, rank))
+        self._watch.earlier += self._window.wait_for(self._every_rank(self._not_come_to, CLOSED))
+        return any(word & KEEPS for word in self._protocol.entered(range(self._comm.size)))
 
     def _missing(self, step: int) -> list[int]:
         """Return the ranks that have not arrived or, when all have, those that have not published."""
-        words = [self._protocol.entered(rank) for rank in range(self._comm.size)]
         for stage in (ARRIVED, PUBLISHED):
-            come_to = _entered(step, self._attempt, stage)
-            missing = [rank for rank, word in enumerate(words) if word < come_to]
+            missing = self._not_come_to(_entered(step, self._attempt, stage), range(self._comm.size))
             if stage == PUBLISHED and self._comm.rank in missing:
                 missing.remove(self._comm.rank)
             if missing:
@@ -165,8 +191,7 @@ class Synchronizer:
     def _phases(self, operation: str, step: int) -> Generator[Test, None, None]:
         """Synchronise, yielding a test of whatever has to come true before it goes on."""
         self._protocol.announce(_entered(step, self._attempt, ARRIVED))
-        for rank in range(self._comm.size):
-            yield partial(self._arrived, operation, rank, step), FOR_RANKS
+        yield self._every_rank(self._not_arrived, operation, step), FOR_RANKS
         # All have left their group steps, so nobody reads results.
         if self._error is None:
             self._protocol.snapshots.contribute(self._pieces)
@@ -187,8 +212,7 @@ class Synchronizer:
         published = _entered(step, self._attempt, PUBLISHED)
         self._protocol.announce(published)
         # Nobody may meet a snapshot from before this synchronisation, so all must have published.
-        for rank in range(self._comm.size):
-            yield partial(self._has_entered, published, rank), FOR_RANKS
+        yield self._every_rank(self._not_come_to, published), FOR_RANKS
         # Only now: a call that takes up this one may bring another output.
         self._protocol.snapshots.restore_all(self._pieces)
 
@@ -199,53 +223,63 @@ class Synchronizer:
         yield self._comm.Ireduce_scatter(ours, mine, counts, MPI.SUM).Test, FOR_MPI
         yield self._comm.Iallgatherv(MPI.IN_PLACE, (sums, (counts, bounds[:-1]))).Test, FOR_MPI
 
-    def _has_entered(self, word: int, rank: int) -> bool:
-        return self._protocol.entered(rank) >= word
+    def _every_rank(self, still_missing: Callable[..., list[int]], *args: Any) -> EveryRank:
+        return EveryRank(self._comm.size, partial(still_missing, *args))
 
-    def _arrived(self, operation: str, rank: int, step: int) -> bool:
-        word = self._protocol.entered(rank)
-        at = _step(word)
-        self._check_open(operation, step, [rank])
-        if at > step or self._waits_before(rank, step - 1):
-            raise StepMismatch(
-                f"{operation}: rank {rank} synchronises step {at} while rank {self._comm.rank} "
-                f"synchronises step {step}; every rank must call synchronize() at the same step"
-            )
-        if word >= _entered(step, self._attempt, ARRIVED):
-            return True
-        if self._protocol.published(rank) >= step:
-            raise StepMismatch(
-                f"{operation}: rank {rank} averages at step {step} while rank {self._comm.rank} "
-                f"synchronises it; every rank must call synchronize() at the same step"
-            )
-        return False
+    def _not_come_to(self, entered: int, ranks: Sequence[int]) -> list[int]:
+        words = self._protocol.entered(ranks)
+        return [rank for rank, word in zip(ranks, words, strict=True) if word < entered]
 
-    def _waits_before(self, rank: int, step: int) -> bool:
-        """Say whether a rank is synchronising since the last synchronisation, at `step` or before."""
-        word = self._protocol.entered(rank)
+    def _not_arrived(self, operation: str, step: int, ranks: list[int]) -> list[int]:
+        """Return which of some ranks have not arrived; raise if one will not."""
+        missing = []
+        for rank, word in zip(ranks, self._protocol.entered(ranks), strict=True):
+            if word >= CLOSED:
+                raise self._has_closed(operation, step, rank)
+            if _step(word) > step or self._waits_before(word, step - 1):
+                raise StepMismatch(
+                    f"{operation}: rank {rank} synchronises step {_step(word)} while rank {self._comm.rank} "
+                    f"synchronises step {step}; every rank must call synchronize() at the same step"
+                )
+            if word < _entered(step, self._attempt, ARRIVED):
+                missing.append(rank)
+        for rank, published in zip(missing, self._protocol.published(missing), strict=True):
+            if published >= step:
+                raise StepMismatch(
+                    f"{operation}: rank {rank} averages at step {step} while rank {self._comm.rank} "
+                    f"synchronises it; every rank must call synchronize() at the same step"
+                )
+        return missing
+
+    def _waits_before(self, word: int, step: int) -> bool:
+        """Say whether a rank with this word synchronises since the last synchronisation, by `step`."""
         return word < CLOSED and word & 3 == ARRIVED and self._last < _step(word) <= step
 
-    def _check_open(self, operation: str, step: int, ranks: Iterable[int]) -> None:
+    def _check_open(self, operation: str, step: int) -> None:
         """Raise if a rank has left for good that is needed to synchronise."""
-        for rank in () if self._published else ranks:
-            if self._protocol.entered(rank) >= CLOSED:
-                raise StepMismatch(
-                    f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
-                    f"synchronises step {step}; every rank must make the same calls"
-                )
+        for rank, word in enumerate(
+            [] if self._published else self._protocol.entered(range(self._comm.size))
+        ):
+            if word >= CLOSED:
+                raise self._has_closed(operation, step, rank)
+
+    def _has_closed(self, operation: str, step: int, rank: int) -> StepMismatch:
+        return StepMismatch(
+            f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
+            f"synchronises step {step}; every rank must make the same calls"
+        )
 
     def check_group(self, operation: str, step: int, group: tuple[int, ...]) -> None:
         """Raise if a member of a group that waits for its quorum will not come to this step."""
-        for rank in group:
+        for rank, word in zip(group, self._protocol.entered(group), strict=True):
             # Whoever has published at this step has come to it, and may have done it and closed meanwhile.
-            if self._protocol.entered(rank) >= CLOSED and self._protocol.published(rank) < step:
+            if word >= CLOSED and self._protocol.published([rank])[0] < step:
                 raise StepMismatch(
                     f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
                     f"waits for its group at step {step}; every rank must make the same calls"
                 )
-            if self._waits_before(rank, step):
+            if self._waits_before(word, step):
                 raise StepMismatch(
-                    f"{operation}: rank {rank} synchronises step {_step(self._protocol.entered(rank))} while "
-                    f"rank {self._comm.rank} waits for its group at step {step}; every rank must call "
-                    "synchronize() at the same step"
+                    f"{operation}: rank {rank} synchronises step {_step(word)} while rank {self._comm.rank} "
+                    f"waits for its group at step {step}; every rank must call synchronize() at the same step"
                 )

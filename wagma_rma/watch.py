@@ -18,9 +18,10 @@ class SynchronizationTimeout(TimeoutError):
     """
 
 
-def enumerate_ranks(ranks: list[int], reached: Callable[[int], int]) -> str:
+def enumerate_ranks(ranks: list[int], reached: Callable[[list[int]], list[int]]) -> str:
     """Return for instance "rank 2 (at step 14) and rank 3 (at step 12)"."""
-    names = [f"rank {rank} (at step {reached(rank)})" for rank in ranks[:16]]
+    first = ranks[:16]
+    names = [f"rank {rank} (at step {step})" for rank, step in zip(first, reached(first), strict=True)]
     if len(ranks) > 16:
         names.append(f"{len(ranks) - 16} more ranks")
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
@@ -44,12 +45,14 @@ class Watch:
     rank's memory to answer (-1: for ranks to do something).
 
     Args:
-        reached: the newest step that a rank is known to have reached.
+        reached: the newest steps that some ranks are known to have reached.
         timeout: seconds, or None for no limit.
         interrupts: come through here.
     """
 
-    def __init__(self, reached: Callable[[int], int], timeout: float | None, interrupts: Interrupts) -> None:
+    def __init__(
+        self, reached: Callable[[list[int]], list[int]], timeout: float | None, interrupts: Interrupts
+    ) -> None:
         self._interrupts = interrupts
         self._reached = reached
         self._timeout = timeout

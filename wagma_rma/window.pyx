@@ -17,13 +17,14 @@ cdef extern from "atomics.h" nogil:
     int wagma_sleep(double seconds)
 
 
-# A wait spins for some 10 us (what a rank on another core needs to pass a chunk word), then gives its
-# core away, then sleeps for a part of the time it has waited: all but free, and late by no more than that part.
+# A wait spins for some 10 us (what a rank on another core needs to pass a chunk word), then gives its core away to
+# whoever wants it, then sleeps for a part of the time it has waited: all but free, and late by no more than that part.
+# The shortest sleep takes twice its time, so it is not for ranks that differ by less, which is what balanced ones do.
 cdef enum:
     SPINS = 24
     RELAXATIONS = 10
-    YIELDS = 24
 cdef double LATENESS = 0.06
+cdef double YIELD_FOR = 200e-6
 cdef double SHORTEST_SLEEP = 50e-6
 cdef double LONGEST_SLEEP = 5e-3
 cdef double LOOK_EVERY = 50e-3
@@ -146,10 +147,10 @@ cdef class Window:
             for i in range(RELAXATIONS):
                 wagma_relax()
             return 0
-        if wait.turns <= SPINS + YIELDS:
+        now = self.now()
+        if now - wait.since < YIELD_FOR:
             wagma_yield()
         else:
-            now = self.now()
             nap = min(max((now - wait.since) * self.lateness, SHORTEST_SLEEP), wait.longest)
             if now < wait.until:
                 nap = min(nap, wait.until - now)

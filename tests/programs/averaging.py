@@ -19,7 +19,7 @@ def usual(comm, size):
     return choose(comm.size, size, host_of if max(host_of) else None)
 
 
-def exact(comm):
+def exact(comm, lent=False):
     """Return all deviations from numpy for every group size; all ranks on time."""
     wrong = []
     P = comm.size
@@ -30,12 +30,18 @@ def exact(comm):
         with wagma_rma.GroupAverager(
             comm, start, group_size=size, sync_period=period, quorum=grouping.size, broadcast=False
         ) as averager:
+            if lent:
+                result = averager.buffers()
             for step in range(1, 2 * period + 1):
                 mine = models.mixed(comm.rank, step)
                 synchronizes = step % period == 0
                 group = range(P) if synchronizes else grouping.members(comm.rank, step)
                 expected = models.group_mean([models.mixed(rank, step) for rank in group])
-                in_place = step % 2 == 0
+                in_place = step % 2 == 0 and not lent
+                if lent:
+                    for leaf, other in zip(models.leaves(result), models.leaves(mine), strict=True):
+                        leaf[...] = other
+                    mine = result
                 result = averager.average(mine, out=mine if in_place else None)
                 report = averager.report
                 where = f"P={P} S={size} step={step} in_place={in_place} {report}"
@@ -48,8 +54,9 @@ def exact(comm):
                     if len(set(comm.allgather(digest.hexdigest()))) != 1:
                         wrong.append(f"ranks hold different bits after a synchronisation: {where}")
                     # Random bits span so many magnitudes that their sum depends on the order.
-                    del result["bits"], expected[4:6]
-                    for leaf, other in zip(models.leaves(result), expected, strict=True):
+                    del expected[4:6]
+                    rest = {key: leaves for key, leaves in result.items() if key != "bits"}
+                    for leaf, other in zip(models.leaves(rest), expected, strict=True):
                         near = {8: 1e-12, 4: 1e-5, 2: 1e-2}[leaf.dtype.itemsize]
                         with np.errstate(all="ignore"):
                             a, b = leaf.astype(np.float64), other.astype(np.float64)
@@ -148,6 +155,38 @@ def contract(comm):
         other.average([tied, tied], out=[tied, tied])
     facts["tied"] = float(tied[0])
     return facts
+
+
+def entangled(comm):
+    """Return the largest error for each kind of output that lies where other leaves are read from."""
+    count, errors = 200_000, []
+    expected = np.mean([np.arange(count, dtype=np.float32) * (rank + 1) for rank in range(comm.size)], axis=0)
+    options = {"broadcast": False, "group_size": comm.size, "quorum": comm.size}
+
+    def error(model, out):
+        for leaf in model:
+            leaf[:] = np.arange(count, dtype=np.float32) * (comm.rank + 1)
+        with wagma_rma.GroupAverager(comm, model, **options) as averager:
+            averager.average(model, out=out)
+        return float(max(np.abs(leaf - expected).max() for leaf in out))
+
+    tied = np.empty(count, np.float32)
+    errors.append(error([tied, tied], [tied, tied]))
+    longer = np.empty(count + 100, np.float32)
+    errors.append(error([longer[:-100]], [longer[100:]]))
+    errors.append(error([longer[100:]], [longer[:-100]]))
+    one, other = np.empty((2, count), np.float32)
+    errors.append(error([one], [other]))
+    return errors
+
+
+def swapped(comm):
+    """Return what comes of two leaves, each of which is averaged into the other's place."""
+    one, other = np.full(200_000, comm.rank + 1.0), np.full(200_000, comm.rank + 11.0)
+    options = {"broadcast": False, "group_size": comm.size, "quorum": comm.size}
+    with wagma_rma.GroupAverager(comm, [one, other], **options) as averager:
+        averager.average([one, other], out=[other, one])
+    return [sorted({*values.tolist()}) for values in (one, other)]
 
 
 def alone(comm):

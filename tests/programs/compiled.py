@@ -295,7 +295,7 @@ def ending(comm, how, backend):
         kept.append(step(params))
         sys.exit(0)
     if comm.rank == 1:
-        until(lambda: entered(0) >= _entered(2, 0, ARRIVED))
+        until(lambda: entered([0])[0] >= _entered(2, 0, ARRIVED))
         time.sleep(0.2)
         if how == "exception":
             (directory / "raised").write_text(str(time.time()))

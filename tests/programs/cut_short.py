@@ -79,7 +79,7 @@ def closed_after_its_part(comm):
     averager.average(np.zeros(4))
     told = []
     if comm.rank == 1:
-        while averager._protocol.entered(0) < CLOSED:
+        while averager._protocol.entered([0])[0] < CLOSED:
             time.sleep(0.001)
         for step in (1, 2):
             try:

@@ -49,7 +49,7 @@ def exception(comm, others):
         entered, published = averager._protocol.entered, averager._protocol.published
         arrived = synchronization._entered(2, 0, synchronization.ARRIVED)  # CLOSED is larger
         limit = time.monotonic() + 60
-        while not all(entered(rank) >= arrived or published(rank) > 3 for rank in (0, 2)):
+        while not all(entered([rank])[0] >= arrived or published([rank])[0] > 3 for rank in (0, 2)):
             assert time.monotonic() < limit, "the others have not come to where they wait, or step"
             time.sleep(0.005)
         Path(os.environ["RANKS_DIRECTORY"], "raised").write_text(str(time.time()))

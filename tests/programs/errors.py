@@ -73,14 +73,20 @@ SIGNAL = 77
 
 def arrived(averager, rank, step, attempt=0):
     """Say whether a rank has come to synchronise a step."""
-    return averager._protocol.entered(rank) >= synchronization._entered(
+    return averager._protocol.entered([rank])[0] >= synchronization._entered(
         step, attempt, synchronization.ARRIVED
     )
 
 
 def closing(averager, rank):
     """Say whether a rank has come to close its averager."""
-    return averager._protocol.entered(rank) >= synchronization.CLOSED
+    return averager._protocol.entered([rank])[0] >= synchronization.CLOSED
+
+
+def missing(averager):
+    """Return the ranks whose coming a synchronisation waits for, or None. Another thread may be in it."""
+    test = averager._synchronizer._test
+    return test[0].missing if test and isinstance(test[0], synchronization.EveryRank) else None
 
 
 @contextlib.contextmanager
@@ -594,7 +600,7 @@ def back_in_the_middle(comm, comes_with):
     told = []
     comm.Barrier()
     if comm.rank == 1:
-        interrupted(averager.synchronize, mine, once=lambda: arrived(averager, 1, 1))
+        interrupted(averager.synchronize, mine, once=lambda: missing(averager) is not None)
         signal_to(comm, 0)
         signal_from(comm, 0)
     elif comm.rank == 2:
@@ -709,7 +715,7 @@ def two_threads(comm):
             target=lambda: means.append(values(averager.synchronize(nested(float(comm.rank)))))
         )
         waiting.start()
-        until(lambda: arrived(averager, 0, 1))
+        until(lambda: missing(averager) is not None)
         told = {
             "average": said(averager.average, nested()),
             "synchronize": said(averager.synchronize, nested()),
@@ -792,13 +798,6 @@ def closing_early(comm):
     return {"told": told, "later": later, "afterwards": still_works(comm)}
 
 
-def waits_for(averager):
-    """Return the rank whose arrival a synchronisation waits for, or None."""
-    test = averager._synchronizer._test
-    # The test is a partial of (operation, rank, step).
-    return test[0].args[1] if test and isinstance(test[0], functools.partial) else None
-
-
 def closing_after_arriving(comm):
     """Rank 0 arrives to synchronise, is interrupted, and closes; rank 1 has seen it; rank 2 is late."""
     averager = GroupAverager(comm, nested())
@@ -810,7 +809,7 @@ def closing_after_arriving(comm):
         if comm.rank == 1:
 
             def tell_when_it_waits_for_rank_2():
-                until(lambda: waits_for(averager) == 2)
+                until(lambda: missing(averager) == [2])
                 signal_to(comm, 0)
 
             threading.Thread(target=tell_when_it_waits_for_rank_2).start()
@@ -989,7 +988,10 @@ def warned(comm):
 
 
 def interrupted(call, *args, once, **options):
-    """Call, with Ctrl-C once a condition holds; return [seconds until it has come through, what came]."""
+    """Call, with Ctrl-C once a condition holds; return [seconds until it has come through, what came].
+
+    Another thread looks for the condition, and only one at a time may look at an averager's window.
+    """
     sent = []
 
     def press():
@@ -1012,39 +1014,44 @@ def interrupted(call, *args, once, **options):
 
 
 def control_c(comm):
-    """Press Ctrl-C on rank 0 while it waits: in a synchronisation, for a quorum, at the end."""
+    """Press Ctrl-C on rank 0 while rank 1 sees it wait: in a synchronisation, for a quorum, at the end."""
     averager = GroupAverager(comm, nested(), group_size=comm.size, quorum=comm.size, broadcast=False)
     mine = nested(float(comm.rank))
     facts = {}
-    if comm.rank == 0:
-        facts["synchronize"] = interrupted(averager.synchronize, mine, once=lambda: arrived(averager, 0, 1))
-        facts["after synchronize"] = averager.step
+
+    def while_it_waits(call, *args, seen_by_rank_1, **options):
+        """Return what interrupted() returns, at rank 0."""
+        told = None
+        if comm.rank == 0:
+            told = interrupted(call, *args, once=lambda: comm.Iprobe(1, SIGNAL), **options)
+            signal_from(comm, 1)
+        elif comm.rank == 1:
+            until(seen_by_rank_1)
+            signal_to(comm, 0)
         comm.Barrier()
-    else:
-        comm.Barrier()
+        return told
+
+    facts["synchronize"] = while_it_waits(
+        averager.synchronize, mine, seen_by_rank_1=lambda: arrived(averager, 0, 1)
+    )
+    facts["after synchronize"] = averager.step
     facts["mean"] = values(averager.synchronize(mine))
 
     comm.Barrier()
+    model = nested(3.0)
+    facts["average"] = while_it_waits(
+        averager.average, model, out=model, seen_by_rank_1=lambda: averager._protocol.published([0]) == [2]
+    )
     if comm.rank == 0:
-        model = nested(3.0)
-        facts["average"] = interrupted(
-            averager.average, model, out=model, once=lambda: averager._protocol.published(0) == 2
-        )
         facts["model"] = values(model)
         facts["after average"] = [averager.step, averager.report.outcome.name]
-        comm.Barrier()
     else:
-        comm.Barrier()
         averager.average(nested(1.0))
     facts["group mean"] = values(averager.average(mine))
     facts["outcome"] = averager.report.outcome.name
 
     comm.Barrier()
-    if comm.rank == 0:
-        facts["close"] = interrupted(averager.close, once=lambda: closing(averager, 0))
-        comm.Barrier()
-    else:
-        comm.Barrier()
+    facts["close"] = while_it_waits(averager.close, seen_by_rank_1=lambda: closing(averager, 0))
     averager.close()
     facts["closed"] = said(averager.average, mine)
     return facts

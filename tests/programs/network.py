@@ -39,9 +39,7 @@ def traffic(comm, count, group_size, steps, absent):
             comm.Barrier()
             if comm.rank in absent:
                 # Those who are in time do all the work.
-                while not all(
-                    averager._protocol.published(r) >= averager.step + 1 for r in others(comm, absent)
-                ):
+                while min(averager._protocol.published(others(comm, absent))) <= averager.step:
                     time.sleep(0.001)
                 time.sleep(0.2)
             averager.average(model, out=model)

@@ -74,7 +74,9 @@ class Checker:
                 self.wrong.append(f"fresh from another step: {report}")
 
 
-def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum=1, chunk_bytes=None):
+def torture(
+    comm, size, steps, period, group_size, naps, patience="auto", quorum=1, chunk_bytes=None, lent=False
+):
     """Step with random naps; return (what was wrong, outcome counts)."""
     if chunk_bytes:
         wagma_rma.layout.CHUNK_BYTES, wagma_rma.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
@@ -85,12 +87,18 @@ def torture(comm, size, steps, period, group_size, naps, patience="auto", quorum
         comm, model, group_size=group_size, sync_period=period, patience=patience, quorum=quorum
     ) as averager:
         checker = Checker(averager, comm.rank, comm.size, period, 0)
+        if lent:
+            model = averager.buffers()
         for step in range(1, steps + 1):
             if rng.random() < 0.3:
                 time.sleep(rng.random() * naps)
             model[:] = code(comm.rank, step)
-            in_place = step % 2 == 1
-            checker.check(averager.average(model, out=model if in_place else out))
+            if lent:
+                # In place now and then, where it must be copied.
+                model = averager.average(model, out=model if step % 7 == 1 else None)
+                checker.check(model)
+            else:
+                checker.check(averager.average(model, out=model if step % 2 == 1 else out))
             if step % period == 0:
                 comm.Barrier()
                 if any(averager._protocol.snapshots.pins()):

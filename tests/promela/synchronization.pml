@@ -12,8 +12,8 @@
 #define ENTERED_3(word) true
 #endif
 
-/* The words only grow, so to wait for one rank after the other is to wait for all. */
-/* stands for: Synchronizer._phases, Protocol.announce, Protocol.entered */
+/* The words only grow, so to have seen one rank after the other come is to have seen all. */
+/* stands for: Synchronizer._phases, Protocol.announce, Protocol.loaded */
 inline synchronize() {
     entered[i] = 2 * step;
     d_step { ALL_ENTERED(2 * step) -> contribute() };

@@ -47,8 +47,8 @@ RELAXED = {
 BROKEN = {
     "heap-buffer-overflow": (
         LOOPS,
-        "for (size_t i = 0; i < length; i++) to[i] = NARROW(from[i] * inverse);",
-        "for (size_t i = 0; i <= length; i++) to[i] = NARROW(from[i] * inverse);",
+        "for (size_t i = 0; i < length; i++) average[i] = sum[i] * inverse;",
+        "for (size_t i = 0; i <= length; i++) average[i] = sum[i] * inverse;",
     ),
     "runtime error: shift exponent": (
         KERNELS,
@@ -57,6 +57,8 @@ BROKEN = {
     ),
 }
 REPORT = "WARNING: ThreadSanitizer"
+# ThreadSanitizer remembers only so many accesses, and can't match what it has forgotten with a suppression.
+FORGOTTEN = "[failed to restore the stack]"
 
 
 def runtime(*names):
@@ -122,6 +124,15 @@ def environment(tree, preload, **options):
     }
 
 
+def count_races(output, world):
+    """Return how many races were reported that no suppression of this world is meant for."""
+    reports = output.split(REPORT)[1:]
+    if WORLDS[world]:
+        # Only one thing reads results that others write: a collection, which is suppressed by its name.
+        reports = [one for one in reports if FORGOTTEN not in one or "Protocol_sum_chunk" not in one]
+    return len(reports)
+
+
 def torture(tree, world, seconds, limit, *more):
     """Run a world of threads.py under ThreadSanitizer with `more` options of it.
 
@@ -142,7 +153,7 @@ def torture(tree, world, seconds, limit, *more):
     said = re.findall(r"^threads: .*", done.stdout, re.MULTILINE)
     # "7 race:__pyx_f_..._function" for each suppression that matched: accesses.
     suppressed = re.findall(r"^(\d+) race:\w+?\d(?:Protocol|Snapshots)_(\w+)$", done.stdout, re.MULTILINE)
-    return said[-1] if said else "", done.stdout.count(REPORT), suppressed, done.returncode, done.stdout
+    return said[-1] if said else "", count_races(done.stdout, world), suppressed, done.returncode, done.stdout
 
 
 def threads(options):
