@@ -663,6 +663,22 @@ MUTATIONS = [
         tests="tests/test_windows.py",
     ),
     Mutation(
+        "RemoteWindow: the rank itself waits in MPI",
+        REMOTE,
+        "            if self.in_flight():\n",
+        "            if False:\n",
+        mpi="mpich",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
+        "RemoteWindow: the rank that is flushed is named",
+        REMOTE,
+        "self.look(self.now() - started, self.awaited())",
+        "self.look(self.now() - started, self.far.waits_for)",
+        mpi="mpich",
+        tests="tests/test_windows.py",
+    ),
+    Mutation(
         "RemoteWindow: the thread does not serve",
         "wagma_rma/progress.c",
         "        p->words->rma->poll(p->comm);\n",

@@ -138,6 +138,12 @@ def test_a_host_whose_ranks_are_all_stopped_is_named_and_training_goes_on_after_
         assert any("rank 2" in warning or "rank 3" in warning for warning in warnings[rank]), warnings
 
 
+@pytest.mark.parametrize("batch", [False, True], ids=["after a read", "in one batch"])
+def test_words_of_this_host_hide_no_wait_for_another(two, batch):
+    heard, stopped = two.run(2, "windows:silent", limit=30, batch=batch)[0]
+    assert set(heard) == {stopped}
+
+
 def test_a_network_that_is_down_for_three_seconds_loses_nothing(two):
     def unplug(job, done):
         two.link_down(1)

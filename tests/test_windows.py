@@ -49,6 +49,11 @@ def test_an_error_of_mpi_is_its_exception_and_names_the_operation(hosts):
         assert held == 5
 
 
+def test_a_stopped_rank_of_another_host_is_named_whatever_is_done_meanwhile():
+    heard, stopped = launch.run(4, "windows:silent", env=launch.apart("2"), limit=30, batch=False)[0]
+    assert set(heard) == {stopped}, f"RemoteWindow.awaited: {heard}, but rank {stopped} was stopped"
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_thread_window_conforms(ranks):
     barrier = threading.Barrier(ranks)

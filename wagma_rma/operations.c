@@ -126,6 +126,14 @@ int wagma_words_operate(struct wagma_words *w) {
     return w->by_swap ? operate_by_swap(w) : operate_each(w);
 }
 
+int wagma_words_awaited(const struct wagma_words *w) {
+    int i;
+    for (i = 0; i < w->count; i++) {
+        if (wagma_load((uint64_t *)&w->operations[i].result) == WAGMA_UNANSWERED) return w->operations[i].rank;
+    }
+    return -1;
+}
+
 void wagma_words_give(struct wagma_words *w) {
     int i;
     for (i = 0; i < w->count; i++) {

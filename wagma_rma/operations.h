@@ -18,10 +18,12 @@ struct wagma_operation {
     uint64_t operand;  /* added, compared with, or stored */
     uint64_t expected; /* of WAGMA_SWAP; else what the word may hold */
     uint64_t desired;  /* what it is swapped for */
-    uint64_t result;   /* what the word held */
+    uint64_t result;   /* what the word held, or WAGMA_UNANSWERED */
     uint64_t *found;   /* where the caller wants that, or NULL */
     int state;
 };
+
+#define WAGMA_UNANSWERED UINT64_MAX /* a result that has not come */
 
 enum { WAGMA_SEEN = 256 }; /* words whose last value is remembered, a first guess for compare-and-swap */
 
@@ -39,7 +41,7 @@ struct wagma_words {
         int rank;
         uint64_t value;
     } seen[WAGMA_SEEN];
-    _Atomic int waits_for; /* rank whose answer is awaited */
+    _Atomic int waits_for; /* rank whose operations are being flushed */
 };
 
 /* Make room for `room` operations; NULL if there is no memory. The caller sets the handles. */
@@ -48,6 +50,9 @@ void wagma_words_free(struct wagma_words *w);
 
 /* Make all operations that have been begun; returns MPI's error code. */
 int wagma_words_operate(struct wagma_words *w);
+
+/* The first rank that has not answered an operation of `w`, or -1; another thread may be making them. */
+int wagma_words_awaited(const struct wagma_words *w);
 
 /* Give their results to those who want them, and begin anew. */
 void wagma_words_give(struct wagma_words *w);

@@ -23,13 +23,14 @@ cdef class RemoteWindow(Window):
     cdef char** base               # per rank: its bulk memory if it is near, or NULL
 
     cdef wagma_handle words_handle, bulk_handle, byte_type
-    cdef wagma_words* near         # operations on words that are made here
-    cdef wagma_words* far          # those that the thread makes
+    cdef wagma_words* near         # operations on words of this host
+    cdef wagma_words* far          # those of other hosts, if there is a thread to make them
     cdef wagma_progress* thread
     cdef object thread_comm        # that it polls
     cdef Ending ending             # of both windows, and of the thread
     cdef double* rung              # per rank: when its bell was last rung
-    cdef uint64_t* bells           # per rank: what the bell held then, or UNANSWERED
+    cdef uint64_t* bells           # per rank: what the bell held then, or WAGMA_UNANSWERED
+    cdef bint rang                 # a bell may be unanswered
     cdef bint operating            # the thread makes operations
     cdef bint ringing              # which are bells alone: nobody need wait for them
     cdef double given_up           # when to raise an interruption, or 0
@@ -37,12 +38,15 @@ cdef class RemoteWindow(Window):
     cdef char* scratch             # where bulk reads go, per lane and source
     cdef Request* requests         # alike, and per piece
     cdef int sources, pieces
+    cdef int reading               # requests that are active
     cdef int64_t source_bytes, piece_bytes
 
     cdef wagma_words* words_of(self) except NULL
     cdef wagma_operation* begin(self, int verb, int rank, int64_t word, uint64_t operand,
                                 uint64_t* found) except NULL nogil
     cdef int ring(self, int rank) except -1 nogil
+    cdef bint in_flight(self) noexcept nogil
+    cdef int awaited(self) noexcept nogil
     cdef int wait_for_thread(self) except -1 nogil
     cdef int complete_read(self, Request* request) except -1 nogil
     cdef int give_up(self) except -1 nogil

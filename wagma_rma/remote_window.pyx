@@ -12,11 +12,12 @@ target's help each rank has a thread that gives it (progress.h).
 
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from wagma_rma.ending cimport RMA, Ending, handle_of
-from wagma_rma.rma cimport (WAGMA_ADD, WAGMA_LOAD, WAGMA_LONGEST_NAP, WAGMA_MAX, WAGMA_STORE, WAGMA_SWAP, wagma_progress_free,
-                            wagma_progress_operate, wagma_progress_start, wagma_progress_wait, wagma_words_free,
-                            wagma_words_give, wagma_words_make, wagma_words_operate)
+from wagma_rma.rma cimport (WAGMA_ADD, WAGMA_LOAD, WAGMA_LONGEST_NAP, WAGMA_MAX, WAGMA_STORE, WAGMA_SWAP, WAGMA_UNANSWERED,
+                            wagma_progress_free, wagma_progress_operate, wagma_progress_start, wagma_progress_wait,
+                            wagma_words_awaited, wagma_words_free, wagma_words_give, wagma_words_make,
+                            wagma_words_operate)
 from wagma_rma.shared_window cimport SharedWindow
 from wagma_rma.window cimport Wait
 
@@ -50,7 +51,6 @@ cdef double LONG_SLEEP = 5e-3
 cdef double SHORT_NAP = 20e-6  # between two looks at a bulk read: its data moves only while MPI is asked
 cdef double LONG_WAIT_NAP = 2e-3  # the same, of a rank that has been silent for LOOK_EVERY
 cdef double RING_EVERY = 300e-6  # a bell rung less often would let its thread fall into naps of a tenth of that
-cdef uint64_t UNANSWERED = -1
 cdef uint64_t ONCE = 1
 # After an interruption a step is still to be finished, unless a rank is not there to answer.
 cdef double GRACE = 10.0  # what is in flight on a slow network may take seconds
@@ -173,7 +173,7 @@ cdef class RemoteWindow(Window):
 
     cdef wagma_words* words_of(self) except NULL:
         """Return room for operations on words."""
-        cdef wagma_words* words = wagma_words_make(self.ranks, OPERATIONS)
+        cdef wagma_words* words = wagma_words_make(self.ranks, 2 * OPERATIONS)
         if words is NULL:
             raise MemoryError("RemoteWindow: no memory for operations in flight")
         words.rma = RMA
@@ -276,7 +276,7 @@ cdef class RemoteWindow(Window):
         """Begin an operation on a word, which complete() makes."""
         cdef wagma_words* words = self.near if self.thread is NULL or self.base[rank] is not NULL else self.far
         cdef wagma_operation* operation
-        if words.count == words.room:
+        if words.count >= OPERATIONS:
             self.complete()
         if words is self.far:
             if self.operating:
@@ -287,6 +287,7 @@ cdef class RemoteWindow(Window):
         words.count += 1
         operation.verb, operation.rank, operation.word = verb, rank, word
         operation.operand, operation.found = operand, found
+        operation.result = WAGMA_UNANSWERED
         return operation
 
     cdef int ring(self, int rank) except -1 nogil:
@@ -301,23 +302,25 @@ cdef class RemoteWindow(Window):
         if now - self.rung[rank] < RING_EVERY:
             return 0
         if not self.far.by_swap:
-            if wagma_load(&self.bells[rank]) == UNANSWERED:
+            if wagma_load(&self.bells[rank]) == WAGMA_UNANSWERED:
                 return 0
             self.rung[rank] = now
-            self.bells[rank] = UNANSWERED
+            self.bells[rank] = WAGMA_UNANSWERED
+            self.rang = True
             error = RMA.fetch_and_op(&ONCE, &self.bells[rank], self.far.type, rank, self.words, self.far.add,
                                      self.words_handle)
             if error:
                 self.bells[rank] = 0
             return self.check(error, "an operation on a word", rank)
         # A compare-and-swap waits, so the thread makes it. One place is left for the operation that it is needed for.
-        if self.operating or self.far.count >= self.far.room - 1:
+        if self.operating or self.far.count >= OPERATIONS - 1:
             return 0
         self.rung[rank] = now
         operation = &self.far.operations[self.far.count]
         self.far.count += 1
         operation.verb, operation.rank, operation.word = WAGMA_ADD, rank, self.words
         operation.operand, operation.found = 1, NULL
+        operation.result = WAGMA_UNANSWERED
         return 0
 
     cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil:
@@ -343,8 +346,43 @@ cdef class RemoteWindow(Window):
         self.begin(WAGMA_SWAP, rank, word, desired, found).expected = expected
         return 0
 
+    cdef bint in_flight(self) noexcept nogil:
+        """Say whether a rank of another host has still to answer what completing an operation here would wait for."""
+        cdef int r
+        if self.far.count or (self.reading and not self.far.by_swap):
+            return True
+        if self.rang:
+            for r in range(self.ranks):
+                if wagma_load(&self.bells[r]) == WAGMA_UNANSWERED:
+                    return True
+            self.rang = False
+        return False
+
+    cdef int awaited(self) noexcept nogil:
+        """Return the rank that the thread waits for: the first that has not answered."""
+        cdef int i, rank = wagma_words_awaited(self.far)
+        if rank >= 0:
+            return rank
+        for i in range(self.ranks):
+            if self.rang and wagma_load(&self.bells[i]) == WAGMA_UNANSWERED:
+                return i
+        for i in range(self.lanes * self.sources * self.pieces):
+            if self.requests[i].active:
+                return self.requests[i].rank
+        return self.far.waits_for
+
     cdef int complete(self) except -1 nogil:
         cdef int error
+        if self.near.count and self.thread is not NULL:
+            # Who asks MPI to complete an operation waits for others that are in flight, to whatever rank: with Open MPI
+            # those on words, with MPICH over ofi all, and that lets no other thread in meanwhile.
+            if self.operating:
+                self.wait_for_thread()  # with a bell, or what an interruption has left
+            if self.in_flight():
+                memcpy(&self.far.operations[self.far.count], self.near.operations,
+                       self.near.count * sizeof(wagma_operation))
+                self.far.count += self.near.count
+                self.near.count = 0
         if self.far.count and not self.operating:
             self.operating = True
             self.ringing = False
@@ -364,7 +402,7 @@ cdef class RemoteWindow(Window):
         cdef double started = self.now()
         cdef int error
         while not wagma_progress_wait(self.thread, LOOK_EVERY, &error):
-            self.look(self.now() - started, self.far.waits_for)
+            self.look(self.now() - started, self.awaited())
             self.give_up()
         self.operating = False
         self.given_up = 0
@@ -417,6 +455,7 @@ cdef class RemoteWindow(Window):
             self.check(RMA.get(<char*> bytes[0] + begin, <int> count, self.byte_type, rank, offset - self.words + begin,
                                self.bulk_handle, &request.handle), "MPI_Rget", rank)
             request.active = True
+            self.reading += 1
             begin += count
         self.send_bells()
         return 0
@@ -439,6 +478,7 @@ cdef class RemoteWindow(Window):
             self.check(RMA.test(&request.handle, &done), "MPI_Rget", request.rank)
             if done:
                 request.active = False
+                self.reading -= 1
                 self.given_up = 0
                 return 0
             if self.thread is not NULL:

@@ -29,6 +29,7 @@ cdef extern from "operations.h" nogil:
         int64_t word
         uint64_t operand
         uint64_t expected
+        uint64_t result
         uint64_t* found
     cdef struct wagma_words:
         const wagma_rma* rma
@@ -38,9 +39,11 @@ cdef extern from "operations.h" nogil:
         double nap
         wagma_operation* operations
         int waits_for
+    const uint64_t WAGMA_UNANSWERED
     wagma_words* wagma_words_make(int ranks, int room)
     void wagma_words_free(wagma_words* w)
     int wagma_words_operate(wagma_words* w)
+    int wagma_words_awaited(const wagma_words* w)
     void wagma_words_give(wagma_words* w)
 
 cdef extern from "progress.h" nogil:

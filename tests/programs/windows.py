@@ -2,11 +2,15 @@
 
 import ctypes
 import importlib
+import os
 import random
+import signal
 import time
+from pathlib import Path
 
 from mpi4py import MPI
 
+from programs.errors import until
 from wagma_rma import abi, hosts
 from wagma_rma.remote_window import RemoteWindow
 from wagma_rma.shared_window import SharedWindow
@@ -54,6 +58,35 @@ def counting(comm, times):
     comm.Barrier()
     window.free()
     return held
+
+
+def silent(comm, batch):
+    """Operate on words of this host while a stopped rank of the other is to answer; return who is named."""
+    nbytes, words = 1 << 16, 4096
+    window = RemoteWindow(comm, hosts.host_numbers(comm), nbytes, words)
+    verbs, heard = Verbs(window, 1, 64), []
+    pids = comm.allgather(os.getpid())
+    near = window.hosts.index(window.hosts[0], 1)
+    far = next(rank for rank, host in enumerate(window.hosts) if host != window.hosts[0])
+    if comm.rank == 0:
+
+        def watcher(seconds, rank):
+            heard.append(rank)
+            os.kill(pids[far], signal.SIGCONT)
+
+        window.watcher = watcher
+        os.kill(pids[far], signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{pids[far]}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        if batch:
+            verbs.several([("fetch_add", rank, 0, 1) for rank in (near, far)])
+        else:
+            verbs.start_reads(0, [(far, words, 64)])
+            verbs.fetch_add(near, 0, 1)
+            verbs.complete_reads(0)
+        window.watcher = None
+    comm.Barrier()
+    window.free()
+    return heard, far
 
 
 def mpi_errors(comm):
