@@ -71,8 +71,8 @@ SAME(f64, double)
         SUM room[UNIT(SUM)];                                                                                       \
         const TYPE *from = (const TYPE *)sources[0] + at;                                                          \
         FETCH(from, UNIT(SUM));                                                                                    \
-        const SUM *wide = FOR_CPU(widen_##NAME)(from, room, length);                                               \
-        for (size_t i = 0; i < length; i++) sum[i] = wide[i];                                                      \
+        const SUM *wide = FOR_CPU(widen_##NAME)(from, sum, length);                                                \
+        if (wide != sum) for (size_t i = 0; i < length; i++) sum[i] = wide[i];                                     \
         for (int k = 1; k < n; k++) {                                                                              \
             from = (const TYPE *)sources[k] + at;                                                                  \
             FETCH(from, UNIT(SUM));                                                                                \
