@@ -23,8 +23,8 @@ cdef class RemoteWindow(Window):
     cdef char** base               # per rank: its bulk memory if it is near, or NULL
 
     cdef wagma_handle words_handle, bulk_handle, byte_type
-    cdef wagma_words* near         # operations on words of this host
-    cdef wagma_words* far          # those of other hosts, if there is a thread to make them
+    cdef wagma_words* near         # operations on words that this rank makes itself
+    cdef wagma_words* far          # those that its thread makes: on words of other hosts, and what complete() hands over
     cdef wagma_progress* thread
     cdef object thread_comm        # that it polls
     cdef Ending ending             # of both windows, and of the thread
