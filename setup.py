@@ -1,7 +1,8 @@
-"""The extensions of wagma_rma and jax_bindings; everything else about the package stands in pyproject.toml.
+"""The extensions of wagma_rma and jax_bindings; all else about the package is in pyproject.toml.
 
-WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS
-and LDFLAGS add to it what sanitizers and coverage need.
+WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS and
+LDFLAGS add what sanitizers and coverage need. The extensions of wagma_rma.testing are built in a checkout (pip
+install -e) and with WAGMA_RMA_TESTING=1, not for a wheel.
 """
 
 import os
@@ -31,40 +32,37 @@ else:
     FLAGS += ["-O3"]
     MACROS += [("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
-
-MORE = {
-    "snapshots": ["kernels.c"],
-    "protocol": ["kernels.c"],
-    "ending": ["progress.c", "operations.c"],
-    "remote_window": ["progress.c", "operations.c"],
+HEADERS = [str(header) for header in Path().glob("*/**/*.h")]
+C_SOURCES = {
+    "wagma_rma.protocol.snapshots": ["kernels/kernels.c"],
+    "wagma_rma.protocol.protocol": ["kernels/kernels.c"],
+    "wagma_rma.mpi.finalize_hook": ["mpi/progress.c", "mpi/operations.c"],
+    "wagma_rma.windows.remote": ["mpi/progress.c", "mpi/operations.c"],
 }
-# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader takes the
-# one that mpi4py has loaded.
+# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the library
+# that mpi4py has loaded.
 LIBRARIES = {"mpich": "libmpi.so.12", "openmpi": "libmpi.so.40"}
 
 
-def extension(module: str) -> Extension:
-    sources = [f"{module.replace('.', '/')}.pyx", *MORE.get(module, [])]
+def cython_extension(source: Path) -> Extension:
+    module = ".".join(source.with_suffix("").parts)
     return Extension(
-        f"wagma_rma.{module}",
-        [f"wagma_rma/{source}" for source in sources],
-        include_dirs=[numpy.get_include(), "wagma_rma"],
+        module,
+        [str(source), *(f"wagma_rma/{name}" for name in C_SOURCES.get(module, []))],
+        include_dirs=[".", numpy.get_include()],
         define_macros=MACROS,
         extra_compile_args=FLAGS,
-        depends=[
-            f"wagma_rma/{name}.h"
-            for name in ("atomics", "floats", "kernels", "kernels_for", "operations", "progress", "rma")
-        ],
+        depends=HEADERS,
     )
 
 
 def rma_extension(abi: str) -> Extension:
     return Extension(
-        f"wagma_rma.rma_{abi}",
-        ["wagma_rma/rma.c"],
+        f"wagma_rma.mpi.rma_{abi}",
+        ["wagma_rma/mpi/rma.c"],
         define_macros=[(f"WAGMA_ABI_{abi.upper()}", "1")],
         extra_compile_args=FLAGS,
-        depends=["wagma_rma/rma.h", "wagma_rma/mpi_abi.h"],
+        depends=HEADERS,
     )
 
 
@@ -90,23 +88,10 @@ class BuildExtensions(build_ext):
             super().build_extension(ext)
 
 
-def xla_extension() -> Extension:
-    return Extension(
-        "jax_bindings.xla_call",
-        ["jax_bindings/xla_call.pyx"],
-        extra_compile_args=FLAGS,
-        depends=["jax_bindings/xla_call.h"],
-    )
-
-
-MODULES = ["floats", "window", "mapped_window", "ending", "shared_window", "remote_window"]
-MODULES += ["layout", "pieces", "snapshots", "protocol", "stepping"]
-TESTING = [f"testing.{name}" for name in ("scheduler", "simulated_window", "steps", "thread_window", "verbs")]
-
 setup(
     ext_modules=[
         *cythonize(
-            [*(extension(module) for module in [*MODULES, *TESTING]), xla_extension()],
+            [cython_extension(source) for source in sorted(Path().glob("*/**/*.pyx")) if source.parts[0] != "build"],
             compiler_directives=DIRECTIVES,
             force=DEBUG,
             emit_linenums=DEBUG,

@@ -25,7 +25,7 @@ import table
 from mpi4py import MPI
 
 from wagma_rma import GroupAverager
-from wagma_rma.grouping import choose
+from wagma_rma.groups.grouping import choose
 
 SYNC_PERIOD = 10
 BALANCED = 20  # times as many steps where nobody is late

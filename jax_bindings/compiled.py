@@ -18,7 +18,7 @@ from jax.extend.core import Primitive, get_opaque_trace_state
 from jax.interpreters import ad, batching, mlir
 
 from jax_bindings import xla_call
-from wagma_rma.model import Array
+from wagma_rma.model.structure import Array
 
 TARGET = "wagma_rma_step"
 jax.ffi.register_ffi_target(TARGET, xla_call.target(), platform="cpu")

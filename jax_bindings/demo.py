@@ -25,7 +25,7 @@ from jax_bindings import digits, timeline
 from jax_bindings.board import Board, Progress
 from jax_bindings.pytree import PytreeAverager
 from wagma_rma import Outcome
-from wagma_rma import grouping as groupings
+from wagma_rma.groups import grouping as groupings
 
 MODES = {
     "wagma": "groups average at every step and don't wait for the absent, all ranks every --sync-period",

@@ -16,9 +16,9 @@ from mpi4py import MPI
 
 from jax_bindings import compiled, xla_call
 from wagma_rma import GroupAverager, Report, Statistics
-from wagma_rma.agreement import Facts, agree
+from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.averager import check_mpi
-from wagma_rma.model import KINDS, Array, Leaves, Structure
+from wagma_rma.model.structure import KINDS, Array, Leaves, Structure
 
 Params = TypeVar("Params")
 

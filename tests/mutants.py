@@ -45,15 +45,15 @@ MUTATIONS = [
     Mutation(
         "a lent model is published under its own average",
         SNAPSHOTS,
-        "\n                             and not begin <= pieces.targets[i] < begin + self.layout.snapshot_bytes)",
+        "\n                             and not begin <= pointers.targets[i] < begin + self.layout.snapshot_bytes)",
         ")",
         tests=BUFFERS,
     ),
     Mutation(
         "part of a lent model is enough",
         SNAPSHOTS,
-        "there = (there and pieces",
-        "there = (True and pieces",
+        "there = (there and pointers",
+        "there = (True and pointers",
         tests=BUFFERS,
     ),
     Mutation(
@@ -92,7 +92,7 @@ MUTATIONS = [
     ),
     Mutation(
         "Buffers: a view that begins where a lent array does counts as one",
-        "wagma_rma/pieces.pyx",
+        "wagma_rma/pointers.pyx",
         " or not is_plain(leaf)):\n            return",
         "):\n            return",
         tests=BUFFERS,
@@ -150,8 +150,8 @@ MUTATIONS = [
     Mutation(
         "published before it is written",
         SNAPSHOTS,
-        "        self.write(slot, pieces)\n        self.move_on(step, slot)\n        return 1",
-        "        self.move_on(step, slot)\n        self.write(slot, pieces)\n"
+        "        self.write(slot, pointers)\n        self.move_on(step, slot)\n        return 1",
+        "        self.move_on(step, slot)\n        self.write(slot, pointers)\n"
         "        self.window.write_fence()\n        return 1",
     ),
     Mutation(
@@ -371,9 +371,9 @@ MUTATIONS = [
     Mutation(
         "a take-over does not set its tag",
         PROTOCOL,
-        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c, pieces)\n",
+        "                self.start_sum(0, c, pointers)\n                self.sum_chunk(0, c, pointers)\n",
         "                self.tagged = True\n"
-        "                self.start_sum(0, c, pieces)\n                self.sum_chunk(0, c, pieces)\n",
+        "                self.start_sum(0, c, pointers)\n                self.sum_chunk(0, c, pointers)\n",
     ),
     Mutation(
         "own model summed though an older one contributes",
@@ -454,7 +454,7 @@ MUTATIONS = [
     Mutation(
         "MISSED keeps what was collected",
         PROTOCOL,
-        "        self.outcome.kind = MISSED\n        return self.snapshots.restore(pieces)\n",
+        "        self.outcome.kind = MISSED\n        return self.snapshots.restore(pointers)\n",
         "        self.outcome.kind = MISSED\n        return 0\n",
     ),
     Mutation(
@@ -644,8 +644,8 @@ MUTATIONS = [
     Mutation(
         "RemoteWindow: only the first piece of a read is waited for",
         REMOTE,
-        "        for i in range(lane * self.sources * self.pieces, (lane + 1) * self.sources * self.pieces):\n",
-        "        for i in range(lane * self.sources * self.pieces, lane * self.sources * self.pieces + 1):\n",
+        "        for i in range(lane * self.sources * self.pointers, (lane + 1) * self.sources * self.pointers):\n",
+        "        for i in range(lane * self.sources * self.pointers, lane * self.sources * self.pointers + 1):\n",
         tests="tests/test_windows.py",
     ),
     Mutation(

@@ -7,20 +7,20 @@ import numpy as np
 from mpi4py import MPI
 from programs import models
 
-from wagma_rma import layout as layouts
+from wagma_rma.protocol import layout as layouts
 from wagma_rma.buffers import Buffers
-from wagma_rma.interrupts import Interrupts
-from wagma_rma.layout import Layout
-from wagma_rma.model import Structure
+from wagma_rma.waiting.interrupts import Interrupts
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.model.structure import Structure
 from wagma_rma.options import Options
-from wagma_rma.pieces import Pieces
-from wagma_rma.protocol import Protocol
+from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.report import Outcome, Report
-from wagma_rma.synchronization import Synchronizer
+from wagma_rma.protocol.synchronization import Synchronizer
 from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
-from wagma_rma.watch import Watch
+from wagma_rma.waiting.watch import Watch
 
-KINDS = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.model.KINDS
+KINDS = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.model.structure.KINDS
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Rank:
 
     world: World
     protocol: Protocol
-    pieces: Pieces
+    pointers: LeafPointers
     buffers: Buffers
     synchronizer: Synchronizer
     scheduler: Scheduler
@@ -147,7 +147,7 @@ class _Rank:
                 mine = self.steps[-1].result
             synchronizes = step % self.world.sync_period == 0
             sources, targets = self._memory(step, mine, synchronizes)
-            self.pieces.hold(self.protocol.layout.order, sources, targets)
+            self.pointers.hold(self.protocol.layout.order, sources, targets)
             interrupted = self._synchronize(step) if synchronizes else self._average(step)
             if synchronizes:
                 ranks = tuple(range(self.world.ranks))
@@ -182,7 +182,7 @@ class _Rank:
 
     def _average(self, step):
         try:
-            self.protocol.step(step, self.pieces)
+            self.protocol.step(step, self.pointers)
         except KeyboardInterrupt:
             return True
         return False
@@ -237,15 +237,15 @@ def run(world, schedule, most_turns=100_000):
             verbs.fetch_add(rank, layout.published, world.pins_before << 44)
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
         protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
-        pieces = Pieces(layout.order)
-        pieces.hold(layout.order, start, [leaf.copy() for leaf in start])
-        protocol.prepare(pieces)
+        pointers = LeafPointers(layout.order)
+        pointers.hold(layout.order, start, [leaf.copy() for leaf in start])
+        protocol.prepare(pointers)
         protocol.begin(0)
         watch = Watch(protocol.published, None, Interrupts())
         comm = SimulatedComm(board, rank, world.ranks)
-        synchronizer = Synchronizer(comm, window, protocol, pieces, watch, 0)
+        synchronizer = Synchronizer(comm, window, protocol, pointers, watch, 0)
         buffers = Buffers(protocol.snapshots, layout, structure)
-        ranks.append(_Rank(world, protocol, pieces, buffers, synchronizer, scheduler))
+        ranks.append(_Rank(world, protocol, pointers, buffers, synchronizer, scheduler))
     through = scheduler.run(lambda rank: ranks[rank].run(rank) or True)
     return History(
         world,

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wagma_rma import grouping
-from wagma_rma.grouping import Butterfly, Grouping, Strided, check, choose
-from wagma_rma.model import Structure
+from wagma_rma.groups import grouping
+from wagma_rma.groups.grouping import Butterfly, Grouping, Strided, check, choose
+from wagma_rma.model.structure import Structure
 from wagma_rma.options import Options
 
 WORLDS = range(1, 65)
@@ -921,7 +921,7 @@ def test_an_unsound_grouping_is_refused_with_step_rank_value_and_cure(g, message
         (
             object,
             "grouping=<class 'object'> has no ranks, size, period, members; "
-            "pass an object with all that wagma_rma.grouping.Grouping describes",
+            "pass an object with all that wagma_rma.groups.grouping.Grouping describes",
         ),
         (Table(PAIRS, period=1.0), "grouping.period=1.0 is not an integer; pass an int"),
         (Table(PAIRS, period=True), "grouping.period=True is not an integer; pass an int"),

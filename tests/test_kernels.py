@@ -23,7 +23,7 @@ def kernels():
     """Compile the kernels as setup.py does, and load them."""
     with tempfile.TemporaryDirectory() as directory:
         library = Path(directory, "kernels.so")
-        source = Path(wagma_rma.__file__).parent / "kernels.c"
+        source = Path(wagma_rma.__file__).parent / "kernels" / "kernels.c"
         flags = ["-std=c11", "-O3", "-ffp-contract=off", "-shared", "-fPIC"]
         subprocess.run(["gcc", *flags, str(source), "-o", str(library), "-lm"], check=True, timeout=120)
         yield ctypes.CDLL(str(library))

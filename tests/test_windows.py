@@ -93,7 +93,7 @@ def check_simulated(ranks, lanes, schedule):
             came += 1
             fences[0].write_fence()
             verbs.fetch_add(0, 0, 1)
-            meetings.wait_for(lambda: verbs.load(0, 0)[0] >= came * ranks)
+            meetings.waiter.wait_for(lambda: verbs.load(0, 0)[0] >= came * ranks)
 
         def make_window(nbytes, words):
             if not memories:

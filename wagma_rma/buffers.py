@@ -10,10 +10,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from wagma_rma.layout import Layout
-from wagma_rma.model import Array, Structure
-from wagma_rma.pieces import any_begins_in, begin_alike
-from wagma_rma.snapshots import Snapshots
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.model.structure import Array, Structure
+from wagma_rma.model.leaf_pointers import any_begins_in, begin_alike
+from wagma_rma.protocol.snapshots import Snapshots
 
 
 class Buffers:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from wagma_rma import grouping as groupings
-from wagma_rma.agreement import Facts
-from wagma_rma.grouping import Grouping
-from wagma_rma.layout import Layout
-from wagma_rma.model import Structure
+from wagma_rma.groups import grouping as groupings
+from wagma_rma.mpi.agreement import Facts
+from wagma_rma.groups.grouping import Grouping
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.model.structure import Structure
 
 STEPS = 1 << 36  # a step must stay below: the width of its field in a word
 PINS = 1 << 20  # so must the pins that one snapshot can collect between synchronisations

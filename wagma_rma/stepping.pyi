@@ -1,10 +1,10 @@
 from collections.abc import Callable
 from threading import Lock
 
-from wagma_rma.floats import DefaultFloats
-from wagma_rma.model import Array, Sources
-from wagma_rma.pieces import Pieces
-from wagma_rma.protocol import Protocol
+from wagma_rma.kernels.floats import DefaultFloats
+from wagma_rma.model.structure import Array, Sources
+from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.protocol.protocol import Protocol
 
 def deliver(outputs: list[Array], targets: list[Array] | list[int]) -> None: ...
 
@@ -13,7 +13,7 @@ class Stepper:
     def __init__(
         self,
         protocol: Protocol,
-        pieces: Pieces,
+        pointers: LeafPointers,
         order: list[int],
         floats: DefaultFloats,
         busy: Lock,

@@ -5,9 +5,9 @@ rank waits, which knows what is still to be done (Window.look), or when all is d
 """
 
 from libc.stdint cimport uint64_t
-from wagma_rma.floats cimport DefaultFloats
-from wagma_rma.pieces cimport Pieces
-from wagma_rma.protocol cimport Protocol
+from wagma_rma.kernels.floats cimport DefaultFloats
+from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.protocol.protocol cimport Protocol
 
 
 def deliver(list outputs, list targets):
@@ -29,16 +29,16 @@ cdef class Stepper:
     """
 
     cdef Protocol protocol
-    cdef Pieces pieces
+    cdef LeafPointers pointers
     cdef list order
     cdef DefaultFloats floats
     cdef object acquire, release  # of `busy`
     cdef object expect
     cdef readonly bint halfway  # a step was left in the middle, so none can follow
 
-    def __cinit__(self, Protocol protocol, Pieces pieces, list order, DefaultFloats floats, busy, expect):
+    def __cinit__(self, Protocol protocol, LeafPointers pointers, list order, DefaultFloats floats, busy, expect):
         self.protocol = protocol
-        self.pieces = pieces
+        self.pointers = pointers
         self.order = order
         self.floats = floats
         self.acquire, self.release = busy.acquire, busy.release
@@ -48,7 +48,7 @@ cdef class Stepper:
         """Do the next group step, and return whether this thread was the only one to use the averager.
 
         Args:
-            sources, targets: as Pieces.hold(), of the leaves of the model and of the average.
+            sources, targets: as LeafPointers.hold(), of the leaves of the model and of the average.
             outputs: the leaves that get the average; those that are not their targets are filled from them.
         """
         cdef uint64_t step
@@ -58,16 +58,16 @@ cdef class Stepper:
         self.floats.enter()
         try:
             self.expect()
-            self.pieces.hold(self.order, sources, targets)
+            self.pointers.hold(self.order, sources, targets)
             try:
-                self.protocol.step(step, self.pieces)
+                self.protocol.step(step, self.pointers)
             finally:
                 if self.protocol.last_step != step:
                     self.halfway = True
                 elif outputs is not targets:
                     deliver(outputs, targets)
         finally:
-            self.pieces.release()
+            self.pointers.release()
             self.floats.leave()
             self.release()
         return True

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from wagma_rma import GroupAverager, hosts
+from wagma_rma import GroupAverager
+from wagma_rma.mpi import hosts
 
 # A test that hangs says where each rank is before it is killed (SIGUSR1 by hand does the same).
 faulthandler.register(signal.SIGUSR1, all_threads=True)

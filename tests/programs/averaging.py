@@ -9,8 +9,9 @@ import numpy as np
 import wagma_rma
 from programs import models
 from wagma_rma import averager as averager_module
-from wagma_rma import hosts, layout, synchronization
-from wagma_rma.grouping import choose
+from wagma_rma.mpi import hosts
+from wagma_rma.protocol import layout, synchronization
+from wagma_rma.groups.grouping import choose
 
 
 def usual(comm, size):

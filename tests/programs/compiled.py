@@ -18,7 +18,7 @@ from programs import models
 from programs.errors import until
 from programs.jax_averaging import message, numpy_leaves
 from wagma_rma import GroupAverager, SynchronizationTimeout
-from wagma_rma.synchronization import ARRIVED, _entered
+from wagma_rma.protocol.synchronization import ARRIVED, _entered
 
 ALL = {"sync_period": 1, "broadcast": False}  # a step is the mean of all ranks
 

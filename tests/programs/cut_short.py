@@ -7,8 +7,8 @@ import numpy as np
 
 import wagma_rma
 from wagma_rma import GroupAverager
-from wagma_rma.agreement import agree
-from wagma_rma.synchronization import CLOSED
+from wagma_rma.mpi.agreement import agree
+from wagma_rma.protocol.synchronization import CLOSED
 
 
 class Cut:

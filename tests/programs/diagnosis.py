@@ -3,7 +3,8 @@
 import contextlib
 import io
 
-from wagma_rma import GroupAverager, hosts
+from wagma_rma import GroupAverager
+from wagma_rma.mpi import hosts
 from wagma_rma import __main__ as diagnosis
 
 

@@ -3,7 +3,7 @@
 import doctest
 import importlib
 
-MODULES = ["wagma_rma.averager", "wagma_rma.grouping", "wagma_rma.options"]
+MODULES = ["wagma_rma.averager", "wagma_rma.groups.grouping", "wagma_rma.options"]
 MODULES += ["jax_bindings.pytree", "jax_bindings.optimizer"]
 
 

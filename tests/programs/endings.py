@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from wagma_rma import GroupAverager, synchronization
+from wagma_rma import GroupAverager
+from wagma_rma.protocol import synchronization
 
 kept = []
 

@@ -16,7 +16,11 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
-from wagma_rma import GroupAverager, averager, hosts, shared_window, synchronization, watch
+from wagma_rma import GroupAverager, averager
+from wagma_rma.mpi import hosts
+from wagma_rma.protocol import synchronization
+from wagma_rma.waiting import watch
+from wagma_rma.windows import shared as shared_window
 
 PATIENT = 60.0  # seconds, for waits that end well: a guard against hangs only
 

@@ -49,7 +49,7 @@ def message(call):
 def same_bits(comm):
     """Do the steps of the numpy API eagerly, compiled, and by turns; return all differences."""
     wrong = []
-    options = {"sync_period": 4, "quorum": wagma_rma.grouping.choose(comm.size, 2).size, "group_size": 2}
+    options = {"sync_period": 4, "quorum": wagma_rma.groups.grouping.choose(comm.size, 2).size, "group_size": 2}
     start = models.mixed(comm.rank, 0)
     kept = models.mixed(comm.rank, 0)
     averagers = {name: PytreeAverager(comm, start, **options) for name in ("eager", "jit", "turns")}

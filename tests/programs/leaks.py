@@ -8,8 +8,8 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
-from wagma_rma import hosts
-from wagma_rma.shared_window import SHARED_MEMORY
+from wagma_rma.mpi import hosts
+from wagma_rma.windows.shared import SHARED_MEMORY
 
 
 def held():

@@ -12,7 +12,8 @@ import numpy as np
 import wagma_rma
 from programs.errors import until
 from programs.stragglers import progress
-from wagma_rma import layout, watch
+from wagma_rma.protocol import layout
+from wagma_rma.waiting import watch
 
 
 def traffic(comm, count, group_size, steps, absent):

@@ -79,7 +79,7 @@ def torture(
 ):
     """Step with random naps; return (what was wrong, outcome counts)."""
     if chunk_bytes:
-        wagma_rma.layout.CHUNK_BYTES, wagma_rma.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
+        wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
     rng = random.Random(comm.rank)
     model = np.zeros(size, np.float32)
     out = np.empty_like(model)
@@ -154,7 +154,7 @@ def progress(comm, naps, period, size, group_size, chunk_bytes):
     done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
     rng = random.Random(comm.rank)
     model = np.zeros(size, np.float32)
-    wagma_rma.layout.CHUNK_BYTES, wagma_rma.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
+    wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
     with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
         checker = Checker(averager, comm.rank, comm.size, period, 0)
         step, last = 0, None

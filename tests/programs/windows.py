@@ -11,9 +11,9 @@ from pathlib import Path
 from mpi4py import MPI
 
 from programs.errors import until
-from wagma_rma import abi, hosts
-from wagma_rma.remote_window import RemoteWindow
-from wagma_rma.shared_window import SharedWindow
+from wagma_rma.mpi import abi, hosts
+from wagma_rma.windows.remote import RemoteWindow
+from wagma_rma.windows.shared import SharedWindow
 from wagma_rma.testing import Verbs, check_window
 
 
@@ -74,7 +74,7 @@ def silent(comm, batch):
             heard.append(rank)
             os.kill(pids[far], signal.SIGCONT)
 
-        window.watcher = watcher
+        window.waiter.watcher = watcher
         os.kill(pids[far], signal.SIGSTOP)
         until(lambda: Path(f"/proc/{pids[far]}/stat").read_text().rpartition(")")[2].split()[0] == "T")
         if batch:
@@ -83,7 +83,7 @@ def silent(comm, batch):
             verbs.start_reads(0, [(far, words, 64)])
             verbs.fetch_add(near, 0, 1)
             verbs.complete_reads(0)
-        window.watcher = None
+        window.waiter.watcher = None
     comm.Barrier()
     window.free()
     return heard, far
@@ -124,4 +124,4 @@ def table():
     capsule = importlib.import_module(f"wagma_rma.rma_{abi.abi()}").table
     address = ctypes.pythonapi.PyCapsule_GetPointer
     address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.cast(address(capsule, b"wagma_rma.rma"), ctypes.POINTER(ctypes.c_void_p))
+    return ctypes.cast(address(capsule, b"wagma_rma.mpi.rma"), ctypes.POINTER(ctypes.c_void_p))

@@ -22,10 +22,10 @@ import numpy as np
 
 import wagma_rma
 from wagma_rma import Outcome, Report
-from wagma_rma.layout import Layout
+from wagma_rma.protocol.layout import Layout
 from wagma_rma.options import Options
-from wagma_rma.pieces import Pieces
-from wagma_rma.protocol import Protocol
+from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.testing import ThreadMemory, ThreadWindow, take_steps
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -71,7 +71,7 @@ class Run:
     def __init__(
         self, periods, seed, *, period, pace, ranks, size, group_size, chunk_bytes, naps, patience, quorum=1
     ):
-        wagma_rma.layout.CHUNK_BYTES, wagma_rma.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
+        wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
         self.periods, self.seed, self.period, self.pace = periods, seed, period, pace
         self.ranks, self.size, self.naps = ranks, size, naps
         self.options = Options(ranks, group_size, period, quorum, patience * pace, None, 0, None)
@@ -105,9 +105,9 @@ class Run:
         protocol = Protocol(window, self.layout, groups, self.options.quorum, self.options.patience)
         self.protocols[rank] = protocol
         model, out = np.zeros(self.size, np.float32), np.empty(self.size, np.float32)
-        pieces = Pieces(self.layout.order)
-        pieces.hold(self.layout.order, [model], [out])
-        protocol.prepare(pieces)
+        pointers = LeafPointers(self.layout.order)
+        pointers.hold(self.layout.order, [model], [out])
+        protocol.prepare(pointers)
         protocol.begin(0)
         told = SimpleNamespace(report=None)
         checker = Checker(told, rank, self.ranks, self.period, 0)
@@ -124,14 +124,14 @@ class Run:
             self.barrier.wait()
             if any(protocol.snapshots.pins()) or protocol.unfinished():
                 checker.wrong.append(f"rank {rank} has pins or records left at step {last}")
-            self.synchronize(protocol, pieces, last)
+            self.synchronize(protocol, pointers, last)
             told.report = Report(last, Outcome.SYNCHRONIZED, last, (), (), False, True, 0, 0, 0, 0.0, 0.0)
             checker.check(out)
             self.outcomes[Outcome.SYNCHRONIZED] += 1
         self.wrong += checker.wrong
 
-    def synchronize(self, protocol, pieces, step):
-        protocol.snapshots.contribute(pieces)
+    def synchronize(self, protocol, pointers, step):
+        protocol.snapshots.contribute(pointers)
         self.barrier.wait()
         sums = np.asarray(protocol.snapshots.sums(1)[1])
         sums[:] = 0
@@ -140,7 +140,7 @@ class Run:
         protocol.snapshots.publish_mean(step)
         protocol.synchronized(step)
         self.barrier.wait()
-        protocol.snapshots.restore_all(pieces)
+        protocol.snapshots.restore_all(pointers)
 
 
 def main():

@@ -18,4 +18,4 @@ from wagma_rma.testing.simulated_window import SimulatedWindow as SimulatedWindo
 from wagma_rma.testing.steps import take_steps as take_steps
 from wagma_rma.testing.thread_window import ThreadMemory as ThreadMemory
 from wagma_rma.testing.thread_window import ThreadWindow as ThreadWindow
-from wagma_rma.testing.verbs import Verbs as Verbs
+from wagma_rma.windows.verbs import Verbs as Verbs

@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.testing.scheduler cimport Scheduler
-from wagma_rma.window cimport Wait, Window
+from wagma_rma.waiting.waiter cimport Wait, Waiter
+from wagma_rma.windows.window cimport Window
 
 cdef enum Kind:
     WORD = 0   # an operation on a word
@@ -83,3 +84,7 @@ cdef class SimulatedWindow(Window):
     cdef bint waits_its_turn(self, int i) noexcept nogil
     cdef int show(self, int64_t offset, int64_t nbytes) except -1 nogil
     cdef void spoil(self, int rank, int64_t offset, int64_t nbytes) noexcept nogil
+
+cdef class ScheduledWaiter(Waiter):
+    cdef Scheduler scheduler
+    cdef int rank

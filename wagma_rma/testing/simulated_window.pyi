@@ -1,5 +1,5 @@
 from wagma_rma.testing.scheduler import Scheduler
-from wagma_rma.window import Window
+from wagma_rma.windows.window import Window
 
 Event = tuple[int, int, str, int, int, int, int]
 

@@ -144,6 +144,7 @@ cdef class SimulatedWindow(Window):
         self.ranks = memory.ranks
         self.nbytes = memory.nbytes
         self.lanes = lanes
+        self.waiter = ScheduledWaiter(self.scheduler, rank)
         self.private = <char*> calloc(self.nbytes, 1)
         self.old_words = <uint64_t*> calloc(max(1, self.ranks * memory.words), 1)
         if self.private is NULL or self.old_words is NULL:
@@ -391,7 +392,13 @@ cdef class SimulatedWindow(Window):
         self.unfenced_count = self.sum_count = 0
         return 0
 
-    # Time.
+
+cdef class ScheduledWaiter(Waiter):
+    """The clock of one rank of a scheduler: a pause lets the other ranks go on."""
+
+    def __init__(self, Scheduler scheduler, int rank):
+        self.scheduler = scheduler
+        self.rank = rank
 
     cdef double now(self) noexcept nogil:
         return self.scheduler.clocks[self.rank]

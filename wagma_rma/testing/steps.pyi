@@ -1,5 +1,5 @@
-from wagma_rma.model import Array
-from wagma_rma.protocol import Protocol
+from wagma_rma.model.structure import Array
+from wagma_rma.protocol.protocol import Protocol
 
 Report = tuple[int, int, int, tuple[int, ...], tuple[int, ...], bool, bool, int, int, float, float]
 

@@ -6,11 +6,11 @@ be hidden from ThreadSanitizer, so here they step on their own.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from wagma_rma.pieces cimport Pieces
-from wagma_rma.protocol cimport Outcome, Protocol
-from wagma_rma.words cimport contribution_age
+from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.protocol.protocol cimport Outcome, Protocol
+from wagma_rma.protocol.words cimport contribution_age
 
-cdef extern from "atomics.h" nogil:
+cdef extern from "wagma_rma/kernels/clock.h" nogil:
     int wagma_sleep(double seconds)
 
 cdef struct Result:
@@ -43,11 +43,11 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
     cdef Result* result
     cdef Result* results = <Result*> calloc(count, sizeof(Result))
     cdef uint64_t* words = <uint64_t*> calloc(count * members, sizeof(uint64_t))
-    cdef Pieces pieces = Pieces([0])
+    cdef LeafPointers pointers = LeafPointers([0])
     try:
         if results is NULL or words is NULL:
             raise MemoryError("take_steps: no memory for the results")
-        pieces.sources[0] = <const char*> &model[0]
+        pointers.sources[0] = <const char*> &model[0]
         with nogil:
             for n in range(count):
                 step = first + n
@@ -55,10 +55,10 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
                     wagma_sleep(chance(&seed) * naps)
                 value = step * 64 + <uint64_t> protocol.window.rank
                 for i in range(size):
-                    (<float*> pieces.sources[0])[i] = value
+                    (<float*> pointers.sources[0])[i] = value
                 average = &model[0] if step % 2 else &out[0]
-                pieces.targets[0] = <char*> average
-                protocol.group_step(step, pieces)
+                pointers.targets[0] = <char*> average
+                protocol.group_step(step, pointers)
                 result = &results[n]
                 result.outcome = protocol.outcome
                 result.low = result.high = average[0]

@@ -1,7 +1,8 @@
 """Memory of one process as a window: its ranks are threads."""
 
 from libc.stdint cimport int64_t
-from wagma_rma.mapped_window cimport MappedWindow
+from wagma_rma.waiting.waiter cimport Waiter
+from wagma_rma.windows.mapped cimport MappedWindow
 
 cdef class ThreadMemory:
     cdef readonly int ranks
@@ -10,4 +11,6 @@ cdef class ThreadMemory:
 
 cdef class ThreadWindow(MappedWindow):
     cdef ThreadMemory memory
+
+cdef class PacedWaiter(Waiter):
     cdef double pace              # of the clock

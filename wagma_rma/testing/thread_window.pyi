@@ -1,4 +1,4 @@
-from wagma_rma.window import Window
+from wagma_rma.windows.window import Window
 
 class ThreadMemory:
     def __init__(self, ranks: int, nbytes: int) -> None: ...

@@ -6,9 +6,10 @@ ThreadSanitizer sees both sides of every access.
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from wagma_rma.mapped_window cimport MappedWindow
+from wagma_rma.waiting.waiter cimport Waiter
+from wagma_rma.windows.mapped cimport MappedWindow
 
-cdef extern from "atomics.h" nogil:
+cdef extern from "wagma_rma/kernels/clock.h" nogil:
     double wagma_now()
 
 cdef enum:
@@ -53,10 +54,17 @@ cdef class ThreadWindow(MappedWindow):
     def __init__(self, ThreadMemory memory, int rank, double pace=1.0):
         cdef int r
         self.memory = memory
-        self.pace = pace
+        self.waiter = PacedWaiter(pace)
         self.share(rank, memory.ranks, memory.nbytes)
         for r in range(memory.ranks):
             self.base[r] = <char*> ((<uintptr_t> memory.allocated[r] + LINE - 1) // LINE * LINE)
+
+
+cdef class PacedWaiter(Waiter):
+    """A waiter whose clock counts `pace` seconds in a second."""
+
+    def __init__(self, double pace):
+        self.pace = pace
 
     cdef double now(self) noexcept nogil:
         return self.pace * wagma_now()

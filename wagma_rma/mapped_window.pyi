@@ -1,3 +1,0 @@
-from wagma_rma.window import Window
-
-class MappedWindow(Window): ...

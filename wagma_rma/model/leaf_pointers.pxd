@@ -1,0 +1,11 @@
+"""The caller's arrays, as the protocol sees them."""
+
+cdef class LeafPointers:
+    cdef readonly int count
+    cdef const char** sources  # where each leaf of the layout lies in the caller's model; NULL: it is to be fetched
+    cdef char** targets        # where its average goes
+    cdef bint entangled        # writing a target may change the source of another leaf
+    cdef list held             # the arrays behind the pointers
+    cdef list order            # which leaf of the model comes i-th in the layout
+
+    cdef int fetch(self, int i) except -1

@@ -1,0 +1,125 @@
+"""The caller's arrays, as the protocol sees them: a pointer a leaf. The only module that knows numpy's C API."""
+
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+cimport numpy as cnp
+
+from bisect import bisect_left
+
+cnp.import_array()
+
+
+def is_plain(cnp.ndarray array):
+    """Say whether an array is one C-contiguous, aligned run of memory."""
+    return bool(cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISALIGNED(array))
+
+
+def is_like(array, cnp.ndarray example):
+    """Say whether something is a numpy array, plain and writable, of the shape and dtype of an example if there is one."""
+    cdef cnp.ndarray found
+    cdef int i
+    if example is None or not cnp.PyArray_CheckExact(array):
+        return False
+    found = array
+    if (cnp.PyArray_NDIM(found) != cnp.PyArray_NDIM(example) or not cnp.PyArray_ISCARRAY(found)
+            or not cnp.PyArray_EquivArrTypes(found, example)):
+        return False
+    for i in range(cnp.PyArray_NDIM(example)):
+        if cnp.PyArray_DIM(found, i) != cnp.PyArray_DIM(example, i):
+            return False
+    return True
+
+
+cdef char* memory(object leaf) except? NULL:
+    if cnp.PyArray_Check(leaf):
+        return cnp.PyArray_BYTES(leaf)
+    return NULL if callable(leaf) else <char*> <uintptr_t> leaf
+
+
+def any_begins_in(list leaves, uintptr_t begin, int64_t nbytes):
+    """Say whether any of some leaves begins in a piece of memory."""
+    for leaf in leaves:
+        if begin <= <uintptr_t> memory(leaf) < begin + <uintptr_t> nbytes:
+            return True
+    return False
+
+
+def begin_alike(list leaves, list others):
+    """Say whether leaves are plain and begin where others do, one by one; those without elements may lie anywhere."""
+    for leaf, other in zip(leaves, others):
+        if cnp.PyArray_SIZE(leaf) and (memory(leaf) != memory(other) or not is_plain(leaf)):
+            return False
+    return True
+
+
+cdef bint are_entangled(list sources, list targets):
+    """Say whether writing to one target may change a source that lies elsewhere, as far as they are arrays."""
+    cdef char* begin
+    cdef int i
+    spans = [(<uintptr_t> memory(leaf), <uintptr_t> memory(leaf) + cnp.PyArray_NBYTES(leaf), i)
+             for i, leaf in enumerate(sources) if cnp.PyArray_Check(leaf) and cnp.PyArray_SIZE(leaf)]
+    spans.sort()
+    for (_, end, _), (next_begin, _, _) in zip(spans, spans[1:]):
+        if end > next_begin:
+            return True
+    for i, leaf in enumerate(targets):
+        if not cnp.PyArray_Check(leaf) or not cnp.PyArray_SIZE(leaf):
+            continue
+        begin = memory(leaf)
+        # The last source that begins before the target ends is the only one that may overlap it and not lie in it.
+        last = bisect_left(spans, (<uintptr_t> begin + cnp.PyArray_NBYTES(leaf),)) - 1
+        if last >= 0 and spans[last][1] > <uintptr_t> begin and spans[last][::2] != (<uintptr_t> begin, i):
+            return True
+    return False
+
+
+cdef class LeafPointers:
+    """Pointers to the leaves of a model and of its output, in the order of a layout.
+
+    Args:
+        order: which leaf of the model comes i-th in the layout.
+
+    Local. The arrays are kept alive from hold() to release().
+    """
+
+    def __cinit__(self, list order):
+        self.count = len(order)
+        self.sources = <const char**> calloc(max(1, self.count), sizeof(char*))
+        self.targets = <char**> calloc(max(1, self.count), sizeof(char*))
+        self.held = []
+        if self.sources is NULL or self.targets is NULL:
+            raise MemoryError("LeafPointers: no memory for the table of leaves")
+
+    def __dealloc__(self):
+        free(self.sources)
+        free(self.targets)
+
+    def hold(self, list order, list sources, list targets):
+        """Point at memory, either in the model's order: `sources` are read, `targets` are written.
+
+        They are plain arrays, or the addresses of memory that somebody else keeps; a source may be a function
+        that returns a plain array, and is called when that is needed. Only arrays are looked at for being entangled.
+        """
+        cdef int i
+        cdef char* source
+        cdef char* target
+        cdef bint moved = False
+        for i in range(self.count):
+            source, target = memory(sources[order[i]]), memory(targets[order[i]])
+            moved |= source != self.sources[i] or target != self.targets[i]
+            self.sources[i], self.targets[i] = source, target
+        self.order = order
+        self.held = [sources, targets]
+        if moved:
+            self.entangled = are_entangled(sources, targets)
+
+    cdef int fetch(self, int i) except -1:
+        """Have the memory of the i-th leaf of the layout, whose source is a function."""
+        source = self.held[0][self.order[i]]()
+        self.held.append(source)
+        self.sources[i] = memory(source)
+        return 0
+
+    def release(self):
+        """Let go of the arrays."""
+        self.held = []

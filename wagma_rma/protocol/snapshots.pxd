@@ -1,0 +1,32 @@
+"""The models that a rank publishes, and the pins that keep them."""
+
+from libc.stdint cimport uint64_t
+from wagma_rma.protocol.layout cimport Layout
+from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.windows.window cimport Window
+
+cdef class Snapshots:
+    cdef Window window
+    cdef Layout layout
+    cdef uint64_t* retired      # room to load this rank's words
+    cdef uint64_t current_step  # step and slot of the newest snapshot
+    cdef int current_slot
+    cdef uint64_t pins_settled  # the pins field at the last publishing
+    cdef uint64_t ignored       # what an unpin finds
+    cdef char* lent             # per slot: whether the caller has it
+    cdef char* spare            # a private model, for a step that can't publish
+    cdef char* own              # this rank's model of its last step: a snapshot, or the spare
+    cdef double seconds_waited  # for the last slot
+
+    cdef int publish(self, uint64_t step, LeafPointers pointers, double patience) except -1 nogil
+    cdef int restore(self, LeafPointers pointers) except -1 nogil
+    cdef bint streams(self, LeafPointers pointers, int i) noexcept nogil
+    cdef int pin(self, int rank, uint64_t* found) except -1 nogil
+    cdef int unpin(self, int rank, int slot) except -1 nogil
+
+    cdef int lent_slot_of(self, LeafPointers pointers) noexcept nogil
+    cdef int free_slot(self, double patience) except -2 nogil
+    cdef int write(self, int slot, LeafPointers pointers) except -1 nogil
+    cdef int gather(self, LeafPointers pointers) except -1 nogil
+    cdef int move_on(self, uint64_t step, int slot) except -1 nogil
+    cdef char* accumulators(self, int result, int kind) noexcept nogil

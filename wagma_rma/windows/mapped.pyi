@@ -1,0 +1,3 @@
+from wagma_rma.windows.window import Window
+
+class MappedWindow(Window): ...

@@ -1,0 +1,87 @@
+"""Memory of all ranks that this process has mapped: C11 atomics straight on it, and bulk data read in place.
+
+Whoever has such memory (shared between processes, or just between threads) gives the addresses.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+cdef extern from "wagma_rma/kernels/atomics.h" nogil:
+    uint64_t wagma_load(void* word)
+    void wagma_store(void* word, uint64_t value)
+    uint64_t wagma_fetch_add(void* word, uint64_t addend)
+    uint64_t wagma_fetch_max(void* word, uint64_t value)
+    uint64_t wagma_compare_and_swap(void* word, uint64_t expected, uint64_t desired)
+    void wagma_fence()
+
+
+cdef class MappedWindow(Window):
+    """A window of which every rank's memory is mapped. A subclass calls share() and fills `base`."""
+
+    cdef int share(self, int rank, int ranks, int64_t nbytes) except -1:
+        """Say which rank of how many this is, and make the table of their addresses."""
+        self.rank = rank
+        self.ranks = ranks
+        self.nbytes = nbytes
+        self.lanes = 1
+        self.base = <char**> calloc(ranks, sizeof(char*))
+        if self.base is NULL:
+            raise MemoryError(f"{type(self).__name__}: no memory for the table of ranks")
+        return 0
+
+    def __dealloc__(self):
+        free(self.base)
+
+    cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil:
+        cdef int i
+        for i in range(count):
+            values[i] = wagma_load(self.base[rank] + word + 8 * i)
+        return 0
+
+    cdef int store(self, int rank, int64_t word, uint64_t value) except -1 nogil:
+        wagma_store(self.base[rank] + word, value)
+        return 0
+
+    cdef int fetch_add(self, int rank, int64_t word, uint64_t addend, uint64_t* found) except -1 nogil:
+        found[0] = wagma_fetch_add(self.base[rank] + word, addend)
+        return 0
+
+    cdef int fetch_max(self, int rank, int64_t word, uint64_t value, uint64_t* found) except -1 nogil:
+        found[0] = wagma_fetch_max(self.base[rank] + word, value)
+        return 0
+
+    cdef int compare_and_swap(self, int rank, int64_t word, uint64_t expected, uint64_t desired,
+                              uint64_t* found) except -1 nogil:
+        found[0] = wagma_compare_and_swap(self.base[rank] + word, expected, desired)
+        return 0
+
+    cdef int complete(self) except -1 nogil:
+        return 0
+
+    cdef char* own(self, int64_t offset) noexcept nogil:
+        return self.base[self.rank] + offset
+
+    cdef int wrote(self, int64_t offset, int64_t nbytes) except -1 nogil:
+        return 0
+
+    cdef int read(self, int lane, int source, int rank, int64_t offset, int64_t nbytes,
+                  const void** bytes) except -1 nogil:
+        bytes[0] = self.base[rank] + offset
+        return 0
+
+    cdef int complete_reads(self, int lane) except -1 nogil:
+        return 0
+
+    cdef int prepare_reads(self, int sources, int64_t nbytes) except -1:
+        return 0
+
+    # A sequence lock's two halves (see atomics.h). They pair with each other: who has read a byte that was written
+    # after a write_fence(), finds after its read_fence() the words that were written before.
+
+    cdef int write_fence(self) except -1 nogil:
+        wagma_fence()
+        return 0
+
+    cdef int read_fence(self) except -1 nogil:
+        wagma_fence()
+        return 0

@@ -1,0 +1,12 @@
+from mpi4py import MPI
+
+from wagma_rma.windows.window import Window
+
+class RemoteWindow(Window):
+    hosts: tuple[int, ...]
+    progress: str
+    why: str
+    def __init__(
+        self, comm: MPI.Intracomm, hosts: tuple[int, ...], nbytes: int, words: int, progress: str = ...
+    ) -> None: ...
+    def free(self) -> None: ...
