@@ -35,7 +35,7 @@ else:
 HEADERS = [str(header) for header in Path().glob("*/**/*.h")]
 C_SOURCES = {
     "wagma_rma.protocol.snapshots": ["kernels/kernels.c"],
-    "wagma_rma.protocol.protocol": ["kernels/kernels.c"],
+    "wagma_rma.protocol.sums": ["kernels/kernels.c"],
     "wagma_rma.mpi.finalize_hook": ["mpi/progress.c", "mpi/operations.c"],
     "wagma_rma.windows.remote": ["mpi/progress.c", "mpi/operations.c"],
 }

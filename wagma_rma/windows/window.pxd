@@ -4,10 +4,13 @@ from libc.stdint cimport int64_t, uint64_t
 
 from wagma_rma.waiting.waiter cimport Waiter
 
+cdef enum:
+    MOST_LANES = 8  # that a window may have
+
 cdef class Window:
     cdef readonly int rank        # this rank
     cdef readonly int ranks       # how many ranks have a window
-    cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time: 1 to 8 (LANES)
+    cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time: 1 to MOST_LANES
     cdef readonly int64_t nbytes  # size of each rank's window
     cdef double least_take_over   # seconds of silence after which a rank may be taken for stopped
     cdef readonly Waiter waiter   # its clock, and how this rank waits
