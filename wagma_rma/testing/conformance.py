@@ -85,7 +85,7 @@ class _Suite:
 
     def wait_for_word(self, rank: int, word: int, value: int) -> None:
         """Wait until another rank has changed a word."""
-        self.window.wait_for(lambda: self.verbs.load(rank, word)[0] == value)
+        self.window.waiter.wait_for(lambda: self.verbs.load(rank, word)[0] == value)
 
     def lanes_are_not_too_many(self) -> None:
         self.expect("lanes, from 1 to 8", 1 <= self.window.lanes <= MOST_LANES, True)
@@ -288,6 +288,6 @@ class _Suite:
             )
 
     def time_goes_forward(self) -> None:
-        before = self.window.time()
+        before = self.window.waiter.time()
         waited = self.verbs.pause(times=3)
-        self.expect("now", self.window.time() >= before + waited >= before, True)
+        self.expect("now", self.window.waiter.time() >= before + waited >= before, True)
