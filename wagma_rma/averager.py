@@ -532,6 +532,15 @@ class GroupAverager:
         """The last step that this rank has done. Local."""
         return self._protocol.last_step
 
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which a wait for other ranks raises SynchronizationTimeout; None: never. Settable. Local."""
+        return self._watch.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        self._watch.timeout = seconds
+
     def state_dict(self) -> dict[str, int]:
         """Return what a checkpoint needs besides each rank's own model: {"step": the last one done}. Local.
 

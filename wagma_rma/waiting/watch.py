@@ -55,7 +55,7 @@ class Watch:
     ) -> None:
         self._interrupts = interrupts
         self._reached = reached
-        self._timeout = timeout
+        self.timeout = timeout
         self.expect(Expectation(str, list, _nothing, ""))
 
     def expect(self, expectation: Expectation) -> None:
@@ -69,7 +69,7 @@ class Watch:
         if rank < 0:
             self._expectation.check()
         seconds += self.earlier
-        timed_out = self._timeout is not None and seconds >= self._timeout
+        timed_out = self.timeout is not None and seconds >= self.timeout
         if not timed_out and seconds < self._next_warning:
             return
         if rank >= 0:
@@ -82,7 +82,7 @@ class Watch:
         said = f"{self._expectation.operation()}: waited {seconds:.1f} s for {whom}"
         if timed_out:
             raise SynchronizationTimeout(
-                f"{said}, the timeout is {self._timeout} s; {self._expectation.cure}"
+                f"{said}, the timeout is {self.timeout} s; {self._expectation.cure}"
             )
         logger.warning("%s", said)
         self._next_warning = seconds + WARN_EVERY
