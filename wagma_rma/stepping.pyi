@@ -13,6 +13,7 @@ def deliver(outputs: list[Array], targets: Targets) -> None: ...
 def check_countable(name: str, step: int) -> None: ...
 
 class Stepper:
+    buffers: Buffers
     def __init__(
         self,
         protocol: Protocol,

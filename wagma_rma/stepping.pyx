@@ -58,7 +58,8 @@ cdef class Stepper:
     cdef DefaultFloats floats
     cdef uint64_t sync_period
     cdef cnp.ndarray single
-    cdef object buffers, lifecycle, busy
+    cdef public object buffers    # a test may replace them
+    cdef object lifecycle, busy
     cdef object acquire, release  # of `busy`
     cdef object check, expect, refuse
 
