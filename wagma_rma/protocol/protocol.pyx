@@ -277,7 +277,7 @@ cdef class Protocol:
             self.window.complete()
         if state_arrived(self.state) < quorum:
             # Somebody's wait for the quorum was cut short. What ended it may concern this rank too.
-            self.window.waiter.look(self.window.waiter.now() - wait.since, -1)
+            self.window.waiter.run_handlers(self.window.waiter.now() - wait.since, -1)
         if wait.turns:
             self.outcome.seconds_waited += self.window.waiter.now() - wait.since
         return 0

@@ -18,11 +18,10 @@ cdef enum Policy:
 
 cdef enum Verb:
     LOAD = 0
-    STORE = 1
-    FETCH_ADD = 2
-    FETCH_MAX = 3
-    COMPARE_AND_SWAP = 4
-    VERBS = 5
+    FETCH_ADD = 1
+    FETCH_MAX = 2
+    COMPARE_AND_SWAP = 3
+    VERBS = 4
 
 cdef class Scheduler:
     cdef readonly int ranks

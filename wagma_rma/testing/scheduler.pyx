@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free, realloc
 
 from wagma_rma.testing.schedule import FOREVER, Schedule
 
-NAMES = ("load", "store", "fetch_add", "fetch_max", "compare_and_swap")  # of the verbs
+NAMES = ("load", "fetch_add", "fetch_max", "compare_and_swap")  # of the verbs
 POLICIES = {"dull": DULL, "random": RANDOM, "round-robin": ROUND_ROBIN, "priorities": PRIORITIES}
 
 cdef int64_t NEVER = FOREVER  # no turn is ever reached that is as late
