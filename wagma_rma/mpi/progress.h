@@ -2,8 +2,8 @@
  * outside MPI, and performs this rank's operations on words of other hosts.
  *
  * Why it serves. Over a network without RDMA an operation waits until its target calls MPI. This thread calls MPI
- * for its rank. It polls, since MPI can wake no thread, and sleeps between two polls for a part of the time since it was
- * last needed: a rank that others operate on is served at once, and a rank that nobody needs costs next to nothing.
+ * for its rank. It polls, since MPI can wake no thread, and sleeps between two polls for a part of the time since it
+ * was last needed: operations on a rank in use are served at once, and a rank that nobody needs costs next to nothing.
  * The thread learns that it is needed from the rank's bell, a word of its window to which other ranks add one.
  *
  * Why it performs. A call of MPI that waits for another rank can't be cut short, and lasts for as long as that rank is

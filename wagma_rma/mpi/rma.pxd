@@ -6,8 +6,10 @@ from libc.stdint cimport int64_t, intptr_t, uint64_t
 cdef extern from "wagma_rma/mpi/rma.h" nogil:
     ctypedef intptr_t wagma_handle
     cdef struct wagma_rma:
-        int (*fetch_and_op)(const uint64_t*, uint64_t*, wagma_handle, int, int64_t, wagma_handle, wagma_handle) noexcept nogil
-        int (*compare_and_swap)(const uint64_t*, const uint64_t*, uint64_t*, wagma_handle, int, int64_t, wagma_handle) noexcept nogil
+        int (*fetch_and_op)(const uint64_t*, uint64_t*, wagma_handle, int, int64_t, wagma_handle,
+                            wagma_handle) noexcept nogil
+        int (*compare_and_swap)(const uint64_t*, const uint64_t*, uint64_t*, wagma_handle, int, int64_t,
+                                wagma_handle) noexcept nogil
         int (*flush)(int, wagma_handle) noexcept nogil
         int (*get)(void*, int, wagma_handle, int, int64_t, wagma_handle, wagma_handle*) noexcept nogil
         int (*test)(wagma_handle*, int*) noexcept nogil
@@ -42,7 +44,8 @@ cdef extern from "wagma_rma/mpi/operations.h" nogil:
     const uint64_t WAGMA_UNANSWERED
     wagma_batch* wagma_batch_new(int ranks, int capacity)
     void wagma_batch_free(wagma_batch* b)
-    wagma_operation* wagma_batch_add(wagma_batch* b, int verb, int rank, int64_t word, uint64_t operand, uint64_t* found)
+    wagma_operation* wagma_batch_add(wagma_batch* b, int verb, int rank, int64_t word, uint64_t operand,
+                                     uint64_t* found)
     void wagma_batch_move(wagma_batch* to, wagma_batch* source)
     int wagma_batch_perform(wagma_batch* b)
     int wagma_batch_unanswered(const wagma_batch* b)

@@ -28,8 +28,8 @@ cdef double CHECK_EVERY = 50e-3
 cdef class Waiter:
     """The clock of one rank, and how it waits. Local.
 
-    A signal handler or the watcher may raise an exception during a wait. It is kept as the *interruption*, because a rank
-    must not leave a step half done: the code that waits chooses when to raise it.
+    A signal handler or the watcher may raise an exception during a wait. It is kept as the *interruption*, because a
+    rank must not leave a step half done: the code that waits chooses when to raise it.
     """
 
     def __cinit__(self, *args, **options):
