@@ -25,7 +25,7 @@ from jax_bindings import digits, timeline
 from jax_bindings.board import Board, Progress
 from jax_bindings.pytree import PytreeAverager
 from wagma_rma import Outcome
-from wagma_rma.groups import grouping as groupings
+from wagma_rma.groups.choice import choose
 
 MODES = {
     "wagma": "groups average at every step and don't wait for the absent, all ranks every --sync-period",
@@ -82,7 +82,7 @@ def options(arguments: list[str] | None, ranks: int) -> argparse.Namespace:
     if not chosen.timeline.absolute().parent.is_dir():
         parser.error(f"--timeline: there is no directory {chosen.timeline.absolute().parent}")
     try:
-        groupings.choose(ranks, chosen.group_size)
+        choose(ranks, chosen.group_size)
     except (TypeError, ValueError) as error:
         parser.error(f"--group-size: {error}")
     if not (chosen.slow_every and chosen.slow_seconds):
@@ -96,7 +96,7 @@ def averaging(chosen: argparse.Namespace, ranks: int) -> dict[str, Any]:
         return {"group_size": 1, "sync_period": 1}
     if chosen.mode == "local":
         return {"group_size": 1, "sync_period": chosen.steps + 2}
-    size = groupings.choose(ranks, chosen.group_size).size
+    size = choose(ranks, chosen.group_size).size
     return {
         "group_size": size,
         "sync_period": chosen.sync_period,

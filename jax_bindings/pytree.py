@@ -16,9 +16,10 @@ from mpi4py import MPI
 
 from jax_bindings import compiled, xla_call
 from wagma_rma import GroupAverager, Report, Statistics
+from wagma_rma.kernels.dtypes import NAMES
+from wagma_rma.model.structure import Array, Leaves, Structure
 from wagma_rma.mpi.agreement import Facts, agree
-from wagma_rma.averager import check_mpi
-from wagma_rma.model.structure import KINDS, Array, Leaves, Structure
+from wagma_rma.opening import check_mpi
 
 Params = TypeVar("Params")
 
@@ -89,7 +90,7 @@ def floating(path: tuple[Any, ...], leaf: Any) -> bool:
         >>> [floating((), leaf) for leaf in (jnp.zeros(3, jnp.bfloat16), jnp.zeros(3, int), "Adam")]
         [True, False, False]
     """
-    return hasattr(leaf, "dtype") and str(leaf.dtype) in KINDS
+    return hasattr(leaf, "dtype") and str(leaf.dtype) in NAMES
 
 
 class PytreeAverager:
@@ -150,7 +151,7 @@ class PytreeAverager:
         backend: Literal["auto", "ffi", "callback"] = "auto",
         **options: Any,
     ) -> None:
-        check_mpi(comm)
+        check_mpi("PytreeAverager", comm)
         found: Facts | Exception = {}
         try:
             self._local = _local(params, select)

@@ -1,18 +1,20 @@
 """Hypothesis profiles, and the fixtures of hosts.
 
-`HYPOTHESIS_PROFILE=soak SOAK_SECONDS=600 pytest tests/test_protocol.py` gives each property ten minutes.
+`HYPOTHESIS_PROFILE=soak SOAK_SECONDS=600 pytest tests/proof/test_protocol.py` gives each property ten
+minutes.
 """
 
 import os
 
 import pytest
-from hosts import Hosts, why_not
 from hypothesis import Phase, settings
+
+from tests.support.hosts import Hosts, why_not
 
 # Where CI is set Hypothesis derandomizes by default: every run would look at the same few schedules again.
 settings.register_profile("usual", deadline=None, derandomize=False, max_examples=300)
 settings.register_profile("soak", deadline=None, derandomize=False, max_examples=2000)
-# For tests/mutations.py: it only wants to know whether there is a failure.
+# For tests/proof/mutations.py: it only wants to know whether there is a failure.
 settings.register_profile(
     "hunt",
     deadline=None,

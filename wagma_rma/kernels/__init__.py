@@ -1,8 +1,6 @@
-"""What runs on one core and knows no rank: arithmetic, atomics, the clock.
+"""Arithmetic and atomics in C, which know no rank, window or step.
 
-``kernels`` sums and averages chunks in every dtype; ``floats`` gives a thread the default floating-point
-environment; ``atomics.h`` are the operations on words that processes share; ``clock.h`` the clock and the
-ways to give up a core; ``memory.h`` the sizes of cache lines and pages.
-
-Uses nothing of wagma_rma. Everything else may use it.
+``kernels`` sums, averages and copies; ``dtypes`` is the table of what can be averaged; ``streaming`` chooses
+which writes bypass the caches; ``floats`` sets the floating-point environment. The headers ``atomics.h``,
+``clock.h`` and ``memory.h`` serve all other layers. Uses nothing of the rest of the package.
 """

@@ -1,4 +1,4 @@
-"""The caller's arrays, as the protocol sees them."""
+"""Pointers to the leaves of the caller's model, as the protocol sees it."""
 
 cdef class LeafPointers:
     cdef readonly int count

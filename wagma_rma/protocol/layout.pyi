@@ -8,7 +8,7 @@ def chunk_elements(count: int, width: int, group_size: int, network: bool = ...)
 class Layout:
     def __init__(
         self,
-        kinds: Sequence[int],
+        dtypes: Sequence[int],
         counts: Sequence[int],
         group_size: int,
         records: int,
@@ -30,6 +30,8 @@ class Layout:
     def records(self) -> int: ...
     @property
     def words_bytes(self) -> int: ...
+    @property
+    def model_bytes(self) -> int: ...
     @property
     def snapshot_bytes(self) -> int: ...
     @property

@@ -1,8 +1,8 @@
 """A suite of checks that every window must pass.
 
 All ranks run it together, each on its own window: as MPI ranks, as threads, or as the ranks of a
-    ``Scheduler``.
-It knows nothing of the memory behind the verbs; ``wagma_rma.windows.window`` states what each verb promises.
+``Scheduler``. It knows nothing of the memory behind the verbs; ``wagma_rma.windows.window`` states what each
+verb promises.
 
 To write a window for another memory, derive a Cython class from ``wagma_rma.windows.window.Window`` (cimport
 it), as ``MappedWindow`` and ``SimulatedWindow`` do, with 1 to MOST_LANES lanes.

@@ -8,11 +8,12 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from wagma_rma.kernels.clock cimport wagma_sleep
 from wagma_rma.model.leaf_pointers cimport LeafPointers
-from wagma_rma.protocol.protocol cimport Outcome, Protocol
+from wagma_rma.protocol.protocol cimport Protocol, Step
+from wagma_rma.protocol.turn cimport Group
 from wagma_rma.protocol.words cimport contribution_age
 
 cdef struct Result:
-    Outcome outcome
+    Step step
     float low, high  # of the average
 
 
@@ -58,13 +59,13 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
                 pointers.targets[0] = <char*> average
                 protocol.group_step(step, pointers)
                 result = &results[n]
-                result.outcome = protocol.outcome
+                result.step = protocol.last
                 result.low = result.high = average[0]
                 for i in range(size):
                     result.low = min(result.low, average[i])
                     result.high = max(result.high, average[i])
-                for m in range(protocol.group.size):
-                    words[n * members + m] = protocol.contributions[m]
+                for m in range(protocol.record.group.size):
+                    words[n * members + m] = protocol.record.contributions[m]
         return [tell(protocol, &results[n], words + n * members) for n in range(count)]
     finally:
         free(results)
@@ -72,11 +73,8 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
 
 
 cdef tuple tell(Protocol protocol, Result* result, uint64_t* words):
-    cdef Outcome* outcome = &result.outcome
-    protocol.aim(outcome.source_step)
-    group = tuple([protocol.group.ranks[m] for m in range(protocol.group.size)])
-    ages = tuple([contribution_age(words[m]) for m in range(protocol.group.size)])
-    report = (outcome.step, outcome.kind, outcome.source_step, group, ages, bool(outcome.initiated),
-              bool(outcome.published), outcome.computed, outcome.bytes_read, outcome.bytes_over_network,
-              outcome.seconds_waited, outcome.seconds)
+    cdef Group* group = protocol.turn.at(result.step.source_step)
+    report = dict(result.step)
+    report["group"] = tuple([group.ranks[m] for m in range(group.size)])
+    report["ages"] = tuple([contribution_age(words[m]) for m in range(group.size)])
     return report, result.low, result.high
