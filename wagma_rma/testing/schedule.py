@@ -10,8 +10,8 @@ class Stop:
     """A rank that does nothing for some turns of the simulation."""
 
     at: int
-    """The turn, counted over all ranks, at which it stops. With `verb`: the number of the rank's own operation
-    after which it stops."""
+    """The turn of all ranks at which it stops; with `verb` the operation of its own after which it stops,
+    counted from 1."""
     rank: int
     turns: int = FOREVER
     """For how many turns, or fewer if no other rank can run. FOREVER: it never runs again."""
