@@ -60,8 +60,8 @@ cdef class Scheduler:
     cdef uint64_t draw(self) noexcept nogil
     cdef int choose(self, int options) except -1 nogil
     cdef bint flip(self) except -1 nogil
-    cdef int take(self, int choice, int options) except -1 nogil
-    cdef int did(self, int rank, int verb) except -1 nogil
+    cdef int record_choice(self, int choice, int options) except -1 nogil
+    cdef int count_operation(self, int rank, int verb) except -1 nogil
     cdef int stop(self, stop) except -1
     cdef int turn(self, int rank, bint pausing) except -1 nogil
     cdef int next_rank(self, int rank, bint pausing) except -2 nogil

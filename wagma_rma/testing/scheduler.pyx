@@ -166,7 +166,7 @@ cdef class Scheduler:
         z = (z ^ (z >> 27)) * <uint64_t> 0x94d049bb133111eb
         return z ^ (z >> 31)
 
-    cdef int take(self, int choice, int options) except -1 nogil:
+    cdef int record_choice(self, int choice, int options) except -1 nogil:
         """Record a choice, and return it; a choice that the schedule has already drawn replaces it."""
         if self.taken_count < self.drawn_count:
             choice = self.drawn[self.taken_count] % options
@@ -188,11 +188,11 @@ cdef class Scheduler:
         options = min(options, 255)
         if self.policy != DULL and self.draw() % 4 == 0:
             choice = self.draw() % <uint64_t> options
-        return self.take(choice, options)
+        return self.record_choice(choice, options)
 
     cdef bint flip(self) except -1 nogil:
         """Choose whether the memory does now what only a weak memory does."""
-        return self.take(0 if self.policy == DULL else self.draw() % 2, 2)
+        return self.record_choice(0 if self.policy == DULL else self.draw() % 2, 2)
 
     cdef int turn(self, int rank, bint pausing) except -1 nogil:
         """Let the schedule decide which rank runs next; return when this rank holds the baton again.
@@ -214,7 +214,7 @@ cdef class Scheduler:
                 raise SimulationOver(self.over)
         return 0
 
-    cdef int did(self, int rank, int verb) except -1 nogil:
+    cdef int count_operation(self, int rank, int verb) except -1 nogil:
         """Count an operation of a rank. A stop may be due after it: the rank stops at its next turn."""
         cdef int64_t* count = &self.operations[rank * VERBS + verb]
         count[0] += 1
@@ -266,7 +266,7 @@ cdef class Scheduler:
             return soonest
         if count == 1:
             return candidates[0]
-        return candidates[self.take(self.preferred(rank, candidates, count, pausing), count)]
+        return candidates[self.record_choice(self.preferred(rank, candidates, count, pausing), count)]
 
     cdef int preferred(self, int rank, int* candidates, int count, bint pausing) noexcept nogil:
         """Return which candidate the policy prefers."""

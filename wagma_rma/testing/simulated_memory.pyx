@@ -1,7 +1,7 @@
 """The memory behind simulated windows: what other ranks can see of it, and a log of all that happens to it.
 
-A change of a word may become visible after bulk writes that follow it. So the last change of each rank is *delayed* until
-a write fence or another word verb of that rank, or until the schedule shows it to some rank that loads the word.
+A change of a word may become visible after bulk writes that follow it. So the last change of each rank is *delayed*
+until a write fence or another word verb of that rank, or until the schedule shows it to a rank that loads the word.
 """
 
 from libc.stdint cimport int64_t, uint64_t

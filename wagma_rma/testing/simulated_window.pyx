@@ -135,7 +135,7 @@ cdef class SimulatedWindow(Window):
 
     cdef int perform_word(self, Pending* item) except -1 nogil:
         cdef uint64_t before = (<uint64_t*> (self.memory.base[item.rank] + item.offset))[0], after = before, old
-        self.scheduler.did(self.rank, item.verb)
+        self.scheduler.count_operation(self.rank, item.verb)
         # All ranks see this rank's word verbs in the same order.
         self.memory.show_change(self.rank)
         if item.verb == LOAD:

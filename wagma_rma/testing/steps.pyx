@@ -1,7 +1,7 @@
 """Many steps of one rank without Python in between.
 
-Python's lock orders the actions of the threads that hold it. It would hide races from ThreadSanitizer between ranks that
-take it at each step, so here a rank does its steps without it.
+Python's lock orders the actions of the threads that hold it. ThreadSanitizer would miss races between ranks that take
+it at each step, so here a rank does its steps without it.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -25,7 +25,7 @@ cdef double chance(uint64_t* state) noexcept nogil:
 
 def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] model, float[::1] out, uint64_t seed,
                double longest_sleep):
-    """Do the steps `first` to `last`, none of which may synchronise, with models whose elements are all 64 * step + rank.
+    """Do the steps `first` to `last` with models whose elements are all 64 * step + rank. None may synchronise.
 
     Args:
         model, out: at odd steps the average is written to `model`, at even steps to `out`.
@@ -66,13 +66,14 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
                     result.high = max(result.high, average[i])
                 for m in range(protocol.record.group.size):
                     words[n * members + m] = protocol.record.contributions[m]
-        return [tell(protocol, &results[n], words + n * members) for n in range(count)]
+        return [report_of(protocol, &results[n], words + n * members) for n in range(count)]
     finally:
         free(results)
         free(words)
 
 
-cdef tuple tell(Protocol protocol, Result* result, uint64_t* words):
+cdef tuple report_of(Protocol protocol, Result* result, uint64_t* words):
+    """Return an entry of the result of take_steps()."""
     cdef Group* group = protocol.turn.at(result.step.source_step)
     report = dict(result.step)
     report["group"] = tuple([group.ranks[m] for m in range(group.size)])
