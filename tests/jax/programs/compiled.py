@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_bindings import PytreeAverager, pytree
+from jax_bindings import PytreeAverager, leaves
 from tests.jax.programs.pytree import message, numpy_leaves
 from tests.support import models
 from tests.support.signals import until
@@ -91,7 +91,7 @@ def memory(comm):
 def fetched(comm):
     """Average as if params were on an accelerator, and with functions for sources; return what goes wrong."""
     wrong, called = [], []
-    is_far, pytree._is_far = pytree._is_far, lambda leaf: isinstance(leaf, jax.Array)
+    usual, leaves.is_on_accelerator = leaves.is_on_accelerator, lambda leaf: isinstance(leaf, jax.Array)
     start = models.mixed(comm.rank, 0)
     options = {"sync_period": 2, "group_size": comm.size, "quorum": comm.size}
     with (
@@ -127,7 +127,7 @@ def fetched(comm):
         said = message(lambda: averager(bad))
         if not said.startswith("ValueError: average: model['one'] is float32[2], but"):
             wrong.append(said)
-    pytree._is_far = is_far
+    leaves.is_on_accelerator = usual
     return wrong
 
 
