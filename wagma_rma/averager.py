@@ -25,7 +25,8 @@ class GroupAverager:
     At step 1, 2, ... every rank comes with the model x_i it has just updated. At a multiple of `sync_period`
     all ranks get the mean of all models, together. At any other step the ranks form small groups, which
     change with the step, and the first `quorum` members to arrive average the newest models of the whole
-    group; a late member takes part with the model it last published. Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021.
+    group; a late member takes part with the model it last published. Source: WAGMA-SGD, Li et al., TPDS
+    32(7), 2021.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
@@ -279,6 +280,7 @@ class GroupAverager:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Other ranks may never leave their blocks after an error in one, so close() must not wait for them here.
+        # Other ranks may never leave their blocks after an error in one, so close() must not wait for them
+        # here.
         if error is None:
             self.close()

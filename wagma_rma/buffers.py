@@ -1,7 +1,7 @@
 """The caller's model in the window itself, where a step publishes it without a copy.
 
-Arrays over a slot of the snapshots are lent to the caller. A group step publishes them by naming their slot, and makes
-them read-only, since other ranks may read them from then on. Another slot is lent for the average.
+Arrays over a slot of the snapshots are lent to the caller. A group step publishes them by naming their slot,
+and makes them read-only, since other ranks may read them from then on. Another slot is lent for the average.
 """
 
 import ctypes
@@ -10,9 +10,9 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from wagma_rma.protocol.layout import Layout
-from wagma_rma.model.structure import Array, Structure
 from wagma_rma.model.leaf_pointers import any_begins_in, begin_alike
+from wagma_rma.model.structure import Array, Structure
+from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.snapshots import Snapshots
 
 
@@ -54,7 +54,8 @@ class Buffers:
     def settle(self) -> None:
         """Forget slots that have been published, and take back a slot whose average was not made.
 
-        Ctrl-C may have interrupted the step before between any two lines, so this may find the same slots again.
+        Ctrl-C may have interrupted the step before between any two lines, so this may find the same slots
+        again.
         """
         for slot in [slot for slot in self._lent if not self._snapshots.is_lent(slot)]:
             self._forget(slot)

@@ -69,8 +69,8 @@ class Memory:
         if self._buffers.used:
             filled = [leaf for leaf, target in zip(outputs, targets, strict=True) if leaf is not target]
             if self._buffers.holds_any_of(filled):
-                # They are written to when the step is over. Others may be reading by then what it has published, so
-                # it publishes a copy.
+                # They are written to when the step is over. Others may be reading by then what it has
+                # published, so it publishes a copy.
                 sources = [np.array(leaf) for leaf in sources]
         return Held(result, outputs, sources, targets)
 

@@ -114,11 +114,9 @@ def _open(
     across_hosts = options.window == "remote" or (options.window == "auto" and max(hosts) > 0)
     layout = options.layout(structure, across_hosts)
     size = layout.nbytes, layout.words_bytes
-    window: SharedWindow | RemoteWindow
-    if across_hosts:
-        window = RemoteWindow(comm, hosts, *size, options.progress)
-    else:
-        window = SharedWindow(comm, *size)
+    window: SharedWindow | RemoteWindow = (
+        RemoteWindow(comm, hosts, *size, options.progress) if across_hosts else SharedWindow(comm, *size)
+    )
     # 3. Each makes what needs its memory alone; a rank that has none tells the others.
     found: Facts | Exception = {}
     try:

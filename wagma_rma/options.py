@@ -10,12 +10,12 @@ import numpy as np
 
 from wagma_rma.groups.check import check
 from wagma_rma.groups.choice import choose
-from wagma_rma.mpi.agreement import Facts
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.groups.schedule import Schedule
+from wagma_rma.model.structure import Structure
+from wagma_rma.mpi.agreement import Facts
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.words import MOST_SLOTS, PIN_LIMIT, STEP_LIMIT
-from wagma_rma.model.structure import Structure
 
 # A window has one snapshot more than a turn has groupings, and a word names a snapshot.
 LONGEST_PERIOD = MOST_SLOTS - 2
@@ -123,8 +123,7 @@ class Options:
             f"pass a number of steps between 1 and {most} (groups of {size})",
         )
         self.quorum = _integer(
-            operation,
-            "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
+            operation, "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
         )
         cure = "pass 'auto' or a number of seconds, 0 or more"
         auto = isinstance(patience, str) and patience == "auto"

@@ -36,6 +36,7 @@ class Steps:
         self._lifecycle = lifecycle
         self._floats = floats
         self._busy = busy
+        self._rank = parts.comm.rank
         self._protocol = parts.protocol
         self._pointers = parts.pointers
         self._buffers = parts.buffers
@@ -45,7 +46,7 @@ class Steps:
         self._sync_period = parts.options.sync_period
         self._single = parts.structure.single()
         in_group = Expectation(
-            lambda: f"average: rank {parts.comm.rank} at step {self._next}",
+            lambda: f"average: rank {self._rank} at step {self._next}",
             lambda: self._absent(self._next),
             lambda: self._synchronizer.check_group("average", self._next, self._group(self._next)),
             "the step counts as MISSED and the model is as it came",
@@ -199,18 +200,18 @@ class Steps:
         """Refuse a group step that can't be served."""
         if self._lifecycle.state in (State.SYNCHRONIZING, State.COUNTED_ON) and self._busy.locked():
             self._refuse_second_thread("average")  # it is in the synchronisation
-        self._lifecycle.check(Call.GROUP_STEP, "average", self.parts.comm.rank, self._next)
+        self._lifecycle.check(Call.GROUP_STEP, "average", self._rank, self._next)
 
     def _refuse_second_thread(self, name: str) -> NoReturn:
         raise RuntimeError(
-            f"{name}: rank {self.parts.comm.rank} uses this averager in two threads at once; "
+            f"{name}: rank {self._rank} uses this averager in two threads at once; "
             "use it from one at a time"
         )
 
     @contextmanager
     def _using(self, call: Call, name: str) -> Iterator[None]:
         """Serve any call but a group step: refuse what can't be served, let nothing interrupt the rest."""
-        self._lifecycle.check(call, name, self.parts.comm.rank, self._next)
+        self._lifecycle.check(call, name, self._rank, self._next)
         with self.parts.interrupts.deferred():
             if not self._busy.acquire(blocking=False):
                 self._refuse_second_thread(name)

@@ -1,8 +1,8 @@
 """Groups that follow the digits of the rank, as a butterfly network does.
 
-Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021, Algorithm 1, whose printed masks are off. At step t = 0, 1, 2, ... the
-ranks of a group differ in the bits 1 << ((t * log2(S) + r) mod log2(P)) for r = 0 .. log2(S) - 1. ``Butterfly`` is
-this schedule for more than powers of two.
+Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021, Algorithm 1, whose printed masks are off. At step t = 0, 1, 2,
+... the ranks of a group differ in the bits 1 << ((t * log2(S) + r) mod log2(P)) for r = 0 .. log2(S) - 1.
+``Butterfly`` is this schedule for more than powers of two.
 """
 
 import math
@@ -97,9 +97,9 @@ def _host_first(radices: list[int], size: int, hosts: Sequence[int] | None) -> l
         return radices  # no hosts, or unequal ones, on which no digits end where hosts do
     h = per_host.pop()
     moved = prime_factors(h) + prime_factors(math.prod(radices) // h)
-    # The period sets the number of snapshots in a window of memory. For ranks = size^k it is k, and k spans of
-    # at most `size` members that take every digit are disjoint and full: k steps still do, and the
-    # groups are those of `radices`.
+    # The period sets the number of snapshots in a window of memory. For ranks = size^k it is k, and k spans
+    # of at most `size` members that take every digit are disjoint and full: k steps still do, and the groups
+    # are those of `radices`.
     same_period = len(_spans(moved, size)) == len(_spans(radices, size))
     return moved if same_period and _largest(moved, size) == size else radices
 

@@ -1,7 +1,7 @@
 """What a grouping must offer.
 
-A grouping splits the ranks anew at each step and repeats itself after a full turn. It is a pure function of rank and
-step, so that all ranks agree on it without a message.
+A grouping splits the ranks anew at each step and repeats itself after a full turn. It is a pure function of
+rank and step, so that all ranks agree on it without a message.
 """
 
 from collections.abc import Sequence

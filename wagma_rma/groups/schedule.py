@@ -1,9 +1,9 @@
 """What Butterfly and Strided have in common: the ranks, the size of groups, and the order of ranks by host.
 
-Where ranks are on several hosts, ``hosts`` names the host of each. The schedule then applies to a rank's position in
-the order by host and, within a host, by rank: early steps stay within a host where the sizes of groups and hosts
-allow it, however the ranks were placed. Neither the period nor the largest group depends on hosts, and so neither
-does the layout of a window.
+Where ranks are on several hosts, ``hosts`` names the host of each. The schedule then applies to a rank's
+position in the order by host and, within a host, by rank: early steps stay within a host where the sizes of
+groups and hosts allow it, however the ranks were placed. Neither the period nor the largest group depends on
+hosts, and so neither does the layout of a window.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The dtypes that can be averaged. A dtype's place in this table is its number, in layouts and in kernels.h.
 
-A new dtype needs three edits: a row here; its number in kernels.h (enum wagma_dtype); and in kernels_for.h its
-conversions to and from the type of its sums, and a line KERNELS(...). numpy must know it by this name.
+A new dtype needs three edits: a row here; its number in kernels.h (enum wagma_dtype); and in kernels_for.h
+its conversions to and from the type of its sums, and a line KERNELS(...). numpy must know it by this name.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The caller's model: nested containers of arrays (``structure``), and pointers to its leaves (``leaf_pointers``).
+"""The caller's model: containers of arrays (``structure``), pointers to its leaves (``leaf_pointers``).
 
 Uses numpy, and the table of dtypes in ``kernels``.
 """

@@ -13,9 +13,11 @@ from wagma_rma.kernels.dtypes import NAMES
 Array: TypeAlias = npt.NDArray[Any]
 Model: TypeAlias = "Array | list[Model] | tuple[Model, ...] | dict[Any, Model]"
 
-# The memory of leaves, to be read: plain arrays, addresses, or functions that return plain arrays; and to be written.
+# The memory of leaves, to be read: plain arrays, addresses, or functions that return plain arrays; and to be
+# written.
 Sources: TypeAlias = list[Array] | list[int] | list[Callable[[], Array]]
 Targets: TypeAlias = list[Array] | list[int]
+
 
 class Leaves(dict[str, Array]):
     """A flat model whose keys are the paths of its leaves, for bindings that flatten models themselves."""
@@ -49,7 +51,7 @@ def dtype_number(path: str, leaf: object) -> int:
 
 
 def _keys(node: dict[Any, Any]) -> list[Any]:
-    """Return the keys in the order of leaves: sorted, since the dicts of two ranks may be filled in another order."""
+    """Return the keys in the order of leaves: sorted, since ranks may fill their dicts in other orders."""
     if isinstance(node, Leaves):
         return list(node)
     try:
@@ -156,8 +158,8 @@ class Structure:
             (path, container), (usual_path, usual) = next(pair for pair in pairs if pair[0] != pair[1])
             where = what + (path or usual_path).removeprefix("model")
             raise ValueError(
-                f"{name}: {where} is a {container.__name__} where the averager's model has a {usual.__name__}; "
-                "make a new averager for another model"
+                f"{name}: {where} is a {container.__name__} where the averager's model has a "
+                f"{usual.__name__}; make a new averager for another model"
             )
         return [leaf for _, leaf in walked]
 

@@ -37,6 +37,7 @@ def rma_table() -> object:
         return importlib.import_module(f"wagma_rma.mpi.rma_{name}").table
     except ImportError as error:
         raise ImportError(
-            f"wagma_rma.mpi.rma_{name}, its part for {LIBRARIES[name]}, does not fit the MPI that mpi4py runs on "
-            f"({MPI.Get_library_version().splitlines()[0]}): {error}; install both anew in this environment"
+            f"wagma_rma.mpi.rma_{name}, its part for {LIBRARIES[name]}, does not fit the MPI that mpi4py "
+            f"runs on ({MPI.Get_library_version().splitlines()[0]}): {error}; install both anew in "
+            "this environment"
         ) from error

@@ -1,9 +1,9 @@
 """The steps at which all ranks meet: the global mean, and the end of a run.
 
-A rank announces in its `entered` word how far it has come, and loads the others' words; so each knows which ranks it is
-waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part is summed once and
-all ranks hold the same bits (an allreduce does not promise that). A wait that a timeout or Ctrl-C cuts short is
-continued by the next call.
+A rank announces in its `entered` word how far it has come, and loads the others' words; so each knows which
+ranks it is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part
+is summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that a timeout or
+Ctrl-C cuts short is continued by the next call.
 """
 
 import math
@@ -46,7 +46,7 @@ class StepMismatch(RuntimeError):
 
 
 class EveryRank:
-    """A test whether every rank has arrived. It looks at the ranks alone that had not arrived at its last look.
+    """A test whether every rank has arrived; it looks only at ranks that had not arrived before.
 
     Args:
         still_missing: returns which of some ranks have not arrived.
@@ -160,7 +160,7 @@ class Synchronizer:
 
     @property
     def missing(self) -> list[int] | None:
-        """The ranks whose arrival the synchronisation under way waits for; None if it waits for something else."""
+        """The ranks whose arrival the synchronisation waits for; None if it waits for something else."""
         test = self._test
         return test[0].missing if test and isinstance(test[0], EveryRank) else None
 
@@ -198,7 +198,8 @@ class Synchronizer:
             StepMismatch: a member has closed, or synchronises this step or an earlier one.
         """
         for rank, word in zip(group, self._words.entered(group), strict=True):
-            # A rank that has published at this step has arrived, and may have completed it and closed meanwhile.
+            # A rank that has published at this step has arrived, and may have completed it and closed
+            # meanwhile.
             if word >= CLOSED and self._words.published([rank])[0] < step:
                 raise StepMismatch(
                     f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
@@ -238,7 +239,8 @@ class Synchronizer:
         published = pack_entered(step, self._attempt, PUBLISHED)
         self._words.announce(published)
         yield self._every_rank(self._not_reached, published), FOR_RANKS
-        # 5. The mean goes into the output: only now, since a call that continues this one may bring another output.
+        # 5. The mean goes into the output: only now, since a call that continues this one may bring another
+        # output.
         self._protocol.snapshots.restore_all(self._pointers)
 
     def _sum(self, ours: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> Iterator[Test]:
@@ -290,7 +292,7 @@ class Synchronizer:
         return []
 
     def _waits_before(self, word: int, step: int) -> bool:
-        """Return whether a rank with this word waits in a synchronisation after the last one, `step` at most."""
+        """Return whether a rank with this word waits in a synchronisation after the last, up to `step`."""
         return word < CLOSED and entered_stage(word) == ARRIVED and self._last < entered_step(word) <= step
 
     def _check_open(self, operation: str, step: int) -> None:

@@ -1,9 +1,10 @@
 """What every window must do: a suite for whoever writes one for another memory.
 
 All ranks run it together, each for its own window: as MPI ranks, as threads, or as those of a ``Scheduler``.
-It knows nothing of the memory behind the verbs; what each verb promises stands in ``wagma_rma.windows.window``. A
-window of one's own is a Cython class derived from ``wagma_rma.windows.window.Window`` (cimport it; ``MappedWindow``
-and ``SimulatedWindow`` are examples). It has 1 to 8 lanes: the protocol has no room for more.
+It knows nothing of the memory behind the verbs; what each verb promises stands in
+``wagma_rma.windows.window``. A window of one's own is a Cython class derived from
+``wagma_rma.windows.window.Window`` (cimport it; ``MappedWindow`` and ``SimulatedWindow`` are examples). It
+has 1 to 8 lanes: the protocol has no room for more.
 """
 
 import time

@@ -81,9 +81,7 @@ class Watch:
             whom = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
         said = f"{self._expectation.operation()}: waited {seconds:.1f} s for {whom}"
         if timed_out:
-            raise SynchronizationTimeout(
-                f"{said}, the timeout is {self.timeout} s; {self._expectation.cure}"
-            )
+            raise SynchronizationTimeout(f"{said}, the timeout is {self.timeout} s; {self._expectation.cure}")
         logger.warning("%s", said)
         self._next_warning = seconds + WARN_EVERY
 

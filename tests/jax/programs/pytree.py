@@ -10,7 +10,7 @@ import numpy as np
 import wagma_rma
 from jax_bindings import PytreeAverager
 from tests.support import models
-from wagma_rma.groups.grouping import choose
+from wagma_rma.groups.choice import choose
 
 
 @jax.tree_util.register_dataclass

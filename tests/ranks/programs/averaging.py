@@ -8,8 +8,8 @@ import numpy as np
 
 import wagma_rma
 from tests.support import models
-from wagma_rma import averager as averager_module
-from wagma_rma.groups.grouping import choose
+from wagma_rma import opening
+from wagma_rma.groups.choice import choose
 from wagma_rma.mpi import hosts
 from wagma_rma.protocol import layout, synchronization
 
@@ -102,7 +102,7 @@ def chunked(comm):
             comm, models.mixed(0, 0, 97), group_size=size, sync_period=7, quorum=size, broadcast=False
         ) as averager:
             grouping = usual(comm, size)
-            chunks = averager._layout.chunks
+            chunks = averager._steps.parts.layout.chunks
             for step in range(1, 7):
                 mine = models.mixed(comm.rank, step, 97)
                 group = grouping.members(comm.rank, step)
@@ -120,7 +120,7 @@ def chunked(comm):
 
 def in_blocks(comm):
     """Start and synchronise with collectives that take a few elements at a time; return the values."""
-    averager_module.BLOCK = synchronization.BLOCK = 7
+    opening.BLOCK = synchronization.BLOCK = 7
     model = [np.arange(100, dtype=np.float32) + comm.rank, np.full(33, comm.rank, np.float64)]
     with wagma_rma.GroupAverager(comm, model) as averager:
         start = [leaf.tolist() for leaf in model]
@@ -136,7 +136,7 @@ def contract(comm):
     averager = wagma_rma.GroupAverager(comm, model, sync_period=4, start_step=6, quorum=2)
     facts["broadcast"] = float(model["w"].max() + model["b"][0].max())
     facts["start"] = [averager.step, averager.report.step, averager.report.outcome.name]
-    facts["bytes"] = averager._layout.nbytes == wagma_rma.window_bytes(model, P, sync_period=4)
+    facts["bytes"] = averager._steps.parts.layout.nbytes == wagma_rma.window_bytes(model, P, sync_period=4)
     mine = {"w": np.full((4, 3), rank + 1, np.float32), "b": [np.full(2, rank, np.float64)]}
     kept = mine["w"].copy()
     result = averager.average(mine)
