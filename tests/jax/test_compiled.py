@@ -42,7 +42,19 @@ def test_loops_do_a_step_in_each_turn(backend):
 
 def test_several_averagers_in_one_program_keep_its_order():
     for facts in launch.run(2, "jax.compiled:several", limit=60):
-        assert facts == {"chained": [True, True], "same": [True, True], "steps": [100, 50]}
+        assert facts == {
+            "alone": [1, True],
+            "chained": [True, True],
+            "same": [True, True],
+            "steps": [100, 50],
+        }
+
+
+@BACKENDS
+def test_no_step_keeps_a_trace_alive(backend):
+    for found in launch.run(2, "jax.compiled:leaks", limit=90, backend=backend):
+        assert found.pop("a leak of the user's").startswith("Exception: Leaked trace")
+        assert set(found.values()) == {"nothing"}, found
 
 
 @BACKENDS

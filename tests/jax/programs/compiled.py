@@ -18,7 +18,7 @@ from tests.jax.programs.pytree import message, numpy_leaves
 from tests.support import models
 from tests.support.signals import until
 from wagma_rma import GroupAverager, SynchronizationTimeout
-from wagma_rma.protocol.synchronization import ARRIVED, _entered
+from wagma_rma.protocol.words import ARRIVED, pack_entered
 
 ALL = {"sync_period": 1, "broadcast": False}  # a step is the mean of all ranks
 
@@ -186,17 +186,51 @@ def loops(comm, backend):
     return wrong
 
 
+def wagma_steps(function, *arguments):
+    """Return the equations of the steps in a function's program."""
+    equations = jax.make_jaxpr(function)(*arguments).eqns
+    return [equation for equation in equations if equation.primitive.name == "wagma_step"]
+
+
+def leaks(comm, backend):
+    """Trace, and run, steps of one averager and of two under JAX's leak checker; return what it finds."""
+    found = {}
+    start = mine(comm)
+    with (
+        PytreeAverager(comm, start, backend=backend, **ALL) as one,
+        PytreeAverager(comm, start, backend=backend, **ALL) as two,
+        jax.checking_leaks(),
+    ):
+
+        def turns(params):
+            return jax.lax.fori_loop(0, 2, lambda _, params: two(one(params)), params)
+
+        functions = {
+            "one": one,
+            "one, twice": lambda params: one(one(params)),
+            "two": lambda params: (one(params), two(params)),
+            "two in a loop": turns,
+            "two in nested functions": lambda params: jax.jit(two)(jax.jit(one)(one(params))),
+        }
+        for name, function in functions.items():
+            found[name] = message(lambda function=function: jax.block_until_ready(jax.jit(function)(start)))
+        kept = []
+        found["a leak of the user's"] = message(lambda: jax.jit(lambda x: kept.append(one(x)) or x)(start))
+    return found
+
+
 def several(comm):
     """Use two averagers in one function, independent of each other; return facts."""
     facts = {}
     start = mine(comm)
     with PytreeAverager(comm, start, **ALL) as one, PytreeAverager(comm, start["w"], **ALL) as two:
+        alone = wagma_steps(one, start)
+        facts["alone"] = [len(alone), len(alone[0].invars) == len(start)]
 
         def both(first, second):
             return one(first), two(second), one.synchronize(first)
 
-        jaxpr = jax.make_jaxpr(both)(start, start["w"])
-        steps = [equation for equation in jaxpr.eqns if equation.primitive.name == "wagma_step"]
+        steps = wagma_steps(both, start, start["w"])
         facts["chained"] = [b.invars[-1] is a.outvars[-1] for a, b in pairwise(steps)]
         compiled = jax.jit(both)
         for _ in range(50):
@@ -246,7 +280,7 @@ def failing(comm, backend):
     params = jax.block_until_ready(step(mine(comm)))
     told = []
     if comm.rank == 0:
-        averager._averager._watch._timeout = 0.3
+        averager.timeout = 0.3
         try:
             with averager:
                 jax.block_until_ready(step(params))
@@ -254,7 +288,7 @@ def failing(comm, backend):
             told = [str(error), isinstance(error.__cause__, Exception)]
         said = message(lambda: jax.block_until_ready(step(params)))
         told.append("SynchronizationTimeout: average: rank 0 at step 2" in said)
-        averager._averager._watch._timeout = None
+        averager.timeout = None
         comm.send(None, 1)
     elif comm.rank == 1:
         comm.recv(source=0)
@@ -289,13 +323,13 @@ def ending(comm, how, backend):
     averager = PytreeAverager(comm, mine(comm, 100_000), backend=backend, **ALL)
     step = jax.jit(averager)
     params = jax.block_until_ready(step(mine(comm, 100_000)))
-    entered = averager._averager._protocol.entered
+    entered = averager._averager._steps.parts.announcements.entered
     if how == "exit":
         # All have a step under way, which nobody waits for.
         kept.append(step(params))
         sys.exit(0)
     if comm.rank == 1:
-        until(lambda: entered([0])[0] >= _entered(2, 0, ARRIVED))
+        until(lambda: entered([0])[0] >= pack_entered(2, 0, ARRIVED))
         time.sleep(0.2)
         if how == "exception":
             (directory / "raised").write_text(str(time.time()))
