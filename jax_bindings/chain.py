@@ -1,7 +1,7 @@
-"""The order of the steps of one program: each takes a token that the step before it left.
+"""The order of the steps of one program: each waits for the step before it in the same trace.
 
-Nothing here keeps a trace alive: tokens are held weakly. The trace itself holds a token until it ends, by an
-equation that takes the token.
+Nothing here keeps a trace alive: the result of a step is held weakly. The trace itself holds the result until
+the trace ends, by an equation that takes it.
 """
 
 import threading
@@ -16,19 +16,21 @@ class Chain(threading.local):
 
     def __init__(self) -> None:
         # The state of a trace refers to the trace weakly. It can be compared, not hashed.
-        self._tokens: list[tuple[object, weakref.ref[jax.Array]]] = []
+        self._newest: list[tuple[object, weakref.ref[jax.Array]]] = []
 
-    def newest(self) -> jax.Array | None:
-        """Return the token of the newest step in the innermost trace, or None before the first."""
+    def newest(self) -> list[jax.Array]:
+        """Return what the next step in the innermost trace must wait for: one number, or nothing."""
         trace = get_opaque_trace_state()
-        return next((token() for known, token in self._tokens if known == trace), None)
+        results = [result() for known, result in self._newest if known == trace]
+        # One number of the result, which costs less than the result.
+        return [jax.lax.slice(result.ravel(), (0,), (1,)) for result in results if result is not None]
 
-    def add(self, token: jax.Array) -> None:
-        """Make a step the newest in the innermost trace; forget the traces that have ended.
+    def add(self, result: jax.Array) -> None:
+        """Note the newest step in the innermost trace, and forget the traces that have ended.
 
         Args:
-            token: the step's.
+            result: of the step, with at least one number. An equation must take it.
         """
         trace = get_opaque_trace_state()
-        others = [(known, last) for known, last in self._tokens if known != trace and last() is not None]
-        self._tokens = [*others, (trace, weakref.ref(token))]
+        others = [(known, held) for known, held in self._newest if known != trace and held() is not None]
+        self._newest = [*others, (trace, weakref.ref(result))]

@@ -2,10 +2,10 @@
 
 The FFI call gets XLA's own buffers and averages them in place. It has no effect that JAX knows of, since JAX
 dispatches programs with effects ten times slower; XLA is told that it has one, and neither drops nor merges
-nor repeats it. The calls of one program are chained: each but the first takes a token that the call before it
-left. Otherwise XLA might choose different orders at different ranks, and ranks that did the steps of two
-averagers in different orders would wait for each other. Calls of different programs are ordered by their data
-alone: each step's params come from the step before.
+nor repeats it. The calls of one program are chained: each but the first takes one number of what the call
+before it returned. Otherwise XLA might choose different orders at different ranks, and ranks that did the
+steps of two averagers in different orders would wait for each other. Calls of different programs are ordered
+by their data alone: each step's params come from the step before.
 """
 
 import atexit
@@ -61,13 +61,13 @@ def call(number: int, leaves: Sequence[jax.Array]) -> list[jax.Array]:
         number: the step's, of xla_call.register().
         leaves: traced.
     """
-    guarded = _guard_p.bind(*leaves)
-    before = _chain.newest()
-    order = [] if before is None else [before]
-    results = _step_p.bind(*guarded, *order, number=number, leaves=len(leaves))
-    _chain.add(results[-1])
-    # This equation holds the token as long as the trace is there.
-    averages: list[jax.Array] = _guard_p.bind(*results)[:-1]
+    operands = list(_guard_p.bind(*leaves))
+    if not any(leaf.size for leaf in leaves):
+        operands.append(jnp.zeros(1))  # a number for the next step to wait for
+    results = _step_p.bind(*operands, *_chain.newest(), number=number, results=len(operands))
+    _chain.add(next(result for result in results if result.size))
+    # This equation holds what the chain needs as long as the trace is there.
+    averages: list[jax.Array] = _guard_p.bind(*results)[: len(leaves)]
     return averages
 
 
@@ -132,14 +132,11 @@ _guard_p.def_impl(lambda *operands: list(operands))
 _guard_p.def_abstract_eval(lambda *operands: list(operands))
 mlir.register_lowering(_guard_p, lambda _, *operands: operands)
 
-# A step. Its operands are the leaves and, unless it is the first of its trace, the token of the step before.
-# Its results are the averages and a token. The value of a token is never set nor read.
+# A step, which puts its results where its first operands are. Further operands only order it.
 _step_p = Primitive("wagma_step")
 _step_p.multiple_results = True
 _step_p.def_impl(lambda *operands, **step: jax.jit(lambda *own: _step_p.bind(*own, **step))(*operands))
-_step_p.def_abstract_eval(
-    lambda *operands, number, leaves: [*operands[:leaves], jax.core.ShapedArray((), jnp.uint32)]
-)
+_step_p.def_abstract_eval(lambda *operands, number, results: list(operands[:results]))
 
 
 def _no_gradient(operands: object, tangents: object) -> NoReturn:
@@ -160,7 +157,7 @@ ad.primitive_jvps[_guard_p] = _no_gradient
 batching.primitive_batchers[_guard_p] = _no_vmap
 
 
-def _lower(context: mlir.LoweringRuleContext, *operands: Any, number: int, leaves: int) -> Any:
+def _lower(context: mlir.LoweringRuleContext, *operands: Any, number: int, results: int) -> Any:
     axes = context.module_context.axis_context
     devices = axes.num_devices if isinstance(axes, mlir.ShardingContext) else 1
     if devices > 1:
@@ -168,12 +165,12 @@ def _lower(context: mlir.LoweringRuleContext, *operands: Any, number: int, leave
             f"average: the averager was made with params on one device, and this program runs on {devices}; "
             "make it with params on all of them, or with backend='callback'"
         )
-    in_place = {i: i for i in range(len(operands))}
+    in_place = {i: i for i in range(results)}
     lower = jax.ffi.ffi_lowering(TARGET, has_side_effect=True, operand_output_aliases=in_place)
     return lower(context, *operands, number=np.int64(number))
 
 
-def _not_here(context: mlir.LoweringRuleContext, *operands: Any, number: int, leaves: int) -> NoReturn:
+def _not_here(context: mlir.LoweringRuleContext, *operands: Any, number: int, results: int) -> NoReturn:
     raise ValueError(
         "average: the averager was made with params on CPUs, and this program is compiled for "
         f"{' and '.join(context.module_context.platforms)}; make it with params on the program's devices, or "

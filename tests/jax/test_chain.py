@@ -1,4 +1,4 @@
-"""The steps of a program come in its order: which tokens they take, without any ranks."""
+"""The steps of a program keep its order: which step each waits for, without any ranks."""
 
 import threading
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_bindings import compiled
+from tests.jax.jaxprs import traced, waits
 
 X = jnp.zeros(3)
 NUMBER = 0  # of no step: these programs are traced, and not run
@@ -16,18 +17,13 @@ def step(x):
     return average
 
 
-def tokens(jaxpr):
-    """Return the token that each step takes, or None, and the token that it leaves."""
-    steps = [equation for equation in jaxpr.eqns if equation.primitive.name == "wagma_step"]
-    return [
-        (equation.invars[1] if len(equation.invars) > 1 else None, equation.outvars[1]) for equation in steps
-    ]
-
-
-def test_each_step_takes_the_token_of_the_one_before_it_and_the_first_takes_none():
+def test_each_step_waits_for_the_one_before_it_and_the_first_for_none():
     # On the same params: nothing else orders them.
-    taken = tokens(jax.make_jaxpr(lambda x: [step(x) for _ in range(3)])(X).jaxpr)
-    assert [token for token, _ in taken] == [None, taken[0][1], taken[1][1]]
+    assert traced(lambda x: [step(x) for _ in range(3)], X) == [None, 0, 1]
+
+
+def test_steps_on_empty_and_on_single_numbers_are_ordered_too():
+    assert traced(lambda *xs: [step(x) for x in xs], jnp.zeros((0, 2)), jnp.zeros(()), X) == [None, 0, 1]
 
 
 def test_a_program_within_another_has_a_chain_of_its_own():
@@ -37,11 +33,11 @@ def test_a_program_within_another_has_a_chain_of_its_own():
         return before, inner, step(x)
 
     jaxpr = jax.make_jaxpr(outer)(X).jaxpr
-    taken = tokens(jaxpr)
-    assert [token for token, _ in taken] == [None, taken[0][1]]
-    (inner,) = [equation.params["jaxpr"].jaxpr for equation in jaxpr.eqns if "jaxpr" in equation.params]
-    taken = tokens(inner)
-    assert [token for token, _ in taken] == [None, taken[0][1]]
+    assert waits(jaxpr) == [None, 0]
+    (inner,) = [
+        equation.params["jaxpr"].jaxpr for equation in jaxpr.eqns if equation.params.get("name") == "<lambda>"
+    ]
+    assert waits(inner) == [None, 0]
 
 
 def test_a_trace_that_failed_leaves_nothing_to_the_next():
@@ -53,7 +49,7 @@ def test_a_trace_that_failed_leaves_nothing_to_the_next():
             jax.make_jaxpr(fails)(X)
         except ZeroDivisionError as error:
             kept = error  # and with it the trace
-        assert tokens(jax.make_jaxpr(step)(X).jaxpr)[0][0] is None
+        assert traced(step, X) == [None]
     del kept
 
 
@@ -68,24 +64,19 @@ def test_programs_that_threads_trace_at_the_same_time_have_chains_of_their_own()
                 x = step(x)
             return x
 
-        found.append(tokens(jax.make_jaxpr(by_turns)(X).jaxpr))
+        found.append(traced(by_turns, X))
 
     threads = [threading.Thread(target=trace) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 2
-    for taken in found:
-        assert [token for token, _ in taken] == [None, taken[0][1], taken[1][1]]
+    assert found == [[None, 0, 1]] * 2
 
 
-def test_a_result_that_is_dropped_does_not_break_the_chain():
+def test_a_step_whose_average_is_dropped_is_waited_for():
     def drops(x):
-        first = step(x)
-        y = first + 1
-        del first
-        return y, step(x)
+        step(x)
+        return step(x)
 
-    taken = tokens(jax.make_jaxpr(drops)(X).jaxpr)
-    assert [token for token, _ in taken] == [None, taken[0][1]]
+    assert traced(drops, X) == [None, 0]

@@ -5,7 +5,6 @@ import re
 import signal
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_bindings import PytreeAverager, leaves
+from tests.jax.jaxprs import traced
 from tests.jax.programs.pytree import message, numpy_leaves
 from tests.support import models
 from tests.support.signals import until
@@ -186,12 +186,6 @@ def loops(comm, backend):
     return wrong
 
 
-def wagma_steps(function, *arguments):
-    """Return the equations of the steps in a function's program."""
-    equations = jax.make_jaxpr(function)(*arguments).eqns
-    return [equation for equation in equations if equation.primitive.name == "wagma_step"]
-
-
 def leaks(comm, backend):
     """Trace, and run, steps of one averager and of two under JAX's leak checker; return what it finds."""
     found = {}
@@ -224,14 +218,16 @@ def several(comm):
     facts = {}
     start = mine(comm)
     with PytreeAverager(comm, start, **ALL) as one, PytreeAverager(comm, start["w"], **ALL) as two:
-        alone = wagma_steps(one, start)
-        facts["alone"] = [len(alone), len(alone[0].invars) == len(start)]
 
         def both(first, second):
             return one(first), two(second), one.synchronize(first)
 
-        steps = wagma_steps(both, start, start["w"])
-        facts["chained"] = [b.invars[-1] is a.outvars[-1] for a, b in pairwise(steps)]
+        facts["alone"] = traced(one, start)
+        facts["waits"] = traced(both, start, start["w"])
+        called = []
+        for name, averager in {"one": one, "two": two}.items():
+            for method in ("average_at", "synchronize_at"):
+                watch(averager, method, lambda *_, name=name: called.append(name))
         compiled = jax.jit(both)
         for _ in range(50):
             first, second, third = compiled(start, start["w"])
@@ -240,7 +236,19 @@ def several(comm):
         ]  # fmt: skip
         jax.block_until_ready(third)
         facts["steps"] = [one.step, two.step]
+        facts["in order"] = called == ["one", "two", "one"] * 50
     return facts
+
+
+def watch(averager, method, told):
+    """Have `told` called with the arguments of each call of a method of the numpy averager."""
+    usual = getattr(averager._averager, method)
+
+    def telling(*arguments):
+        told(*arguments)
+        return usual(*arguments)
+
+    setattr(averager._averager, method, telling)
 
 
 def transformed(comm, backend):
