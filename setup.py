@@ -3,8 +3,8 @@
 Variables of the environment:
 
 - WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files.
-- WAGMA_RMA_TESTING=1 builds the extensions of wagma_rma.testing for a wheel too. A checkout (pip install -e) always
-  has them.
+- WAGMA_RMA_TESTING=1 builds the extensions of wagma_rma.testing for a wheel too. A checkout (pip install -e)
+  always has them.
 - CC, CFLAGS and LDFLAGS add what sanitizers and coverage need.
 """
 
@@ -45,13 +45,13 @@ MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
 if DEBUG:
     FLAGS += ["-O0", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
 else:
-    FLAGS += ["-O3"]
+    FLAGS += ["-O3", "-g0"]
     MACROS += [("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
 
-
 def sources(suffix: str) -> list[str]:
-    return sorted(str(path) for package in ("wagma_rma", "jax_bindings") for path in Path(package).rglob(f"*{suffix}"))
+    packages = Path("wagma_rma"), Path("jax_bindings")
+    return sorted(str(path) for package in packages for path in package.rglob(f"*{suffix}"))
 
 
 HEADERS, DECLARATIONS = sources(".h"), sources(".pxd")
@@ -61,12 +61,12 @@ C_SOURCES = {
     "wagma_rma.mpi.finalize_hook": ["mpi/progress.c", "mpi/operations.c"],
     "wagma_rma.windows.remote": ["mpi/progress.c", "mpi/operations.c"],
 }
-# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the library
-# that mpi4py has loaded. (For a manylinux tag: auditwheel repair --exclude libmpi.so.12 --exclude libmpi.so.40.)
+# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the
+# library that mpi4py has loaded.
 LIBRARIES = {"wagma_rma.mpi.rma_mpich": "libmpi.so.12", "wagma_rma.mpi.rma_openmpi": "libmpi.so.40"}
 
 TRANSLATED = Path("build", "cython")  # Cython's C
-BUILT_WITH = Path("build", "built_with")  # the flags of what was last built in place
+BUILT_WITH = Path("build", "built_with")  # the flags, and this file, by which was last built in place
 
 
 def cython_extension(source: str) -> Extension:
@@ -109,11 +109,12 @@ class BuildExtensions(build_ext):
         if not self.inplace:
             super().run()
             return
-        built_with = repr([DEBUG, *map(os.environ.get, ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS"))])
+        flags = {name: os.environ.get(name) for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS")}
+        built_with = f"{DEBUG} {flags}\n{Path(__file__).read_text()}"
         if not BUILT_WITH.exists() or BUILT_WITH.read_text() != built_with:
             self.force = True
-        # distutils compares with its folder for a wheel, which is a new one for each `pip install -e`; and Cython with
-        # its own declarations and numpy's, which are new in each isolated environment.
+        # distutils compares with what lies in the folder for a wheel, a new one for each `pip install -e`, and
+        # Cython with its own declarations and numpy's, new ones in each isolated environment.
         extensions = self.extensions
         self.extensions = [ext for ext in extensions if self.force or self.has_changed(ext)]
         super().run()
@@ -122,7 +123,8 @@ class BuildExtensions(build_ext):
         BUILT_WITH.write_text(built_with)
 
     def has_changed(self, ext: Extension) -> bool:
-        return bool(newer_group([*ext.sources, *ext.depends, *DECLARATIONS], self.get_ext_fullpath(ext.name), missing="newer"))
+        used = [*ext.sources, *ext.depends, *DECLARATIONS]
+        return bool(newer_group(used, self.get_ext_fullpath(ext.name), missing="newer"))
 
     def build_extensions(self) -> None:
         # Not before: an sdist holds the sources, not what Cython makes of them.

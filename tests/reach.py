@@ -41,7 +41,7 @@ ELSEWHERE = {"statistics", "unfinished", "pins"}
 
 def counts(directory, module):
     """Return {line: executions} and {line: [executions of each branch]} of a module."""
-    objects = next((directory / "build").glob("temp.*")) / "wagma_rma"
+    objects = next((directory / "build").glob("temp.*")) / "build" / "cython" / "wagma_rma"
     command = ["gcov", "--json-format", "--branch-probabilities", "--stdout", f"{module}.gcda"]
     output = subprocess.run(command, cwd=objects, capture_output=True, text=True, check=True).stdout
     lines, branches = defaultdict(int), defaultdict(list)
