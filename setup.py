@@ -113,7 +113,7 @@ class BuildExtensions(build_ext):
         built_with = f"{DEBUG} {flags}\n{Path(__file__).read_text()}"
         if not BUILT_WITH.exists() or BUILT_WITH.read_text() != built_with:
             self.force = True
-        # distutils compares with what lies in the folder for a wheel, a new one for each `pip install -e`, and
+        # distutils compares with what is in the folder for a wheel, a new one for each `pip install -e`, and
         # Cython with its own declarations and numpy's, new ones in each isolated environment.
         extensions = self.extensions
         self.extensions = [ext for ext in extensions if self.force or self.has_changed(ext)]
