@@ -105,6 +105,10 @@ class BuildExtensions(build_ext):
             for ext in self.extensions:
                 ext.extra_link_args += [] if DEBUG else ["-Wl,--strip-all"]
 
+    def get_source_files(self) -> list[str]:
+        # An sdist holds the sources of wagma_rma.testing too.
+        return [*super().get_source_files(), *sources(".pyx")]
+
     def run(self) -> None:
         if not self.inplace:
             super().run()
