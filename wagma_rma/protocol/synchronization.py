@@ -44,6 +44,10 @@ def _step(entered: int) -> int:
     return entered >> 26
 
 
+def _attempt(entered: int) -> int:
+    return entered >> 2 & 0xFFFFFF
+
+
 class StepMismatch(RuntimeError):
     """Ranks wait for each other at different steps."""
 
@@ -252,8 +256,12 @@ class Synchronizer:
         return missing
 
     def _waits_before(self, word: int, step: int) -> bool:
-        """Say whether a rank with this word synchronises since the last synchronisation, by `step`."""
-        return word < CLOSED and word & 3 == ARRIVED and self._last < _step(word) <= step
+        """Say whether a rank with this word synchronises since the last synchronisation, by `step`.
+
+        A rank of an earlier attempt does not: that has been refused, and the rank is about to learn it.
+        """
+        waits = word < CLOSED and word & 3 == ARRIVED and _attempt(word) >= self._attempt
+        return waits and self._last < _step(word) <= step
 
     def _check_open(self, operation: str, step: int) -> None:
         """Raise if a rank has left for good that is needed to synchronise."""
