@@ -1,4 +1,4 @@
-"""What tests look at, and replace, inside an averager: the one place outside it that knows its private names."""
+"""What tests look at, and replace, inside an averager: the one place that knows its private names."""
 
 import sys
 import threading
@@ -98,7 +98,7 @@ class Probe:
         return bool(self._averager._protocol.entered([rank])[0] >= synchronization.CLOSED)
 
     def missing(self) -> list[int] | None:
-        """Return the ranks whose arrival a synchronisation waits for, or None. Another thread may be in it."""
+        """Return the ranks whose arrival a synchronisation waits for, or None. Any thread may be in it."""
         test = self._averager._synchronizer._test
         return test[0].missing if test and isinstance(test[0], synchronization.EveryRank) else None
 
@@ -138,7 +138,7 @@ class Probe:
             buffers._snapshots = usual
 
     def before(self, method: str, told: Callable[..., object]) -> None:
-        """From now on have `told` called with the arguments of each call of a method of the numpy averager."""
+        """From now on have `told` called, with its arguments, before each call of a method."""
         usual = getattr(self._averager, method)
 
         def telling(*args: Any) -> Any:
