@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mpi4py import MPI
-
-from wagma_rma import averager as averagers
+from wagma_rma import GroupAverager
 from wagma_rma.protocol import synchronization
 from wagma_rma.windows.verbs import Verbs
 
@@ -45,7 +43,7 @@ class Probe:
     @property
     def is_freed(self) -> bool:
         """Whether close() has given back the window and the communicator."""
-        return bool(self._averager._comm == MPI.COMM_NULL)
+        return not self._averager._comm
 
     def pin(self, rank: int) -> None:
         """Pin the newest snapshot of a rank, as one that reads it does."""
@@ -108,7 +106,7 @@ class Probe:
 
     # Replacements.
 
-    def replace_communicator(self, replacement: Callable[[MPI.Intracomm], Any]) -> None:
+    def replace_communicator(self, replacement: Callable[[Any], Any]) -> None:
         """Have synchronisations use another communicator, made from the averager's own."""
         self._averager._synchronizer._comm = replacement(self._averager._comm)
 
@@ -155,15 +153,15 @@ def no_memory_for_a_protocol() -> Iterator[None]:
     def protocol(*_: object) -> None:
         raise MemoryError("Protocol: no memory left")
 
-    usual = averagers.Protocol
-    averagers.Protocol = protocol  # type: ignore[assignment,misc]
+    maker: Any = sys.modules[GroupAverager.__module__]
+    usual, maker.Protocol = maker.Protocol, protocol
     try:
         yield
     finally:
-        averagers.Protocol = usual  # type: ignore[misc]
+        maker.Protocol = usual
 
 
 def waits_for_communicator() -> bool:
     """Say whether the main thread has begun to copy the communicator of an averager to be."""
     frame = sys._current_frames()[threading.main_thread().ident or 0]
-    return frame.f_code is averagers.GroupAverager.__init__.__code__ and "request" in frame.f_locals
+    return frame.f_code is GroupAverager.__init__.__code__ and "request" in frame.f_locals
