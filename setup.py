@@ -1,8 +1,8 @@
 """The extensions of wagma_rma and jax_bindings; all else about the package is in pyproject.toml.
 
-WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS and
-LDFLAGS add what sanitizers and coverage need. The extensions of wagma_rma.testing are built in a checkout (pip
-install -e) and with WAGMA_RMA_TESTING=1, not for a wheel.
+WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS
+and LDFLAGS add what sanitizers and coverage need. The extensions of wagma_rma.testing are built in a checkout
+(pip install -e) and with WAGMA_RMA_TESTING=1, not for a wheel.
 """
 
 import os
@@ -35,12 +35,12 @@ else:
 HEADERS = [str(header) for header in Path().glob("*/**/*.h")]
 C_SOURCES = {
     "wagma_rma.protocol.snapshots": ["kernels/kernels.c"],
-    "wagma_rma.protocol.protocol": ["kernels/kernels.c"],
+    "wagma_rma.protocol.sums": ["kernels/kernels.c"],
     "wagma_rma.mpi.finalize_hook": ["mpi/progress.c", "mpi/operations.c"],
-    "wagma_rma.windows.remote": ["mpi/progress.c", "mpi/operations.c"],
+    "wagma_rma.windows.remote_words": ["mpi/progress.c", "mpi/operations.c"],
 }
-# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the library
-# that mpi4py has loaded.
+# What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the
+# library that mpi4py has loaded.
 LIBRARIES = {"mpich": "libmpi.so.12", "openmpi": "libmpi.so.40"}
 
 
@@ -91,7 +91,11 @@ class BuildExtensions(build_ext):
 setup(
     ext_modules=[
         *cythonize(
-            [cython_extension(source) for source in sorted(Path().glob("*/**/*.pyx")) if source.parts[0] != "build"],
+            [
+                cython_extension(source)
+                for source in sorted(Path().glob("*/**/*.pyx"))
+                if source.parts[0] != "build"
+            ],
             compiler_directives=DIRECTIVES,
             force=DEBUG,
             emit_linenums=DEBUG,

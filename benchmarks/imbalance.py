@@ -25,7 +25,7 @@ from mpi4py import MPI
 
 from benchmarks import table
 from wagma_rma import GroupAverager
-from wagma_rma.groups.grouping import choose
+from wagma_rma.groups.choice import choose
 
 SYNC_PERIOD = 10
 BALANCED = 20  # times as many steps where nobody is late

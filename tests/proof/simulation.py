@@ -1,5 +1,6 @@
 """Runs the protocol in one process, under a schedule that the test chooses."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -7,20 +8,23 @@ import numpy as np
 from mpi4py import MPI
 
 from tests.support import models
+from wagma_rma import report as reports
 from wagma_rma.buffers import Buffers
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
 from wagma_rma.options import Options
 from wagma_rma.protocol import layout as layouts
+from wagma_rma.protocol import words
+from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.synchronization import Synchronizer
-from wagma_rma.report import Outcome, Report
+from wagma_rma.report import Report
 from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
 from wagma_rma.waiting.interrupts import Interrupts
 from wagma_rma.waiting.watch import Watch
 
-KINDS = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.model.structure.KINDS
+DTYPES = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.kernels.dtypes
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class World:
     quorum: int = 1
     patience: float = 0.0
     steps: int = 3
-    leaves: tuple[tuple[int, int], ...] = ((1, 64),)  # (kind, elements)
+    leaves: tuple[tuple[int, int], ...] = ((1, 64),)  # (dtype number, elements)
     chunks: int = 1  # of the largest section, about
     lanes: int = 1
     chained: bool = (
@@ -72,7 +76,7 @@ class History:
 def model(world_leaves, rank, step):
     """Return the leaves that a rank comes with to a step."""
     rng = np.random.default_rng([rank, step])
-    return tuple(rng.standard_normal(count).astype(KINDS[kind]) for kind, count in world_leaves)
+    return tuple(rng.standard_normal(count).astype(DTYPES[dtype]) for dtype, count in world_leaves)
 
 
 class SimulatedComm:
@@ -147,18 +151,18 @@ class _Rank:
                 mine = self.steps[-1].result
             synchronizes = step % self.world.sync_period == 0
             sources, targets = self._memory(step, mine, synchronizes)
-            self.pointers.hold(self.protocol.layout.order, sources, targets)
+            self.pointers.hold(sources, targets)
             interrupted = self._synchronize(step) if synchronizes else self._average(step)
             if synchronizes:
-                ranks = tuple(range(self.world.ranks))
-                ages = (0,) * len(ranks)
-                report = step, Outcome.SYNCHRONIZED, step, ranks, ages, False, True, 0, 0, 0, 0.0, 0.0
+                report = reports.of_synchronization(step, self.world.ranks, 0.0, 0.0)
             else:
-                number, kind, *rest = self.protocol.report()
-                report = number, Outcome(kind), *rest
+                report = reports.of_group_step(self.protocol.report())
             self.buffers.settle()
             result = tuple(leaf.copy() for leaf in targets)
-            self.steps.append(Step(*report, interrupted, self.scheduler.turns, result))
+            fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+            self.steps.append(
+                Step(**fields, interrupted=interrupted, ended=self.scheduler.turns, result=result)
+            )
 
     def _memory(self, step, mine, synchronizes):
         """Return where the model lies, and where the result goes."""
@@ -207,6 +211,7 @@ def run(world, schedule, most_turns=100_000):
         BaseException: what a rank raised.
     """
     options = Options(
+        "simulation",
         world.ranks,
         world.group_size,
         world.sync_period,
@@ -234,16 +239,17 @@ def run(world, schedule, most_turns=100_000):
         if world.pins_before:
             # Each in one addition; begin() settles them.
             verbs = Verbs(window)
-            verbs.fetch_add(rank, layout.published, world.pins_before << 44)
+            verbs.fetch_add(rank, layout.published, world.pins_before << words.PINS_SHIFT)
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
         protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
         pointers = LeafPointers(layout.order)
-        pointers.hold(layout.order, start, [leaf.copy() for leaf in start])
+        pointers.hold(start, [leaf.copy() for leaf in start])
         protocol.prepare(pointers)
         protocol.begin(0)
-        watch = Watch(protocol.published, None, Interrupts())
+        announcements = Announcements(window, layout)
+        watch = Watch(announcements.published, None, Interrupts())
         comm = SimulatedComm(board, rank, world.ranks)
-        synchronizer = Synchronizer(comm, window, protocol, pointers, watch, 0)
+        synchronizer = Synchronizer(comm, protocol, announcements, pointers, watch, 0)
         buffers = Buffers(protocol.snapshots, layout, structure)
         ranks.append(_Rank(world, protocol, pointers, buffers, synchronizer, scheduler))
     through = scheduler.run(lambda rank: ranks[rank].run(rank) or True)

@@ -2,23 +2,13 @@
 
 import collections
 import dataclasses
-import importlib.util
-import sys
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from tests.support import launch
-
-# Alone, without the package: that would start MPI in this process.
-spec = importlib.util.spec_from_file_location(
-    "model_alone", launch.ROOT / "wagma_rma" / "model" / "structure.py"
-)
-model_module = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = model_module
-spec.loader.exec_module(model_module)
-Structure, Leaves = model_module.Structure, model_module.Leaves
+from wagma_rma.kernels.dtypes import DTYPES
+from wagma_rma.model.structure import Leaves, Structure
 
 Layer = collections.namedtuple("Layer", ["weights", "bias"])
 
@@ -87,11 +77,11 @@ def test_flat_leaves_keep_their_own_paths_and_order():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
-def test_floats_of_four_kinds_are_leaves(dtype):
+def test_floats_of_four_dtypes_are_leaves(dtype):
     structure = Structure("test", [np.zeros((2, 3), dtype), np.zeros((), dtype), np.zeros((0, 4), dtype)])
     assert structure.counts == [6, 1, 0]
     assert structure.shapes == [(2, 3), (), (0, 4)]
-    assert {model_module.KINDS[kind] for kind in structure.kinds} == {np.dtype(dtype).name}
+    assert {DTYPES[number].name for number in structure.dtype_numbers} == {np.dtype(dtype).name}
 
 
 @pytest.mark.parametrize(

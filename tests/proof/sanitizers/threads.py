@@ -23,7 +23,8 @@ import numpy as np
 
 import wagma_rma
 from tests.support.checker import Checker, code
-from wagma_rma import Outcome, Report
+from wagma_rma import Outcome
+from wagma_rma import report as reports
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.options import Options
 from wagma_rma.protocol.layout import Layout
@@ -73,7 +74,7 @@ class Run:
         wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
         self.periods, self.seed, self.period, self.pace = periods, seed, period, pace
         self.ranks, self.size, self.naps = ranks, size, naps
-        self.options = Options(ranks, group_size, period, quorum, patience * pace, None, 0, None)
+        self.options = Options("threads", ranks, group_size, period, quorum, patience * pace, None, 0, None)
         self.layout = Layout([FLOAT32], [size], group_size, period, max(3, self.options.grouping.period + 1))
         self.memory = ThreadMemory(ranks, self.layout.nbytes)
         self.barrier = threading.Barrier(ranks)
@@ -105,7 +106,7 @@ class Run:
         self.protocols[rank] = protocol
         model, out = np.zeros(self.size, np.float32), np.empty(self.size, np.float32)
         pointers = LeafPointers(self.layout.order)
-        pointers.hold(self.layout.order, [model], [out])
+        pointers.hold([model], [out])
         protocol.prepare(pointers)
         protocol.begin(0)
         told = SimpleNamespace(report=None)
@@ -115,16 +116,16 @@ class Run:
         for first in range(1, self.periods * self.period, self.period):
             last = first + self.period - 1
             results = take_steps(protocol, first, last - 1, model, out, rng.getrandbits(64), self.naps)
-            for (step, kind, *rest), low, high in results:
-                told.report = Report(step, Outcome(kind), *rest)
+            for fields, low, high in results:
+                told.report = reports.of_group_step(fields)
                 checker.check(np.array([low, high], np.float32))
-                self.outcomes[Outcome(kind)] += 1
+                self.outcomes[told.report.outcome] += 1
             model[:] = code(rank, last)
             self.barrier.wait()
             if any(protocol.snapshots.pins()) or protocol.unfinished():
                 checker.wrong.append(f"rank {rank} has pins or records left at step {last}")
             self.synchronize(protocol, pointers, last)
-            told.report = Report(last, Outcome.SYNCHRONIZED, last, (), (), False, True, 0, 0, 0, 0.0, 0.0)
+            told.report = reports.of_synchronization(last, self.ranks, 0.0, 0.0)
             checker.check(out)
             self.outcomes[Outcome.SYNCHRONIZED] += 1
         self.wrong += checker.wrong

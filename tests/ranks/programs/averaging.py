@@ -9,8 +9,8 @@ import numpy as np
 import wagma_rma
 from tests.support import models
 from tests.support.changes import changed
-from wagma_rma import averager as averager_module
-from wagma_rma.groups.grouping import choose
+from wagma_rma import opening
+from wagma_rma.groups.choice import choose
 from wagma_rma.mpi import hosts
 from wagma_rma.protocol import layout, synchronization
 from wagma_rma.testing.probe import Probe
@@ -125,7 +125,7 @@ def in_blocks(comm):
     """Start and synchronise with collectives that take a few elements at a time; return the values."""
     model = [np.arange(100, dtype=np.float32) + comm.rank, np.full(33, comm.rank, np.float64)]
     with (
-        changed(averager_module, BLOCK=7),
+        changed(opening, BLOCK=7),
         changed(synchronization, BLOCK=7),
         wagma_rma.GroupAverager(comm, model) as averager,
     ):
