@@ -1,4 +1,4 @@
-"""What tests look at, and replace, inside an averager: the one place outside it that knows its private names."""
+"""What tests look at, and replace, inside an averager: the one place that knows its private names."""
 
 import sys
 import threading
@@ -141,7 +141,7 @@ class Probe:
             buffers._snapshots = usual
 
     def before(self, method: str, told: Callable[..., object]) -> None:
-        """From now on have `told` called with the arguments of each call of a method of the numpy averager."""
+        """From now on have `told` called, with its arguments, before each call of a method."""
         usual = getattr(self._averager, method)
 
         def telling(*args: Any) -> Any:
