@@ -12,6 +12,7 @@ import pytest
 
 from tests.proof import leaks
 from tests.support import launch, pool
+from tests.support.guardian import is_running
 
 MEAN_OF_4 = [1.5]
 LIMIT = 120  # seconds: ends what hangs, and says nothing of how long it should take
@@ -41,13 +42,6 @@ sys.exit(0)
     job = launch.Ranks(3, [sys.executable, "-W", "error", "-c", program])
     assert job.wait(LIMIT) == (0, "")
     assert [name for names in job.results(3) for name in names if Path("/dev/shm", name).exists()] == []
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("others", ["synchronize", "average", "close"])
