@@ -4,7 +4,7 @@ import doctest
 import importlib
 
 MODULES = ["wagma_rma.averager", "wagma_rma.groups.grouping", "wagma_rma.options"]
-MODULES += ["jax_bindings.pytree", "jax_bindings.optimizer"]
+MODULES += ["jax_bindings.pytree", "jax_bindings.leaves", "jax_bindings.optimizer"]
 
 
 def run(comm):
