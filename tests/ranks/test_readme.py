@@ -30,7 +30,7 @@ def programs():
             found.append((document.relative_to(launch.ROOT), name, program, int(ranks), printed))
         complete = re.findall(r"```python\n# (\w+\.py)\n", text)
         assert complete == [name for where, name, *_ in found if launch.ROOT / where == document], (
-            f"{document}: a program has no session that runs it and shows its output, as those in README.md have"
+            f"{document}: a program lacks the session that runs it, as those in README.md have it"
         )
     return found
 
