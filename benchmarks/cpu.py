@@ -1,6 +1,6 @@
 """What a rank takes of its core while it waits and while nothing happens, beside MPI's own waiting.
 
-    mpiexec -n 2 python benchmarks/cpu.py [--seconds 2] [--window remote] [--json FILE]
+    mpiexec -n 2 python -m benchmarks.cpu [--seconds 2] [--window remote] [--json FILE]
 
 The last rank comes late by so many seconds. Shown is the others' CPU time over that, of all threads.
 
@@ -14,9 +14,9 @@ import argparse
 import time
 
 import numpy as np
-import table
 from mpi4py import MPI
 
+from benchmarks import table
 from wagma_rma import GroupAverager
 
 COLUMNS = ("waits in", "of a core")

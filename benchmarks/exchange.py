@@ -1,6 +1,6 @@
 """A group step of all ranks against MPI's allreduce, and against the memory's limit, paired in one run.
 
-    mpiexec -n 2 python benchmarks/exchange.py [--floats 100 1000 ...] [--dtypes float32 ...] [--json FILE]
+    mpiexec -n 2 python -m benchmarks.exchange [--floats 100 1000 ...] [--dtypes float32 ...] [--json FILE]
 
 All ranks come together and average in one group; pin each to a core (benchmarks/README.md says how).
 Times are medians of the slowest rank's, ratios medians of the ratios of neighbours in time; above 1 says that
@@ -23,9 +23,9 @@ import time
 
 import ml_dtypes  # noqa: F401  (numpy knows bfloat16 then)
 import numpy as np
-import table
 from mpi4py import MPI
 
+from benchmarks import table
 from wagma_rma import GroupAverager
 
 SIZES = [100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000]

@@ -1,6 +1,6 @@
 """What late ranks cost the others: the two experiments of the papers and none late, for five ways to average.
 
-    mpiexec -n 32 python benchmarks/imbalance.py [--experiment balanced skew stragglers] [--json FILE]
+    mpiexec -n 32 python -m benchmarks.imbalance [--experiment balanced skew stragglers] [--json FILE]
 
 balanced    all ranks come together
 skew        rank r comes r ms late to each step (eager-SGD's microbenchmark, Li et al., PPoPP 2020); `in the
@@ -21,11 +21,11 @@ import argparse
 import time
 
 import numpy as np
-import table
 from mpi4py import MPI
 
+from benchmarks import table
 from wagma_rma import GroupAverager
-from wagma_rma.groups.grouping import choose
+from wagma_rma.groups.choice import choose
 
 SYNC_PERIOD = 10
 BALANCED = 20  # times as many steps where nobody is late

@@ -1,6 +1,6 @@
 """A step inside jax.jit against the numpy step in place, paired in one run.
 
-    mpiexec -n 2 python benchmarks/jax_step.py [--json FILE]
+    mpiexec -n 2 python -m benchmarks.jax_step [--json FILE]
 
 All ranks average in one group. `numpy` is average(model, out=model), `ffi` and `callback` are a compiled
 function of donated params that does nothing else. Times are medians over the steps, of the slowest rank; a
@@ -20,10 +20,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import numpy as np
-import table
 from jax.experimental import io_callback
 from mpi4py import MPI
 
+from benchmarks import table
 from jax_bindings import PytreeAverager
 from wagma_rma import GroupAverager
 

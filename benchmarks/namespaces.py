@@ -1,15 +1,12 @@
 """Run network.py on hosts that are network namespaces of this machine: needs root and iproute2.
 
-python benchmarks/namespaces.py [--hosts 2] [--ranks 1] [--rate 1e9] [what network.py takes]
+python -m benchmarks.namespaces [--hosts 2] [--ranks 1] [--rate 1e9] [what network.py takes]
 """
 
 import argparse
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from hosts import Hosts, why_not
+from tests.support.hosts import Hosts, why_not
 
 
 def main():
@@ -25,7 +22,8 @@ def main():
         if chosen.rate:
             for host in range(chosen.hosts):
                 hosts.rate(host, chosen.rate)
-        job = hosts.start(chosen.ranks, "network:benchmark", netmod=chosen.netmod, arguments=rest)
+        command = [sys.executable, "-m", "mpi4py", "-m", "benchmarks.network", *rest]
+        job = hosts.start_command(chosen.ranks, command, netmod=chosen.netmod)
         code, output = job.wait(600)
     print(output)
     sys.exit(code)

@@ -1,6 +1,6 @@
 """A group step over a window against MPI_Allreduce over the same network, paired in one run.
 
-    mpiexec -n 4 python benchmarks/network.py [--window remote] [--json FILE]
+    mpiexec -n 4 python -m benchmarks.network [--window remote] [--json FILE]
 
 The group is all ranks, so both compute the same. Times are medians over the steps, of the slowest rank where
 all come together, and of the slowest in time where the last comes 100 ms late: what the straggler costs the
@@ -13,9 +13,9 @@ import statistics
 import time
 
 import numpy as np
-import table
 from mpi4py import MPI
 
+from benchmarks import table
 from wagma_rma import GroupAverager
 
 SIZES = {"4 kB": 1000, "1 MB": 1 << 18, "100 MB": 25 * (1 << 20)}

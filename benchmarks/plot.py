@@ -1,6 +1,6 @@
 """Draw what the benchmarks have written with --json.
 
-python benchmarks/plot.py FILE.json ... [--picture benchmarks.png]
+python -m benchmarks.plot FILE.json ... [--picture benchmarks.png]
 
 A panel a file: times against sizes for exchange.py, bars of the time in the call for imbalance.py.
 """

@@ -1,6 +1,6 @@
 """What a group step costs against ranks, group size and model size, and the model that predicts it.
 
-    mpiexec -n 8 python benchmarks/scaling.py [--json FILE]
+    mpiexec -n 8 python -m benchmarks.scaling [--json FILE]
 
 On one host, all ranks together. The model: a step takes
 
@@ -17,9 +17,9 @@ import os
 import time
 
 import numpy as np
-import table
 from mpi4py import MPI
 
+from benchmarks import table
 from wagma_rma import GroupAverager
 
 FLOATS = [1000, 100_000, 1_000_000, 10_000_000]

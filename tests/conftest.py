@@ -1,18 +1,21 @@
-"""Hypothesis profiles, and the fixtures of hosts.
+"""Hypothesis profiles, the end of the pools, and the fixtures of hosts.
 
-`HYPOTHESIS_PROFILE=soak SOAK_SECONDS=600 pytest tests/test_protocol.py` gives each property ten minutes.
+`HYPOTHESIS_PROFILE=soak SOAK_SECONDS=600 pytest tests/proof/test_protocol.py` gives each property ten
+minutes.
 """
 
 import os
 
 import pytest
-from hosts import Hosts, why_not
 from hypothesis import Phase, settings
+
+from tests.support.hosts import Hosts, why_not
+from tests.support.pool import POOLS
 
 # Where CI is set Hypothesis derandomizes by default: every run would look at the same few schedules again.
 settings.register_profile("usual", deadline=None, derandomize=False, max_examples=300)
 settings.register_profile("soak", deadline=None, derandomize=False, max_examples=2000)
-# For tests/mutations.py: it only wants to know whether there is a failure.
+# For tests/proof/mutations.py: it only wants to know whether there is a failure.
 settings.register_profile(
     "hunt",
     deadline=None,
@@ -36,3 +39,11 @@ def two(possible):
     """Make two hosts."""
     with Hosts(2) as hosts:
         yield hosts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pools():
+    """End the pools, and see that all of them end well."""
+    yield
+    POOLS.close()
+    assert not POOLS.wrong, "\n".join(POOLS.wrong)

@@ -28,9 +28,9 @@ except ImportError as _error:
     ) from _error
 
 from wagma_rma.averager import GroupAverager as GroupAverager
-from wagma_rma.groups.grouping import Butterfly as Butterfly
+from wagma_rma.groups.butterfly import Butterfly as Butterfly
 from wagma_rma.groups.grouping import Grouping as Grouping
-from wagma_rma.groups.grouping import Strided as Strided
+from wagma_rma.groups.strided import Strided as Strided
 from wagma_rma.model.structure import Model as Model
 from wagma_rma.options import window_bytes as window_bytes
 from wagma_rma.report import Outcome as Outcome

@@ -1,7 +1,7 @@
-"""The caller's model in the window itself, where it is published as it lies, without a copy.
+"""The caller's model in the window itself, where a step publishes it without a copy.
 
 Arrays over a slot of the snapshots are lent to the caller. A group step publishes them by naming their slot,
-makes them read-only, since others may be reading them from then on, and lends another slot for the average.
+and makes them read-only, since other ranks may read them from then on. Another slot is lent for the average.
 """
 
 import ctypes
@@ -10,33 +10,34 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from wagma_rma.protocol.layout import Layout
-from wagma_rma.model.structure import Array, Structure
 from wagma_rma.model.leaf_pointers import any_begins_in, begin_alike
+from wagma_rma.model.structure import Array, Structure
+from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.snapshots import Snapshots
 
 
 class Buffers:
-    """The slots that one averager has lent. Local."""
+    """The slots that one averager has lent, and the arrays over them. Local."""
 
     def __init__(self, snapshots: Snapshots, layout: Layout, structure: Structure) -> None:
         self._snapshots = snapshots
         self._slots = range(layout.slots)
         self._bytes = layout.snapshot_bytes
         self._places = list(zip(structure.shapes, structure.dtypes, layout.offsets(), strict=True))
-        self._lent: dict[int, list[Array]] = {}  # by slot; two while a step is made, else one at most
+        self._lent: dict[int, list[Array]] = {}  # by slot: two during a step, at most one between steps
         self._memory: WeakValueDictionary[int, ctypes.Array[ctypes.c_char]] = WeakValueDictionary()
-        self.used = False  # from the first loan on, averages go into lent slots
+        self.used = False  # something was lent: from then on averages go into lent slots
 
     def lent(self) -> list[Array] | None:
-        """Return the leaves of the slot that is lent, if one is."""
+        """Return the leaves of the lent slot, or None if no slot is lent."""
         return next(iter(self._lent.values()), None)
 
     def besides(self, leaves: list[Array]) -> list[Array] | None:
-        """Return the leaves of a lent slot for the average of a model; None if no slot is free.
+        """Return the leaves of a lent slot for the average of a model, or None if there is none.
 
-        A model that lies in a lent slot is published there, so another is lent. One of which only a part lies
-        there is to be copied, and must find a free slot: none is lent.
+        - No leaf of the model lies in the lent slot: that slot.
+        - All leaves lie in it, so that it is published as it lies: another slot, if one is free.
+        - Some leaves lie in it, so that the model must be copied and needs a free slot itself: None.
         """
         self.used = True
         for slot, lent in self._lent.items():
@@ -47,13 +48,14 @@ class Buffers:
         return self._lend()
 
     def holds_any_of(self, leaves: list[Array]) -> bool:
-        """Say whether any of some leaves lies in a lent slot."""
+        """Return whether any of some leaves lies in a lent slot."""
         return any(self._any_lies_in(slot, leaves) for slot in self._lent)
 
     def settle(self) -> None:
-        """Take note of what has been published, and take back a slot for an average that was not made.
+        """Forget slots that have been published, and take back a slot whose average was not made.
 
-        Ctrl-C may have come between any two lines of the step before: what is done here may be done again.
+        Ctrl-C may have interrupted the step before between any two lines, so this may find the same slots
+        again.
         """
         for slot in [slot for slot in self._lent if not self._snapshots.is_lent(slot)]:
             self._forget(slot)
@@ -64,7 +66,7 @@ class Buffers:
                 self._snapshots.take_back(slot)
 
     def in_use(self) -> bool:
-        """Say whether anyone still has arrays in the window, of those that were ever lent."""
+        """Return whether anyone still has arrays in the window, of all that were ever lent."""
         self._lent.clear()
         if self._memory:
             gc.collect()  # a traceback is a cycle, and may be all that keeps them

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from wagma_rma.groups import grouping as groupings
-from wagma_rma.mpi.agreement import Facts
+from wagma_rma.groups.check import check
+from wagma_rma.groups.choice import choose
 from wagma_rma.groups.grouping import Grouping
-from wagma_rma.protocol.layout import Layout
+from wagma_rma.groups.schedule import Schedule
 from wagma_rma.model.structure import Structure
+from wagma_rma.mpi.agreement import Facts
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.words import MOST_SLOTS, PIN_LIMIT, STEP_LIMIT
 
-STEPS = 1 << 36  # a step must stay below: the width of its field in a word
-PINS = 1 << 20  # so must the pins that one snapshot can collect between synchronisations
+# A window has one snapshot more than a turn has groupings, and a word names a snapshot.
+LONGEST_PERIOD = MOST_SLOTS - 2
 
 
-def _integer(name: str, value: object, least: int, most: int, cure: str) -> int:
+def _integer(operation: str, name: str, value: object, least: int, most: int, cure: str) -> int:
     """Return an option as an int.
 
     Raises:
@@ -29,36 +32,50 @@ def _integer(name: str, value: object, least: int, most: int, cure: str) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"GroupAverager: {name}={value!r} is not an integer; {cure}") from None
+        raise TypeError(f"{operation}: {name}={value!r} is not an integer; {cure}") from None
     if not least <= number <= most:
-        raise ValueError(f"GroupAverager: {name}={number} is out of range; {cure}")
+        raise ValueError(f"{operation}: {name}={number} is out of range; {cure}")
     return number
 
 
-def _seconds(name: str, value: object, cure: str) -> float:
+def _seconds(operation: str, name: str, value: object, cure: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"GroupAverager: {name}={value!r} is not a number of seconds; {cure}")
+        raise TypeError(f"{operation}: {name}={value!r} is not a number of seconds; {cure}")
     try:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"GroupAverager: {name}={value!r} is out of range; {cure}")
+        raise ValueError(f"{operation}: {name}={value!r} is out of range; {cure}")
     return seconds
 
 
-def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+def _choice(operation: str, name: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"GroupAverager: {name}={value!r} is not a str; pass one of {', '.join(choices)}")
+        raise TypeError(f"{operation}: {name}={value!r} is not a str; pass one of {', '.join(choices)}")
     if value not in choices:
-        raise ValueError(f"GroupAverager: {name}={value!r} is unknown; pass one of {', '.join(choices)}")
+        raise ValueError(f"{operation}: {name}={value!r} is unknown; pass one of {', '.join(choices)}")
     return value
+
+
+def checked_timeout(operation: str, timeout: object) -> float | None:
+    """Return a timeout in seconds, or None for none.
+
+    Raises:
+        TypeError, ValueError: it is no number of seconds above 0.
+    """
+    cure = "pass a number of seconds above 0, or None to wait for ever"
+    seconds = None if timeout is None else _seconds(operation, "timeout", timeout, cure)
+    if seconds == 0:
+        raise ValueError(f"{operation}: timeout={timeout!r} is out of range; {cure}")
+    return seconds
 
 
 class Options:
     """The options of an averager, checked. Local and pure.
 
     Args:
+        operation: what is being made, for errors.
         hosts: the number of each rank's host, for a grouping that keeps early steps within hosts if
             `topology` says so; None for ranks on one host. A `grouping` that is given stays as it is.
 
@@ -68,6 +85,7 @@ class Options:
 
     def __init__(
         self,
+        operation: str,
         ranks: int,
         group_size: int | None,
         sync_period: int,
@@ -82,21 +100,22 @@ class Options:
         progress: str = "auto",
     ) -> None:
         if not isinstance(topology, bool):
-            raise TypeError(f"GroupAverager: topology={topology!r} is not a bool; pass True or False")
+            raise TypeError(f"{operation}: topology={topology!r} is not a bool; pass True or False")
         self.topology = topology
         if grouping is None:
-            self.grouping = groupings.choose(ranks, group_size, hosts if topology else None)
+            self.grouping = choose(ranks, group_size, hosts if topology else None)
         else:
-            groupings.check(grouping, ranks)
+            check(grouping, ranks, LONGEST_PERIOD)
             self.grouping = grouping
             if group_size is not None and group_size != grouping.size:
                 raise ValueError(
-                    f"GroupAverager: group_size={group_size} contradicts the grouping's size "
+                    f"{operation}: group_size={group_size} contradicts the grouping's size "
                     f"{grouping.size}; pass one of the two"
                 )
         size = self.grouping.size
-        most = (PINS - 1) // size
+        most = (PIN_LIMIT - 1) // size
         self.sync_period = _integer(
+            operation,
             "sync_period",
             sync_period,
             1,
@@ -104,24 +123,22 @@ class Options:
             f"pass a number of steps between 1 and {most} (groups of {size})",
         )
         self.quorum = _integer(
-            "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
+            operation, "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
         )
         cure = "pass 'auto' or a number of seconds, 0 or more"
         auto = isinstance(patience, str) and patience == "auto"
-        self.patience = -1.0 if auto else _seconds("patience", patience, cure)
+        self.patience = -1.0 if auto else _seconds(operation, "patience", patience, cure)
         self.start_step = _integer(
+            operation,
             "start_step",
             start_step,
             0,
-            STEPS - 1,
-            f"pass the number of steps done before, 0 to {STEPS - 1}",
+            STEP_LIMIT - 1,
+            f"pass the number of steps done before, 0 to {STEP_LIMIT - 1}",
         )
-        cure = "pass a number of seconds above 0, or None to wait for ever"
-        self.timeout = None if timeout is None else _seconds("timeout", timeout, cure)
-        if self.timeout == 0:
-            raise ValueError(f"GroupAverager: timeout={timeout!r} is out of range; {cure}")
-        self.window = _choice("window", window, ("auto", "shared", "remote"))
-        self.progress = _choice("progress", progress, ("auto", "thread", "none"))
+        self.timeout = checked_timeout(operation, timeout)
+        self.window = _choice(operation, "window", window, ("auto", "shared", "remote"))
+        self.progress = _choice(operation, "progress", progress, ("auto", "thread", "none"))
 
     def groups(self, rank: int) -> list[tuple[int, ...]]:
         """Return the groups of a rank at step 1, 2, ... of a full turn."""
@@ -132,7 +149,7 @@ class Options:
         """Return what ranks must agree on."""
         grouping = self.grouping
         name: object = grouping
-        if not isinstance(grouping, groupings.Butterfly | groupings.Strided):
+        if not isinstance(grouping, Schedule):
             table = repr([self.groups(rank) for rank in range(ranks)])
             name = (type(grouping).__name__, grouping.period, zlib.crc32(table.encode()))
         return {
@@ -152,11 +169,11 @@ class Options:
         """Return where everything lies in a window for models of this structure."""
         alone = self.grouping.size == 1
         return Layout(
-            structure.kinds,
+            structure.dtype_numbers,
             structure.counts,
             self.grouping.size,
             0 if alone else self.sync_period,
-            # With fewer, even punctual ranks would have to skip publishing while groups of other
+            # With fewer, even ranks in time would have to skip publishing while groups of other
             # steps finish.
             max(3, self.grouping.period + 1),
             across_hosts,
@@ -188,5 +205,5 @@ def window_bytes(
         >>> round(window_bytes(np.zeros(1_000_000, np.float32), ranks=16) / 4e6, 2)
         6.0
     """
-    options = Options(ranks, group_size, sync_period, 1, "auto", grouping, 0, None)
+    options = Options("window_bytes", ranks, group_size, sync_period, 1, "auto", grouping, 0, None)
     return options.layout(Structure("window_bytes", model), across_hosts).nbytes

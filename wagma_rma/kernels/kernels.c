@@ -1,4 +1,4 @@
-/* The kernels of kernels.h, in portable C that compilers vectorise, one set a dtype and kind of CPU. */
+/* The kernels of kernels.h, in portable C that compilers vectorise: one set for each dtype and kind of CPU. */
 #include "kernels.h"
 
 #include <math.h>
@@ -59,7 +59,7 @@ static inline uint16_t narrow_bf16(float f) {
 }
 
 /* Elements at a time: what is summed is written, and its average, while the next is being read. They fill whole lines of a
- * cache in each kind, and the registers of an AVX2 with their sums. */
+ * cache in each dtype, and the registers of an AVX2 with their sums. */
 #define UNIT(SUM) (256 / sizeof(SUM))
 
 /* Reads are begun so far ahead; a hardware prefetcher stops at each page, and is slow to start on the next. */
@@ -85,9 +85,9 @@ static int inverse_is_exact(double divisor) {
 
 struct kernels {
     void (*copy)(void *to, const void *from, size_t nbytes);
-    void (*sum[4])(void *sum, const void *const *sources, int n, size_t count, int stream,
+    void (*sum[WAGMA_DTYPES])(void *sum, const void *const *sources, int n, size_t count, int stream,
                    const struct wagma_output *output);
-    void (*average[4])(const void *sum, size_t count, const struct wagma_output *output);
+    void (*average[WAGMA_DTYPES])(const void *sum, size_t count, const struct wagma_output *output);
 };
 
 #define FOR_CPU(name) any_##name
@@ -161,13 +161,13 @@ void wagma_copy(void *to, const void *from, size_t nbytes, int stream) {
     end(stream);
 }
 
-void wagma_sum(int kind, void *sum, const void *const *sources, int n, size_t count, int stream,
+void wagma_sum(int dtype, void *sum, const void *const *sources, int n, size_t count, int stream,
                const struct wagma_output *output) {
-    kernels->sum[kind](sum, sources, n, count, stream, output);
+    kernels->sum[dtype](sum, sources, n, count, stream, output);
     end(stream || (output && output->stream));
 }
 
-void wagma_average(int kind, const void *sum, size_t count, const struct wagma_output *output) {
-    kernels->average[kind](sum, count, output);
+void wagma_average(int dtype, const void *sum, size_t count, const struct wagma_output *output) {
+    kernels->average[dtype](sum, count, output);
     end(output->stream);
 }

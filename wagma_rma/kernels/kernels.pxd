@@ -1,12 +1,14 @@
 """Arithmetic on chunks; see kernels.h."""
 
 cdef extern from "wagma_rma/kernels/kernels.h" nogil:
+    enum:
+        WAGMA_DTYPES
     struct wagma_output:
         void* out
         const void* own
         double divisor
         int stream
     void wagma_copy(void* to, const void* source, size_t nbytes, int stream)
-    void wagma_sum(int kind, void* sum, const void* const* sources, int n, size_t count, int stream,
+    void wagma_sum(int dtype, void* sum, const void* const* sources, int n, size_t count, int stream,
                    const wagma_output* output)
-    void wagma_average(int kind, const void* sum, size_t count, const wagma_output* output)
+    void wagma_average(int dtype, const void* sum, size_t count, const wagma_output* output)

@@ -1,4 +1,8 @@
-"""The caller's arrays, as the protocol sees them."""
+"""Pointers to the leaves of the caller's model, as the protocol sees it."""
+
+cimport numpy as cnp
+
+cpdef bint is_like(object array, cnp.ndarray example) except -1
 
 cdef class LeafPointers:
     cdef readonly int count

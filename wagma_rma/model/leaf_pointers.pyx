@@ -1,4 +1,4 @@
-"""The caller's arrays, as the protocol sees them: a pointer a leaf. The only module that knows numpy's C API."""
+"""Pointers to the leaves of the caller's model, as the protocol sees it. The only module that uses numpy's C API."""
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
@@ -10,12 +10,12 @@ cnp.import_array()
 
 
 def is_plain(cnp.ndarray array):
-    """Say whether an array is one C-contiguous, aligned run of memory."""
+    """Return whether an array is one C-contiguous, aligned run of memory."""
     return bool(cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISALIGNED(array))
 
 
-def is_like(array, cnp.ndarray example):
-    """Say whether something is a numpy array, plain and writable, of the shape and dtype of an example if there is one."""
+cpdef bint is_like(object array, cnp.ndarray example) except -1:
+    """Return whether an object is a numpy array, plain and writable, of the shape and dtype of an example (None: no)."""
     cdef cnp.ndarray found
     cdef int i
     if example is None or not cnp.PyArray_CheckExact(array):
@@ -31,13 +31,14 @@ def is_like(array, cnp.ndarray example):
 
 
 cdef char* memory(object leaf) except? NULL:
+    """Return where a leaf lies: an array, or an address; NULL for a function that returns an array."""
     if cnp.PyArray_Check(leaf):
         return cnp.PyArray_BYTES(leaf)
     return NULL if callable(leaf) else <char*> <uintptr_t> leaf
 
 
 def any_begins_in(list leaves, uintptr_t begin, int64_t nbytes):
-    """Say whether any of some leaves begins in a piece of memory."""
+    """Return whether any of some leaves begins in a range of memory."""
     for leaf in leaves:
         if begin <= <uintptr_t> memory(leaf) < begin + <uintptr_t> nbytes:
             return True
@@ -45,7 +46,7 @@ def any_begins_in(list leaves, uintptr_t begin, int64_t nbytes):
 
 
 def begin_alike(list leaves, list others):
-    """Say whether leaves are plain and begin where others do, one by one; those without elements may lie anywhere."""
+    """Return whether leaves are plain and begin where others do, one by one; leaves without elements don't count."""
     for leaf, other in zip(leaves, others):
         if cnp.PyArray_SIZE(leaf) and (memory(leaf) != memory(other) or not is_plain(leaf)):
             return False
@@ -53,7 +54,7 @@ def begin_alike(list leaves, list others):
 
 
 cdef bint are_entangled(list sources, list targets):
-    """Say whether writing to one target may change a source that lies elsewhere, as far as they are arrays."""
+    """Return whether writing to one target may change a source that lies elsewhere; only arrays are compared."""
     cdef char* begin
     cdef int i
     spans = [(<uintptr_t> memory(leaf), <uintptr_t> memory(leaf) + cnp.PyArray_NBYTES(leaf), i)
@@ -66,7 +67,8 @@ cdef bint are_entangled(list sources, list targets):
         if not cnp.PyArray_Check(leaf) or not cnp.PyArray_SIZE(leaf):
             continue
         begin = memory(leaf)
-        # The last source that begins before the target ends is the only one that may overlap it and not lie in it.
+        # Sources do not overlap each other, so only the last one that begins before the target ends can overlap it
+        # without beginning in it.
         last = bisect_left(spans, (<uintptr_t> begin + cnp.PyArray_NBYTES(leaf),)) - 1
         if last >= 0 and spans[last][1] > <uintptr_t> begin and spans[last][::2] != (<uintptr_t> begin, i):
             return True
@@ -77,12 +79,13 @@ cdef class LeafPointers:
     """Pointers to the leaves of a model and of its output, in the order of a layout.
 
     Args:
-        order: which leaf of the model comes i-th in the layout.
+        order: order[i] is the leaf of the model that comes i-th in the layout.
 
     Local. The arrays are kept alive from hold() to release().
     """
 
     def __cinit__(self, list order):
+        self.order = order
         self.count = len(order)
         self.sources = <const char**> calloc(max(1, self.count), sizeof(char*))
         self.targets = <char**> calloc(max(1, self.count), sizeof(char*))
@@ -94,32 +97,32 @@ cdef class LeafPointers:
         free(self.sources)
         free(self.targets)
 
-    def hold(self, list order, list sources, list targets):
-        """Point at memory, either in the model's order: `sources` are read, `targets` are written.
+    def hold(self, list sources, list targets):
+        """Point at memory, given in the model's order: `sources` are read, `targets` are written.
 
-        They are plain arrays, or the addresses of memory that somebody else keeps; a source may be a function
-        that returns a plain array, and is called when that is needed. Only arrays are looked at for being entangled.
+        Args:
+            sources, targets: plain arrays, or the addresses of memory that the caller keeps. A source may be a function
+                that returns a plain array; it is called when the array is needed.
         """
         cdef int i
         cdef char* source
         cdef char* target
         cdef bint moved = False
         for i in range(self.count):
-            source, target = memory(sources[order[i]]), memory(targets[order[i]])
+            source, target = memory(sources[self.order[i]]), memory(targets[self.order[i]])
             moved |= source != self.sources[i] or target != self.targets[i]
             self.sources[i], self.targets[i] = source, target
-        self.order = order
         self.held = [sources, targets]
         if moved:
             self.entangled = are_entangled(sources, targets)
 
     cdef int fetch(self, int i) except -1:
-        """Have the memory of the i-th leaf of the layout, whose source is a function."""
+        """Call the function that is the source of the layout's i-th leaf, and point at the array that it returns."""
         source = self.held[0][self.order[i]]()
         self.held.append(source)
         self.sources[i] = memory(source)
         return 0
 
     def release(self):
-        """Let go of the arrays."""
+        """Drop the references to the arrays."""
         self.held = []

@@ -8,21 +8,23 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from wagma_rma.kernels.dtypes import NAMES
+
 Array: TypeAlias = npt.NDArray[Any]
 Model: TypeAlias = "Array | list[Model] | tuple[Model, ...] | dict[Any, Model]"
 
-# The memory of leaves: plain arrays, addresses, or functions that return plain arrays.
+# The memory of leaves, to be read: plain arrays, addresses, or functions that return plain arrays; and to be
+# written.
 Sources: TypeAlias = list[Array] | list[int] | list[Callable[[], Array]]
-
-KINDS = ("float64", "float32", "float16", "bfloat16")
+Targets: TypeAlias = list[Array] | list[int]
 
 
 class Leaves(dict[str, Array]):
     """A flat model whose keys are the paths of its leaves, for bindings that flatten models themselves."""
 
 
-def kind_of(path: str, leaf: object) -> int:
-    """Return the kind of a leaf's elements (an index into KINDS).
+def dtype_number(path: str, leaf: object) -> int:
+    """Return the number of a leaf's dtype (kernels.dtypes).
 
     Raises:
         TypeError: the leaf isn't an array of native floats; the message begins with its path.
@@ -40,16 +42,16 @@ def kind_of(path: str, leaf: object) -> int:
             "convert it with array.astype(array.dtype.newbyteorder('='))"
         )
     try:
-        return KINDS.index(leaf.dtype.name)
+        return NAMES.index(leaf.dtype.name)
     except ValueError:
         raise TypeError(
-            f"{path} has dtype {leaf.dtype.name}; only {', '.join(KINDS)} can be averaged: "
+            f"{path} has dtype {leaf.dtype.name}; only {', '.join(NAMES)} can be averaged: "
             "convert it, or leave it out of the model"
         ) from None
 
 
 def _keys(node: dict[Any, Any]) -> list[Any]:
-    """Return the keys in the order of leaves: sorted, since ranks may have filled their dicts differently."""
+    """Return the keys in the order of leaves: sorted, since ranks may fill their dicts in other orders."""
     if isinstance(node, Leaves):
         return list(node)
     try:
@@ -106,7 +108,7 @@ class Structure:
         self._containers: list[tuple[str, type]] = []
         walked = list(_walk("model", model, self._containers))
         self.paths = [path for path, _ in walked]
-        self.kinds = [kind_of(f"{name}: {path}", leaf) for path, leaf in walked]
+        self.dtype_numbers = [dtype_number(f"{name}: {path}", leaf) for path, leaf in walked]
         self.shapes = [leaf.shape for _, leaf in walked]
         self.dtypes = [leaf.dtype for _, leaf in walked]
         self.counts = [leaf.size for _, leaf in walked]
@@ -140,7 +142,7 @@ class Structure:
                     f"{'this model' if known else 'the model the averager was made for'}; "
                     "the structure of a model can't change: make a new averager for another"
                 )
-            kind_of(f"{name}: {path}", leaf)
+            dtype_number(f"{name}: {path}", leaf)
             if leaf.shape != self.shapes[i] or leaf.dtype != self.dtypes[i]:
                 raise ValueError(
                     f"{name}: {path} is {leaf.dtype.name}{list(leaf.shape)}, but the averager was made for "
@@ -153,11 +155,11 @@ class Structure:
             )
         if containers != self._containers:
             pairs = zip_longest(containers, self._containers, fillvalue=("", type(None)))
-            (path, kind), (usual_path, usual) = next(pair for pair in pairs if pair[0] != pair[1])
+            (path, container), (usual_path, usual) = next(pair for pair in pairs if pair[0] != pair[1])
             where = what + (path or usual_path).removeprefix("model")
             raise ValueError(
-                f"{name}: {where} is a {kind.__name__} where the averager's model has a {usual.__name__}; "
-                "make a new averager for another model"
+                f"{name}: {where} is a {container.__name__} where the averager's model has a "
+                f"{usual.__name__}; make a new averager for another model"
             )
         return [leaf for _, leaf in walked]
 

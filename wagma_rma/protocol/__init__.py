@@ -1,0 +1,8 @@
+"""The protocol: group averages that wait for nobody, and the synchronisations of all ranks (PROTOCOL.md).
+
+``protocol`` is the sequence of a group step; ``turn``, ``snapshots``, ``record``, ``exchange``, ``sums`` and
+``results`` are its parts. ``words`` and ``layout`` say what the words of a window hold and where everything
+lies. ``synchronization`` is the step of all ranks, in Python, with ``announcements``. All of it uses windows,
+the waiter, kernels, and pointers to a model's leaves; only ``synchronization`` calls MPI, for the sums of all
+ranks.
+"""

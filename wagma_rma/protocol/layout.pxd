@@ -1,35 +1,35 @@
 """Where everything lies in a window."""
 
 from libc.stdint cimport int64_t, uint64_t
+from wagma_rma.kernels.kernels cimport WAGMA_DTYPES
 
 cdef enum:
-    SECTIONS = 4  # one per kind of element: float64, float32, float16, bfloat16
     RESULTS = 3   # result slots
 
 cdef struct Section:
-    int64_t count          # elements of this kind
+    int64_t count          # elements of this dtype
     int64_t snapshot       # where they begin in a snapshot, bytes
     int64_t result         # where their sums begin in a result, bytes
     int64_t chunk_count    # elements in each chunk but the last
     int first_chunk        # its chunks are first_chunk .. first_chunk + chunks - 1
     int chunks
     int width              # bytes of an element
-    int sum_width          # bytes of its accumulator
+    int sum_width          # bytes of an element of its sums
 
 cdef struct Chunk:
-    int kind               # section it lies in
+    int dtype              # of its section
     int64_t begin          # its first element in the section
     int64_t count          # elements
 
 cdef struct Leaf:
-    int kind               # section it lies in
+    int dtype              # of its section
     int64_t begin          # its first element in the section
     int64_t count          # elements
 
 cdef class Layout:
-    cdef Section[SECTIONS] sections
+    cdef Section[WAGMA_DTYPES] sections  # one for each dtype
     cdef Leaf* leaves              # in the order of the sections, then of the model
-    cdef int* first_leaf           # per chunk: the first leaf that it meets
+    cdef int* first_leaf           # per chunk: the first leaf with elements in it
     cdef readonly int leaf_count
     cdef readonly list order       # order[i]: which leaf of the model leaves[i] is
     cdef readonly int chunks       # per model, at least 1
@@ -39,12 +39,12 @@ cdef class Layout:
     cdef readonly int64_t published, latest, entered, retired, result_tag  # words, byte offsets
     cdef readonly int64_t record_bytes, first_record
     cdef readonly int64_t words_bytes                # all words lie below this
+    cdef readonly int64_t model_bytes                # of a snapshot, without its padding to a page
     cdef readonly int64_t snapshot_bytes, first_snapshot
     cdef readonly int64_t result_bytes, first_result
-    cdef readonly int64_t sums_bytes                 # of a result, without what pads it to a page
+    cdef readonly int64_t sums_bytes                 # of a result, without its padding to a page
     cdef readonly int64_t chunk_bytes                # most bytes that a chunk has in a snapshot or result
     cdef readonly int64_t nbytes
-    cdef readonly bint streams_window, streams_output, streams_in_place  # past the caches
 
     cdef Chunk chunk(self, int c) noexcept nogil
     cdef int64_t leaf_place(self, int i) noexcept nogil

@@ -8,7 +8,7 @@ def chunk_elements(count: int, width: int, group_size: int, network: bool = ...)
 class Layout:
     def __init__(
         self,
-        kinds: Sequence[int],
+        dtypes: Sequence[int],
         counts: Sequence[int],
         group_size: int,
         records: int,
@@ -29,7 +29,13 @@ class Layout:
     @property
     def records(self) -> int: ...
     @property
+    def published(self) -> int: ...
+    @property
+    def retired(self) -> int: ...
+    @property
     def words_bytes(self) -> int: ...
+    @property
+    def model_bytes(self) -> int: ...
     @property
     def snapshot_bytes(self) -> int: ...
     @property

@@ -1,17 +1,24 @@
 """The models that a rank publishes, and the pins that keep them."""
 
+cimport cython
+
 from libc.stdint cimport uint64_t
-from wagma_rma.protocol.layout cimport Layout
+from wagma_rma.kernels.streaming cimport Streaming
 from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.protocol.layout cimport Layout
+from wagma_rma.waiting.waiter cimport Waiter
 from wagma_rma.windows.window cimport Window
 
+@cython.final
 cdef class Snapshots:
     cdef Window window
+    cdef Waiter waiter
     cdef Layout layout
+    cdef readonly Streaming streaming
     cdef uint64_t* retired      # room to load this rank's words
     cdef uint64_t current_step  # step and slot of the newest snapshot
     cdef int current_slot
-    cdef uint64_t pins_settled  # the pins field at the last publishing
+    cdef uint64_t pins_settled  # the pins field when this rank published last
     cdef uint64_t ignored       # what an unpin finds
     cdef char* lent             # per slot: whether the caller has it
     cdef char* spare            # a private model, for a step that can't publish
@@ -28,5 +35,5 @@ cdef class Snapshots:
     cdef int free_slot(self, double patience) except -2 nogil
     cdef int write(self, int slot, LeafPointers pointers) except -1 nogil
     cdef int gather(self, LeafPointers pointers) except -1 nogil
-    cdef int move_on(self, uint64_t step, int slot) except -1 nogil
-    cdef char* accumulators(self, int result, int kind) noexcept nogil
+    cdef int name_newest(self, uint64_t step, int slot) except -1 nogil
+    cdef char* sums_of(self, int result, int dtype) noexcept nogil

@@ -1,5 +1,5 @@
-from wagma_rma.protocol.layout import Layout
 from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.protocol.layout import Layout
 from wagma_rma.windows.window import Window
 
 class Snapshots:

@@ -1,38 +1,45 @@
 """The models that a rank publishes, and the pins that keep them.
 
-A rank publishes into the slot of a snapshot that nobody reads. Whoever wants to read the newest snapshot of a
-rank adds one pin to its `published` word; the same addition tells step and slot. To unpin is to subtract
-one from `retired[slot]`. When the owner moves on to another slot it adds to `retired` of the old one the pins
-that were taken meanwhile; a slot that is not current and whose `retired` is zero may be written.
+A rank publishes into a slot whose snapshot nobody reads:
 
-Such a slot may be lent to the caller, as memory for its model, until that is published as it lies there.
+1. To read the newest snapshot of a rank, another rank adds one pin to its `published` word; the same addition tells
+   step and slot.
+2. To unpin is to subtract one from `retired[slot]`.
+3. When the owner publishes into another slot it adds to `retired` of the old slot the pins that were added to
+   `published` meanwhile. A slot that is not the newest and whose `retired` is zero may be written.
+
+Such a slot may be lent to the caller, as memory for its model. It stays lent until the model is published there, as it
+lies.
 """
+
+cimport cython
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from wagma_rma.kernels.kernels cimport wagma_average, wagma_copy, wagma_output, wagma_sum
-from wagma_rma.protocol.layout cimport SECTIONS, Leaf, Section
+from wagma_rma.kernels.kernels cimport WAGMA_DTYPES, wagma_average, wagma_copy, wagma_output, wagma_sum
+from wagma_rma.protocol.layout cimport Leaf, Section
+from wagma_rma.protocol.words cimport PIN_BITS, mask, one_pin, pack_published, published_pins
 from wagma_rma.waiting.waiter cimport Wait
-from wagma_rma.protocol.words cimport one_pin, pack_published, published_pins
 
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 
-cdef uint64_t PINS = (1 << 20) - 1  # the pins field counts modulo 2^20
 
-
+@cython.final
 cdef class Snapshots:
     """The snapshots of this rank, and pins on those of others. Local; nothing here waits but free_slot()."""
 
     def __cinit__(self, Window window, Layout layout):
         self.window = window
+        self.waiter = window.waiter
         self.layout = layout
+        self.streaming = Streaming(layout.model_bytes)
         self.retired = <uint64_t*> calloc(layout.slots, sizeof(uint64_t))
-        # Taken now, since a step once begun can't fail, and touched only if it is ever needed.
+        # Allocated now, since a step once begun can't fail, and touched only if it is ever needed.
         self.spare = <char*> malloc(layout.snapshot_bytes)
         self.lent = <char*> calloc(layout.slots, 1)
         if self.retired is NULL or self.lent is NULL or (self.spare is NULL and layout.snapshot_bytes):
-            raise MemoryError(f"GroupAverager: no memory for {layout.snapshot_bytes} bytes")
+            raise MemoryError(f"Snapshots: no memory for a private model of {layout.snapshot_bytes} bytes")
 
     def __dealloc__(self):
         free(self.retired)
@@ -49,7 +56,7 @@ cdef class Snapshots:
         """Publish what prepare() has returned, as the model of `step`."""
         with nogil:
             self.window.wrote(self.layout.snapshot(self.current_slot), self.layout.snapshot_bytes)
-            self.move_on(step, self.current_slot)
+            self.name_newest(step, self.current_slot)
 
     def restore_all(self, LeafPointers pointers):
         """Copy the model as published into the caller's output."""
@@ -72,40 +79,41 @@ cdef class Snapshots:
             self.gather(pointers)
             return 0
         self.write(slot, pointers)
-        self.move_on(step, slot)
+        self.name_newest(step, slot)
         return 1
 
     cdef int free_slot(self, double patience) except -2 nogil:
-        """Return a slot that may be written, or -1 if there is none within `patience` seconds."""
+        """Return a slot that may be written, or -1 if none becomes free within `patience` seconds."""
         cdef Wait wait
-        cdef double now = -1  # nobody waits yet, so no clock is read
+        cdef double now = -1  # the clock is not read before there is something to wait for
         cdef int slot
         self.seconds_waited = 0
         while True:
             self.window.load(self.window.rank, self.layout.retired, self.layout.slots, self.retired)
             self.window.complete()
-            # Pairs with unpin(): a slot that is found free has been read to the end by all who pinned it.
+            # Pairs with unpin(): all ranks that pinned a slot have read it to the end if it is found free.
             for slot in range(self.layout.slots):
                 if slot != self.current_slot and self.retired[slot] == 0 and not self.lent[slot]:
                     return slot
             if now < 0:
-                wait = self.window.waiter.begin(0)
+                wait = self.waiter.begin(0)
                 now = wait.since
                 wait.until = now + patience
-            if now >= wait.until or self.window.waiter.interrupted:
+            if now >= wait.until or self.waiter.interrupted:
                 return -1
-            self.window.waiter.pause(&wait)
-            now = self.window.waiter.now()
+            self.waiter.pause(&wait)
+            now = self.waiter.now()
             self.seconds_waited = now - wait.since
 
     cdef int write(self, int slot, LeafPointers pointers) except -1 nogil:
+        """Copy the caller's model into a free slot."""
         self.own = self.window.own(self.layout.snapshot(slot))
         self.gather(pointers)
         self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
         return 0
 
     cdef int gather(self, LeafPointers pointers) except -1 nogil:
-        """Copy the caller's model into `own`, leaf by leaf, but for those that lie there."""
+        """Copy the caller's model into `own`, leaf by leaf, except leaves that lie there already."""
         cdef int i
         cdef Leaf* leaf
         cdef char* place
@@ -116,8 +124,8 @@ cdef class Snapshots:
                     pointers.fetch(i)
             place = self.own + self.layout.leaf_place(i)
             if pointers.sources[i] != place:
-                wagma_copy(place, pointers.sources[i], leaf.count * self.layout.sections[leaf.kind].width,
-                           self.layout.streams_window)
+                wagma_copy(place, pointers.sources[i], leaf.count * self.layout.sections[leaf.dtype].width,
+                           self.streaming.window)
         return 0
 
     cdef int restore(self, LeafPointers pointers) except -1 nogil:
@@ -127,25 +135,25 @@ cdef class Snapshots:
         for i in range(pointers.count):
             leaf = &self.layout.leaves[i]
             wagma_copy(pointers.targets[i], self.own + self.layout.leaf_place(i),
-                       leaf.count * self.layout.sections[leaf.kind].width, self.streams(pointers, i))
+                       leaf.count * self.layout.sections[leaf.dtype].width, self.streams(pointers, i))
         return 0
 
     cdef bint streams(self, LeafPointers pointers, int i) noexcept nogil:
-        """Say whether the output of the i-th leaf is written past the caches."""
-        return self.layout.streams_in_place if pointers.targets[i] == pointers.sources[i] else self.layout.streams_output
+        """Return whether writes to the output of the i-th leaf bypass the caches."""
+        return self.streaming.in_place if pointers.targets[i] == pointers.sources[i] else self.streaming.output
 
-    cdef int move_on(self, uint64_t step, int slot) except -1 nogil:
-        """Make a written slot the newest snapshot, and settle the pins of the one before it."""
+    cdef int name_newest(self, uint64_t step, int slot) except -1 nogil:
+        """Name a written slot in `published` as the newest snapshot, and settle the pins of the one before it."""
         cdef uint64_t found, taken
         cdef int old = self.current_slot
         assert slot < self.layout.slots and pack_published(step, slot) >= pack_published(self.current_step, old)
-        # Pairs with the pin of whoever reads this snapshot: data before word.
+        # Data before word. Pairs with pin(): a rank that finds this slot named reads all of the snapshot.
         self.window.write_fence()
         self.window.fetch_add(
             self.window.rank, self.layout.published,
             pack_published(step, slot) - pack_published(self.current_step, old), &found)
         self.window.complete()
-        taken = (published_pins(found) - self.pins_settled) & PINS
+        taken = (published_pins(found) - self.pins_settled) & mask(PIN_BITS)
         self.pins_settled = published_pins(found)
         self.current_step = step
         self.current_slot = slot
@@ -155,11 +163,11 @@ cdef class Snapshots:
         return 0
 
     cdef int pin(self, int rank, uint64_t* found) except -1 nogil:
-        """Start pinning the newest snapshot of a rank: *found names it."""
+        """Begin to pin the newest snapshot of a rank: *found names it."""
         return self.window.fetch_add(rank, self.layout.published, one_pin(), found)
 
     cdef int unpin(self, int rank, int slot) except -1 nogil:
-        """Start giving a pin back. The reads it was for must be over (the read fence before a chunk's DONE)."""
+        """Begin to give a pin back. The reads it was for must be over (the read fence before a chunk's DONE)."""
         cdef uint64_t minus_one = <uint64_t> 0 - 1
         return self.window.fetch_add(rank, self.layout.retired + 8 * slot, minus_one, &self.ignored)
 
@@ -175,11 +183,11 @@ cdef class Snapshots:
         return slot
 
     def take_back(self, int slot):
-        """End the loan of a slot that the caller does not write to any more."""
+        """End the loan of a slot to which the caller does not write any more."""
         self.lent[slot] = False
 
     def is_lent(self, int slot):
-        """Say whether a slot is lent still: it is the caller's until its model is published there."""
+        """Return whether a slot is still lent: it is the caller's until its model is published there."""
         return bool(self.lent[slot])
 
     def address(self, int slot):
@@ -187,49 +195,49 @@ cdef class Snapshots:
         return <uintptr_t> self.window.own(self.layout.snapshot(slot))
 
     cdef int lent_slot_of(self, LeafPointers pointers) noexcept nogil:
-        """Return the lent slot that the caller's model lies in as it would be copied, and no output does; or -1."""
+        """Return the lent slot that holds the caller's model, leaf for leaf, and none of its output; or -1."""
         cdef int slot, i
         cdef char* begin
-        cdef bint there
+        cdef bint holds
         for slot in range(self.layout.slots):
             if not self.lent[slot]:
                 continue
             begin = self.window.own(self.layout.snapshot(slot))
-            there = self.layout.sums_bytes > 0  # nothing lies nowhere
+            holds = self.layout.sums_bytes > 0  # a model without elements is in no slot
             for i in range(pointers.count):
                 if self.layout.leaves[i].count > 0:
-                    there = (there and pointers.sources[i] == begin + self.layout.leaf_place(i)
+                    holds = (holds and pointers.sources[i] == begin + self.layout.leaf_place(i)
                              and not begin <= pointers.targets[i] < begin + self.layout.snapshot_bytes)
-            if there:
+            if holds:
                 return slot
         return -1
 
-    # A synchronising step: the MPI library sums what lies in result 0 into result 1. All ranks have left
-    # their earlier steps by then, so nobody reads results.
+    # A synchronisation: the MPI library sums result 0 of all ranks into result 1. All ranks have left their earlier
+    # steps by then, so nobody reads results.
 
     def contribute(self, LeafPointers pointers):
-        """Widen the caller's model into the accumulators of result 0."""
+        """Write the caller's model into result 0, in the type of the sums."""
         cdef int i
         cdef Leaf* leaf
         cdef Section* section
         with nogil:
             for i in range(pointers.count):
                 leaf = &self.layout.leaves[i]
-                section = &self.layout.sections[leaf.kind]
+                section = &self.layout.sections[leaf.dtype]
                 if pointers.sources[i] is NULL and leaf.count > 0:
                     with gil:
                         pointers.fetch(i)
-                wagma_sum(leaf.kind, self.accumulators(0, leaf.kind) + leaf.begin * section.sum_width,
+                wagma_sum(leaf.dtype, self.sums_of(0, leaf.dtype) + leaf.begin * section.sum_width,
                           <const void* const*> &pointers.sources[i], 1, leaf.count, False, NULL)
 
     def publish_mean(self, uint64_t step):
         """Publish the sums in result 1, divided by the number of ranks, as this rank's model of `step`."""
-        cdef int kind, slot
+        cdef int dtype, slot
         cdef Section* section
         cdef wagma_output output
         output.own = NULL
         output.divisor = self.window.ranks
-        output.stream = self.layout.streams_window
+        output.stream = self.streaming.window
         with nogil:
             slot = self.free_slot(0)
             if slot < 0:
@@ -237,21 +245,22 @@ cdef class Snapshots:
                     raise RuntimeError(f"synchronize: rank {self.window.rank} finds all its snapshots pinned at "
                                        f"step {step} ({self.pins()}); this is a defect of wagma_rma")
             self.own = self.window.own(self.layout.snapshot(slot))
-            for kind in range(SECTIONS):
-                section = &self.layout.sections[kind]
+            for dtype in range(WAGMA_DTYPES):
+                section = &self.layout.sections[dtype]
                 output.out = self.own + section.snapshot
-                wagma_average(kind, self.accumulators(1, kind), section.count, &output)
+                wagma_average(dtype, self.sums_of(1, dtype), section.count, &output)
             self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
-            self.move_on(step, slot)
+            self.name_newest(step, slot)
 
-    cdef char* accumulators(self, int result, int kind) noexcept nogil:
-        return self.window.own(self.layout.result(result)) + self.layout.sections[kind].result
+    cdef char* sums_of(self, int result, int dtype) noexcept nogil:
+        """Return where the sums of a dtype begin in one of this rank's results."""
+        return self.window.own(self.layout.result(result)) + self.layout.sections[dtype].result
 
     def sums(self, int result):
-        """Return this rank's accumulators as (float64 memoryview, float32 memoryview)."""
+        """Return this rank's sums in a result as (float64 memoryview, float32 memoryview)."""
         cdef Layout layout = self.layout
         cdef int64_t doubles = layout.sections[1].result
-        cdef char* begin = self.accumulators(result, 0)
+        cdef char* begin = self.sums_of(result, 0)
         return (PyMemoryView_FromMemory(begin, doubles, PyBUF_WRITE).cast("d"),
                 PyMemoryView_FromMemory(begin + doubles, layout.sums_bytes - doubles, PyBUF_WRITE).cast("f"))
 
@@ -264,5 +273,5 @@ cdef class Snapshots:
             self.window.load(self.window.rank, self.layout.retired, self.layout.slots, self.retired)
             self.window.complete()
         out = [<int64_t> self.retired[slot] for slot in range(self.layout.slots)]
-        out[self.current_slot] += <int64_t> ((published_pins(found) - self.pins_settled) & PINS)
+        out[self.current_slot] += <int64_t> ((published_pins(found) - self.pins_settled) & mask(PIN_BITS))
         return out

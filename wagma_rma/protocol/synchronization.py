@@ -1,9 +1,9 @@
 """The steps at which all ranks meet: the global mean, and the end of a run.
 
-A rank says in its `entered` word what it has come to, and looks for the others' words; so each knows whom it
-is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part is
-summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that was cut short,
-by a timeout or Ctrl-C, is taken up where it was by the next call.
+A rank announces in its `entered` word how far it has come, and loads the others' words; so each knows which
+ranks it is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part
+is summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that a timeout or
+Ctrl-C cuts short is continued by the next call.
 """
 
 import math
@@ -15,33 +15,30 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from wagma_rma.mpi.agreement import raise_told, tell
 from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.mpi.agreement import describe, raise_described
+from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.words import (
+    ARRIVED,
+    CLOSED,
+    FAILED,
+    KEEPS_ARRAYS,
+    PUBLISHED,
+    entered_stage,
+    entered_step,
+    pack_entered,
+)
 from wagma_rma.waiting.watch import Expectation, Watch
-from wagma_rma.windows.window import Window
 
-# The `entered` word: step : 36 | attempt : 24 | stage : 2, above them zero. It only grows, so a step that all
-# ranks refused together (FAILED) is tried again as another attempt.
-ARRIVED, PUBLISHED, FAILED = 1, 2, 3
-CLOSED = 1 << 62  # later than any step
-KEEPS = 1  # added to CLOSED by a rank of which somebody still has arrays in the window
-BLOCK = 1 << 28  # elements a collective takes at a time: MPI's counts are 32 bits wide
+BLOCK = 1 << 28  # elements that one collective moves at most: MPI's counts are 32 bits wide
 
-# Collectives that never end, since a rank has left: MPI may still come to use their buffers.
+# Collectives that never complete, since a rank has left: MPI may still come to use their buffers.
 abandoned: list[object] = []
 
 Test = tuple[Callable[[], bool], float]  # and the longest sleep between two looks, seconds
-FOR_RANKS = math.inf  # the window's
-FOR_MPI = 100e-6  # it moves data only while it is being asked
-
-
-def _entered(step: int, attempt: int, stage: int) -> int:
-    return step << 26 | attempt << 2 | stage
-
-
-def _step(entered: int) -> int:
-    return entered >> 26
+FOR_RANKS = math.inf  # the waiter's
+FOR_MPI = 100e-6  # MPI moves data only while it is called
 
 
 class StepMismatch(RuntimeError):
@@ -49,10 +46,10 @@ class StepMismatch(RuntimeError):
 
 
 class EveryRank:
-    """Whether every rank has come. A look is at all that had not come by the last one.
+    """A test whether every rank has arrived; it looks only at ranks that had not arrived before.
 
     Args:
-        still_missing: which of some ranks have not come.
+        still_missing: returns which of some ranks have not arrived.
     """
 
     def __init__(self, ranks: int, still_missing: Callable[[list[int]], list[int]]) -> None:
@@ -65,36 +62,38 @@ class EveryRank:
 
 
 class Synchronizer:
-    """The synchronising steps of one rank.
+    """The synchronisations of one rank.
 
     Args:
         comm: a communicator of the averager's own.
+        pointers: hold the model and the output of each synchronisation.
         step: the last synchronisation, at which all ranks are.
     """
 
     def __init__(
         self,
         comm: MPI.Intracomm,
-        window: Window,
         protocol: Protocol,
+        announcements: Announcements,
         pointers: LeafPointers,
         watch: Watch,
         step: int,
     ) -> None:
         self._comm = comm
-        self._window = window
+        self._waiter = protocol.window.waiter
         self._protocol = protocol
+        self._words = announcements
         self._pointers = pointers
         self._watch = watch
         self._last = step
         self._under_way: Generator[Test, None, None] | None = None
-        self._test: Test | None = None
+        self._test: Test | None = None  # what the synchronisation under way waits for
         self._attempt = 0
-        self._told = False  # the others know whether this rank's arguments are right
+        self._counted_on = False
         self._published = True
         self._error: Exception | None = None
-        self._leaves_with: int | None = None  # its last word, said once: others act on it
-        protocol.announce(_entered(step, 0, PUBLISHED))
+        self._farewell: int | None = None  # this rank's last word, chosen once: others act on it
+        announcements.announce(pack_entered(step, 0, PUBLISHED))
 
     def synchronize(self, operation: str, step: int, error: Exception | None) -> float:
         """Give all ranks the mean of the models that `pointers` hold. Collective.
@@ -104,12 +103,17 @@ class Synchronizer:
 
         Returns:
             The seconds spent waiting.
+
+        Raises:
+            SynchronizationTimeout, KeyboardInterrupt: the wait was cut short; the next call goes on with it.
+            StepMismatch: a rank is at another step, or has left.
+            Exception: what any rank found wrong with its arguments.
         """
         if self._under_way is None:
-            self._told = self._published = False
+            self._counted_on = self._published = False
             self._under_way = self._phases(operation, step)
             self._test = None
-        elif self._told and error is not None:
+        elif self._counted_on and error is not None:
             raise error  # the others have been told that all is well: the next call can still make it so
         self._error = error
         self._watch.expect(
@@ -123,7 +127,7 @@ class Synchronizer:
         try:
             while True:
                 if self._test is not None:
-                    self._watch.earlier += self._window.waiter.wait_for(*self._test)
+                    self._watch.earlier += self._waiter.wait_for(*self._test)
                     self._test = None  # it has come true
                 self._test = next(self._under_way)
         except StopIteration:
@@ -131,7 +135,7 @@ class Synchronizer:
             self._last = step
             self._attempt = 0
         except (TimeoutError, KeyboardInterrupt):
-            raise  # to be taken up again
+            raise  # to be continued
         except BaseException:
             self._under_way = None
             if self._test is not None:
@@ -143,80 +147,104 @@ class Synchronizer:
 
     @property
     def cut_short(self) -> bool:
-        """Whether a synchronisation has been begun and is still to be completed."""
+        """Whether a synchronisation has begun and is still to be completed."""
         return self._under_way is not None
 
     @property
-    def told(self) -> bool:
-        """Whether the others count on this rank in the synchronisation that was cut short."""
-        return self._under_way is not None and self._told
+    def counted_on(self) -> bool:
+        """Whether the others count on this rank's part in a synchronisation that was cut short.
 
-    def reached(self, ranks: Sequence[int]) -> list[int]:
-        """Return the newest steps that some ranks are known to have reached. Local."""
-        entered = [0 if word >= CLOSED else _step(word) for word in self._protocol.entered(ranks)]
-        return list(map(max, entered, self._protocol.published(ranks)))
+        They do from the moment in which they know that its arguments are right.
+        """
+        return self._under_way is not None and self._counted_on
 
-    def close(self, keeps: bool) -> bool:
-        """Wait until all ranks have come to the end; return whether any of them keeps the window. Collective.
+    @property
+    def missing(self) -> list[int] | None:
+        """The ranks whose arrival the synchronisation waits for; None if it waits for something else."""
+        test = self._test
+        return test[0].missing if test and isinstance(test[0], EveryRank) else None
 
-        No collective of MPI tells it: one that was abandoned could take part in it.
+    @property
+    def attempt(self) -> int:
+        """How often all ranks have refused the next synchronisation together, since one found an error."""
+        return self._attempt
+
+    def close(self, keeps_arrays: bool) -> bool:
+        """Wait until all ranks have reached the end; return whether any of them keeps the window. Collective.
+
+        Words tell it, and no collective of MPI: one that was abandoned could take part in it.
 
         Args:
-            keeps: this rank does; what the first call says counts.
+            keeps_arrays: somebody still has arrays in this rank's window; what the first call says counts.
         """
-        if self._leaves_with is None:
-            self._leaves_with = CLOSED + KEEPS * keeps
-        self._protocol.announce(self._leaves_with)
+        if self._farewell is None:
+            self._farewell = CLOSED + KEEPS_ARRAYS * keeps_arrays
+        self._words.announce(self._farewell)
         self._watch.expect(
             Expectation(
                 lambda: f"close: rank {self._comm.rank}",
-                lambda: self._not_come_to(CLOSED, range(self._comm.size)),
+                lambda: self._not_reached(CLOSED, range(self._comm.size)),
                 lambda: None,
                 "call again to go on waiting, or end the run",
             )
         )
-        self._watch.earlier += self._window.waiter.wait_for(self._every_rank(self._not_come_to, CLOSED))
-        return any(word & KEEPS for word in self._protocol.entered(range(self._comm.size)))
+        self._watch.earlier += self._waiter.wait_for(self._every_rank(self._not_reached, CLOSED))
+        return any(word & KEEPS_ARRAYS for word in self._words.entered(range(self._comm.size)))
 
-    def _missing(self, step: int) -> list[int]:
-        """Return the ranks that have not arrived or, when all have, those that have not published."""
-        for stage in (ARRIVED, PUBLISHED):
-            missing = self._not_come_to(_entered(step, self._attempt, stage), range(self._comm.size))
-            if stage == PUBLISHED and self._comm.rank in missing:
-                missing.remove(self._comm.rank)
-            if missing:
-                return missing
-        return []
+    def check_group(self, operation: str, step: int, group: tuple[int, ...]) -> None:
+        """Raise if a member of a group that waits for its quorum will never arrive at this step.
+
+        Raises:
+            StepMismatch: a member has closed, or synchronises this step or an earlier one.
+        """
+        for rank, word in zip(group, self._words.entered(group), strict=True):
+            # A rank that has published at this step has arrived, and may have completed it and closed
+            # meanwhile.
+            if word >= CLOSED and self._words.published([rank])[0] < step:
+                raise StepMismatch(
+                    f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
+                    f"waits for its group at step {step}; every rank must make the same calls"
+                )
+            if self._waits_before(word, step):
+                raise StepMismatch(
+                    f"{operation}: rank {rank} synchronises step {entered_step(word)} while rank "
+                    f"{self._comm.rank} waits for its group at step {step}; every rank must call "
+                    "synchronize() at the same step"
+                )
 
     def _phases(self, operation: str, step: int) -> Generator[Test, None, None]:
-        """Synchronise, yielding a test of whatever has to come true before it goes on."""
-        self._protocol.announce(_entered(step, self._attempt, ARRIVED))
+        """Synchronise; yield a test of each condition that has to come true before the next phase."""
+        # 1. All ranks arrive. They have left their group steps then, so nobody reads results.
+        self._words.announce(pack_entered(step, self._attempt, ARRIVED))
         yield self._every_rank(self._not_arrived, operation, step), FOR_RANKS
-        # All have left their group steps, so nobody reads results.
+        # 2. Each rank writes its model into its result 0, and tells whether its arguments were right.
         if self._error is None:
             self._protocol.snapshots.contribute(self._pointers)
-        error, self._told = self._error, True
+        error, self._counted_on = self._error, True
         failed = np.array([0 if error is None else self._comm.size - self._comm.rank])
         yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test, FOR_MPI
         if failed[0]:
-            self._protocol.announce(_entered(step, self._attempt, FAILED))
+            self._words.announce(pack_entered(step, self._attempt, FAILED))
             self._attempt += 1
             rank = self._comm.size - int(failed[0])
-            raise_told(self._comm.bcast(None if error is None else tell(error), rank), rank, error)
+            raise_described(self._comm.bcast(None if error is None else describe(error), rank), rank, error)
+        # 3. MPI sums result 0 of all ranks into result 1.
         for ours, sums in zip(*map(self._protocol.snapshots.sums, (0, 1)), strict=True):
             for begin in range(0, len(ours), BLOCK):
                 part = slice(begin, begin + BLOCK)
                 yield from self._sum(np.asarray(ours)[part], np.asarray(sums)[part])
+        # 4. Each publishes the mean. No rank may meet a snapshot from before this step, so all wait for all.
         self._protocol.snapshots.publish_mean(step)
         self._published = True
-        published = _entered(step, self._attempt, PUBLISHED)
-        self._protocol.announce(published)
-        # Nobody may meet a snapshot from before this synchronisation, so all must have published.
-        yield self._every_rank(self._not_come_to, published), FOR_RANKS
-        # Only now: a call that takes up this one may bring another output.
+        published = pack_entered(step, self._attempt, PUBLISHED)
+        self._words.announce(published)
+        yield self._every_rank(self._not_reached, published), FOR_RANKS
+        # 5. The mean goes into the output: only now, since a call that continues this one may bring another
+        # output.
         self._protocol.snapshots.restore_all(self._pointers)
 
     def _sum(self, ours: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> Iterator[Test]:
+        """Sum one array of all ranks: each rank sums a part, and all gather the parts."""
         bounds = [len(ours) * rank // self._comm.size for rank in range(self._comm.size + 1)]
         counts = [end - begin for begin, end in pairwise(bounds)]
         mine = sums[bounds[self._comm.rank] : bounds[self._comm.rank + 1]]
@@ -226,24 +254,26 @@ class Synchronizer:
     def _every_rank(self, still_missing: Callable[..., list[int]], *args: Any) -> EveryRank:
         return EveryRank(self._comm.size, partial(still_missing, *args))
 
-    def _not_come_to(self, entered: int, ranks: Sequence[int]) -> list[int]:
-        words = self._protocol.entered(ranks)
+    def _not_reached(self, entered: int, ranks: Sequence[int]) -> list[int]:
+        """Return which of some ranks have not reached an `entered` word."""
+        words = self._words.entered(ranks)
         return [rank for rank, word in zip(ranks, words, strict=True) if word < entered]
 
     def _not_arrived(self, operation: str, step: int, ranks: list[int]) -> list[int]:
-        """Return which of some ranks have not arrived; raise if one will not."""
+        """Return which of some ranks have not arrived at a synchronisation; raise if one never will."""
         missing = []
-        for rank, word in zip(ranks, self._protocol.entered(ranks), strict=True):
+        for rank, word in zip(ranks, self._words.entered(ranks), strict=True):
             if word >= CLOSED:
                 raise self._has_closed(operation, step, rank)
-            if _step(word) > step or self._waits_before(word, step - 1):
+            if entered_step(word) > step or self._waits_before(word, step - 1):
                 raise StepMismatch(
-                    f"{operation}: rank {rank} synchronises step {_step(word)} while rank {self._comm.rank} "
-                    f"synchronises step {step}; every rank must call synchronize() at the same step"
+                    f"{operation}: rank {rank} synchronises step {entered_step(word)} while rank "
+                    f"{self._comm.rank} synchronises step {step}; every rank must call synchronize() at the "
+                    "same step"
                 )
-            if word < _entered(step, self._attempt, ARRIVED):
+            if word < pack_entered(step, self._attempt, ARRIVED):
                 missing.append(rank)
-        for rank, published in zip(missing, self._protocol.published(missing), strict=True):
+        for rank, published in zip(missing, self._words.published(missing), strict=True):
             if published >= step:
                 raise StepMismatch(
                     f"{operation}: rank {rank} averages at step {step} while rank {self._comm.rank} "
@@ -251,15 +281,25 @@ class Synchronizer:
                 )
         return missing
 
+    def _missing(self, step: int) -> list[int]:
+        """Return the ranks that have not arrived or, when all have, those that have not published."""
+        for stage in (ARRIVED, PUBLISHED):
+            missing = self._not_reached(pack_entered(step, self._attempt, stage), range(self._comm.size))
+            if stage == PUBLISHED and self._comm.rank in missing:
+                missing.remove(self._comm.rank)
+            if missing:
+                return missing
+        return []
+
     def _waits_before(self, word: int, step: int) -> bool:
-        """Say whether a rank with this word synchronises since the last synchronisation, by `step`."""
-        return word < CLOSED and word & 3 == ARRIVED and self._last < _step(word) <= step
+        """Return whether a rank with this word waits in a synchronisation after the last, up to `step`."""
+        return word < CLOSED and entered_stage(word) == ARRIVED and self._last < entered_step(word) <= step
 
     def _check_open(self, operation: str, step: int) -> None:
-        """Raise if a rank has left for good that is needed to synchronise."""
-        for rank, word in enumerate(
-            [] if self._published else self._protocol.entered(range(self._comm.size))
-        ):
+        """Raise if a rank that this synchronisation needs has left for good."""
+        if self._published:
+            return
+        for rank, word in enumerate(self._words.entered(range(self._comm.size))):
             if word >= CLOSED:
                 raise self._has_closed(operation, step, rank)
 
@@ -268,18 +308,3 @@ class Synchronizer:
             f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
             f"synchronises step {step}; every rank must make the same calls"
         )
-
-    def check_group(self, operation: str, step: int, group: tuple[int, ...]) -> None:
-        """Raise if a member of a group that waits for its quorum will not come to this step."""
-        for rank, word in zip(group, self._protocol.entered(group), strict=True):
-            # Whoever has published at this step has come to it, and may have done it and closed meanwhile.
-            if word >= CLOSED and self._protocol.published([rank])[0] < step:
-                raise StepMismatch(
-                    f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
-                    f"waits for its group at step {step}; every rank must make the same calls"
-                )
-            if self._waits_before(word, step):
-                raise StepMismatch(
-                    f"{operation}: rank {rank} synchronises step {_step(word)} while rank {self._comm.rank} "
-                    f"waits for its group at step {step}; every rank must call synchronize() at the same step"
-                )

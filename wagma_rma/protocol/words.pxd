@@ -1,16 +1,27 @@
 """What the protocol's 64-bit words hold, field by field, from the highest bit down.
 
     published      pins : 20 | step : 36 | slot : 8
-    state          step : 36 | phase : 2 | arrived : 26
+    state          step : 36 | phase : 2 | arrivals : 26
     contribution   step : 36 | age : 20 | slot : 8
     chunk          step : 36 | mark : 2 | member : 26
-    entered        of synchronization.py alone
+    entered        (one bit, CLOSED) | step : 36 | attempt : 24 | stage : 2
     retired, result_tag, latest, finished   one number
 
-A pin is added at the top of `published`, so its overflow falls off and never reaches the step.
+A pin is added at the top of `published`, so its overflow is lost and never reaches the step. The words of a record
+carry their step in the highest 36 bits; an older step means empty. `entered` only grows; the protocol's code in Python
+packs and reads it by the functions of this module.
 """
 
 from libc.stdint cimport uint64_t
+
+# The widths of fields, in bits; each field has one width in all words.
+cdef enum:
+    STEP_BITS = 36
+    PIN_BITS = 20      # also of an age, which is smaller than the pins that a snapshot can collect
+    SLOT_BITS = 8
+    PHASE_BITS = 2     # also of a mark and of a stage
+    MEMBER_BITS = 26   # also of arrivals
+    ATTEMPT_BITS = 24
 
 cdef enum Phase:
     GATHERING = 1
@@ -21,49 +32,50 @@ cdef enum Mark:
     CLAIMED = 1
     DONE = 2
 
+cdef inline uint64_t mask(int bits) noexcept nogil:
+    return (<uint64_t> 1 << bits) - 1
+
 cdef inline uint64_t pack_published(uint64_t step, int slot) noexcept nogil:
-    return step << 8 | <uint64_t> slot
+    return step << SLOT_BITS | <uint64_t> slot
 
 cdef inline uint64_t one_pin() noexcept nogil:
-    return <uint64_t> 1 << 44
+    return <uint64_t> 1 << (SLOT_BITS + STEP_BITS)
 
 cdef inline uint64_t published_pins(uint64_t word) noexcept nogil:
-    return word >> 44
+    return word >> (SLOT_BITS + STEP_BITS)
 
 cdef inline uint64_t published_step(uint64_t word) noexcept nogil:
-    return word >> 8 & ((<uint64_t> 1 << 36) - 1)
+    return word >> SLOT_BITS & mask(STEP_BITS)
 
 cdef inline int published_slot(uint64_t word) noexcept nogil:
-    return <int> (word & 0xff)
-
-# A record's words carry their step in the highest 36 bits; an older step means empty.
+    return <int> (word & mask(SLOT_BITS))
 
 cdef inline uint64_t word_step(uint64_t word) noexcept nogil:
-    return word >> 28
+    return word >> (64 - STEP_BITS)
 
-cdef inline uint64_t pack_state(uint64_t step, int phase, int arrived) noexcept nogil:
-    return step << 28 | <uint64_t> phase << 26 | <uint64_t> arrived
+cdef inline uint64_t pack_state(uint64_t step, int phase, int arrivals) noexcept nogil:
+    return step << (64 - STEP_BITS) | <uint64_t> phase << MEMBER_BITS | <uint64_t> arrivals
 
 cdef inline int state_phase(uint64_t word) noexcept nogil:
-    return <int> (word >> 26 & 3)
+    return <int> (word >> MEMBER_BITS & mask(PHASE_BITS))
 
-cdef inline int state_arrived(uint64_t word) noexcept nogil:
-    return <int> (word & ((1 << 26) - 1))
+cdef inline int state_arrivals(uint64_t word) noexcept nogil:
+    return <int> (word & mask(MEMBER_BITS))
 
 cdef inline uint64_t pack_contribution(uint64_t step, uint64_t age, int slot) noexcept nogil:
-    return step << 28 | age << 8 | <uint64_t> slot
+    return step << (64 - STEP_BITS) | age << SLOT_BITS | <uint64_t> slot
 
 cdef inline uint64_t contribution_age(uint64_t word) noexcept nogil:
-    return word >> 8 & ((1 << 20) - 1)
+    return word >> SLOT_BITS & mask(PIN_BITS)
 
 cdef inline int contribution_slot(uint64_t word) noexcept nogil:
-    return <int> (word & 0xff)
+    return <int> (word & mask(SLOT_BITS))
 
 cdef inline uint64_t pack_chunk(uint64_t step, int mark, int member) noexcept nogil:
-    return step << 28 | <uint64_t> mark << 26 | <uint64_t> member
+    return step << (64 - STEP_BITS) | <uint64_t> mark << MEMBER_BITS | <uint64_t> member
 
 cdef inline int chunk_mark(uint64_t word) noexcept nogil:
-    return <int> (word >> 26 & 3)
+    return <int> (word >> MEMBER_BITS & mask(PHASE_BITS))
 
 cdef inline int chunk_member(uint64_t word) noexcept nogil:
-    return <int> (word & ((1 << 26) - 1))
+    return <int> (word & mask(MEMBER_BITS))

@@ -1,0 +1,1 @@
+"""Benchmarks, each a program: `mpiexec -n 2 python -m benchmarks.exchange` from the checkout."""

@@ -1,0 +1,122 @@
+"""A picture of a run: a row for each rank, with its activities over time and the outcome of each step."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from wagma_rma.bindings import Outcome
+
+
+class Step(NamedTuple):
+    """One step of one rank. Times in seconds, on a clock that all ranks share."""
+
+    begin: float
+    slowed: float  # spent asleep, at the beginning
+    waited: float  # for other ranks
+    averaging: float  # the whole call of the averager, waiting included
+    end: float
+    outcome: Outcome
+
+
+COLORS = {
+    "compute": "#c9d3df",
+    "slowed": "#8d99a8",
+    "wait": "#d1495b",
+    "average: FRESH": "#2a9d5c",
+    "average: LATE": "#f2a33a",
+    "average: MISSED": "#7b2d8b",
+    "synchronize": "#2568b0",
+}
+AVERAGES = {
+    Outcome.FRESH: "average: FRESH",
+    Outcome.LATE: "average: LATE",
+    Outcome.MISSED: "average: MISSED",
+    Outcome.SYNCHRONIZED: "synchronize",
+}
+HATCHES = {"slowed": "////"}
+INK, HATCH_INK = "#27313d", "#5f6b7a"
+Spans = dict[str, list[tuple[float, float]]]
+
+
+def spans(steps: list[Step], origin: float) -> tuple[Spans, Spans]:
+    """Return one rank's activities and its steps' outcomes: (begin, duration) by name in COLORS."""
+    activities: Spans = {name: [] for name in COLORS}
+    outcomes: Spans = {name: [] for name in COLORS}
+    for step in steps:
+        begin, end = step.begin - origin, step.end - origin
+        called = end - step.averaging
+        outcome = AVERAGES[step.outcome]
+        activities["slowed"].append((begin, step.slowed))
+        activities["compute"].append((begin + step.slowed, called - begin - step.slowed))
+        activities["wait"].append((called, step.waited))
+        activities[outcome].append((called + step.waited, step.averaging - step.waited))
+        outcomes[outcome].append((begin, end - begin))
+    return activities, outcomes
+
+
+def _middle(ranks: list[list[Step]], origin: float, until: float) -> tuple[float, float]:
+    """Return (begin, end) of a second or so near the middle of the run, with a slow step if there is one."""
+    width = min(until, max(1.0, until / 12))
+    slow = [step.begin + step.slowed / 2 - origin for steps in ranks for step in steps if step.slowed]
+    center = min(slow, key=lambda time: abs(time - until / 2), default=until / 2)
+    begin = min(max(0.0, center - width / 3), until - width)
+    return begin, begin + width
+
+
+def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
+    """Write a PNG: above, the whole run; below, a second from its middle.
+
+    Args:
+        ranks: the steps of each rank, at least one of each.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    origin = min(steps[0].begin for steps in ranks)
+    until = max(steps[-1].end for steps in ranks) - origin
+    zoom = _middle(ranks, origin, until)
+    plt.rcParams["hatch.linewidth"] = 0.6
+    figure, axes = plt.subplots(
+        2, 1, figsize=(13, 3.1 + 0.9 * len(ranks)), dpi=120, layout="constrained", facecolor="white"
+    )
+    for axis, (begin, end) in zip(axes, ((0.0, until), zoom), strict=True):
+        for rank, steps in enumerate(ranks):
+            activities, outcomes = spans(steps, origin)
+            for name, color in COLORS.items():
+                axis.broken_barh(
+                    activities[name],
+                    (rank - 0.36, 0.52),
+                    facecolor=color,
+                    hatch=HATCHES.get(name),
+                    edgecolor=HATCH_INK,
+                    linewidth=0,
+                )
+                axis.broken_barh(outcomes[name], (rank + 0.20, 0.14), facecolor=color, linewidth=0)
+        axis.set_xlim(begin, end)
+        axis.set_ylim(len(ranks) - 0.45, -0.55)
+        axis.set_yticks(range(len(ranks)), [f"rank {rank}" for rank in range(len(ranks))])
+        axis.tick_params(axis="y", length=0)
+        axis.tick_params(colors=INK, labelsize=10)
+        for side in ("top", "right", "left"):
+            axis.spines[side].set_visible(False)
+    axes[0].axvspan(*zoom, color="#000000", alpha=0.07, linewidth=0, zorder=0)
+    axes[0].set_title("the whole run (shaded: the part below)", loc="left", fontsize=10, color=INK)
+    axes[1].set_title(f"{zoom[1] - zoom[0]:.1f} seconds of it", loc="left", fontsize=10, color=INK)
+    axes[1].set_xlabel("seconds since the first step", color=INK)
+    figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
+    figure.legend(
+        handles=[
+            Patch(facecolor=color, label=name, hatch=HATCHES.get(name), edgecolor=HATCH_INK, linewidth=0)
+            for name, color in COLORS.items()
+        ],
+        title="thick: what a rank does; thin line below: how its step came out",
+        loc="outside lower center",
+        ncols=len(COLORS),
+        frameon=False,
+        fontsize=10,
+        title_fontsize=9,
+    )
+    figure.savefig(path)
+    plt.close(figure)

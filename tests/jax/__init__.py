@@ -1,0 +1,1 @@
+"""jax_bindings, its demo, and whole programs of users."""

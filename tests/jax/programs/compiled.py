@@ -1,0 +1,399 @@
+"""Steps inside compiled programs: where they run, what JAX may do with them, and how they fail."""
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jax_bindings import PytreeAverager, leaves
+from tests.jax.jaxprs import traced
+from tests.jax.programs.pytree import message, numpy_leaves
+from tests.support import models
+from tests.support.changes import changed
+from tests.support.signals import until
+from wagma_rma import GroupAverager, SynchronizationTimeout
+from wagma_rma.testing.probe import Probe
+
+ALL = {"sync_period": 1, "broadcast": False}  # a step is the mean of all ranks
+
+
+def mine(comm, size=6):
+    return {"w": jnp.arange(size, dtype=jnp.float32) + comm.rank, "b": jnp.full(2, float(comm.rank))}
+
+
+def pointers(params):
+    return [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(params)]
+
+
+def memory(comm):
+    """Return facts about whose memory is read and written, and about what is traced again."""
+    facts = {}
+    traced = []
+    with PytreeAverager(comm, mine(comm), **ALL) as averager:
+
+        def step(params):
+            traced.append(1)
+            return averager(params)
+
+        params = mine(comm, 6)
+        before = pointers(params)
+        donated = jax.jit(step, donate_argnums=0)
+        given = []
+        Probe(averager).before("average_at", lambda *addresses: given.extend(addresses))
+        first = jax.block_until_ready(donated(params))
+        facts["in place"] = given == [before, before] and pointers(first) == before
+        facts["deleted"] = all(leaf.is_deleted() for leaf in jax.tree.leaves(params))
+        for _ in range(3):
+            first = donated(first)
+        facts["traced"] = len(traced)
+        kept = mine(comm)
+        result = jax.jit(averager)(kept)
+        facts["kept"] = np.asarray(kept["w"]).tolist()
+        facts["mean"] = np.asarray(result["w"]).tolist()
+        facts["text"] = re.findall(
+            r'custom_call @(\w+)\(|call_target_name = "(\w+)"', str(jax.jit(averager).lower(kept).as_text())
+        )
+
+        # A callback's results are copied before the next step writes where they were.
+        with PytreeAverager(comm, kept, backend="callback", **ALL) as called:
+            called_step = jax.jit(called)
+            results = [called_step(jax.tree.map(lambda x, i=i: x + i, kept)) for i in range(3)]
+            effects = jax.make_jaxpr(called)(kept).effects
+            facts["ordered"] = [type(effect).__name__ for effect in effects]
+            facts["callback"] = [np.asarray(each["w"])[0].item() for each in results]
+
+        # Eagerly: numpy's averager reads the memory of the arrays, and its results become arrays as they are.
+        seen = []
+
+        def watched(model, out):
+            seen.append([[leaf.ctypes.data for leaf in leaves.values()] for leaves in (model, out)])
+
+        Probe(averager).before("average", watched)
+        result = averager(kept)
+        facts["eager"] = seen == [[pointers(kept), pointers(result)]]
+    return facts
+
+
+def fetched(comm):
+    """Average as if params were on an accelerator, and with functions for sources; return what goes wrong."""
+    wrong, called = [], []
+    start = models.mixed(comm.rank, 0)
+    options = {"sync_period": 2, "group_size": comm.size, "quorum": comm.size}
+    with (
+        changed(leaves, is_on_accelerator=lambda leaf: isinstance(leaf, jax.Array)),
+        PytreeAverager(comm, jax.tree.map(jnp.asarray, start), **options) as averager,
+        GroupAverager(comm, models.mixed(comm.rank, 0), **options) as reference,
+        GroupAverager(comm, models.mixed(comm.rank, 0), **options) as by_function,
+    ):
+        if not models.same_bits(numpy_leaves(averager.params), jax.tree.leaves(models.mixed(0, 0))):
+            wrong.append("the start is not rank 0's")
+        for step in range(1, 5):
+            model = models.mixed(comm.rank, step)
+            right = jax.tree.leaves(reference.average(model))
+            found = averager(jax.tree.map(jnp.asarray, model))
+            if not models.same_bits(numpy_leaves(found), right):
+                wrong.append(f"step {step}: not the bits of the numpy API")
+            # Of this one the order of leaves is that of the sorted keys.
+            plain = [np.array(leaf, order="C") for leaf in jax.tree.leaves(model)]
+            out = [np.empty_like(leaf) for leaf in plain]
+            called.clear()
+
+            def fetch(i, plain=plain):
+                called.append(i)
+                return plain[i]
+
+            by_function.average_at(
+                [lambda i=i: fetch(i) for i in range(len(plain))], [leaf.ctypes.data for leaf in out]
+            )
+            if not models.same_bits(out, right):
+                wrong.append(f"step {step}: not the bits of the numpy API, by functions")
+            if sorted(called) != [i for i, leaf in enumerate(plain) if leaf.size]:
+                wrong.append(f"step {step}: called {called}")
+        bad = {**jax.tree.map(jnp.asarray, model), "one": jnp.zeros(2, jnp.float32)}
+        said = message(lambda: averager(bad))
+        if not said.startswith("ValueError: average: model['one'] is float32[2], but"):
+            wrong.append(said)
+    return wrong
+
+
+def loops(comm, backend):
+    """Do steps in every kind of loop, from different params each; return those that go wrong."""
+    wrong = []
+    count = 0
+
+    def change(params, turn):
+        # Not commutative: steps in another order would end elsewhere.
+        return jax.tree.map(lambda leaf: leaf * np.float32(1 + comm.rank) + turn, params)
+
+    def expected(params, turns):
+        for turn in range(turns):
+            params = reference.average(jax.tree.map(np.asarray, change(params, np.float32(turn))))
+        return params
+
+    options = {**ALL, "sync_period": 3, "group_size": comm.size, "quorum": comm.size}
+    start = mine(comm)
+    with (
+        PytreeAverager(comm, start, backend=backend, **options) as averager,
+        GroupAverager(comm, jax.tree.map(np.asarray, start), **options) as reference,
+    ):
+
+        def body(turn, params):
+            return averager(change(params, jnp.float32(turn)))
+
+        def scan(params):
+            return jax.lax.scan(lambda params, turn: (body(turn, params), None), params, jnp.arange(4))[0]
+
+        def while_loop(params):
+            return jax.lax.while_loop(
+                lambda state: state[0] < 3, lambda state: (state[0] + 1, body(*state)), (0, params)
+            )[1]
+
+        def cond(params):
+            return jax.lax.cond(
+                params["w"][0] > -1e9, lambda params: body(0, params), lambda params: params, params
+            )
+
+        kinds = {
+            "fori_loop": (5, lambda params: jax.lax.fori_loop(0, 5, body, params)),
+            "scan": (4, scan),
+            "while_loop": (3, while_loop),
+            "cond": (1, cond),
+            "jit in jit": (2, lambda params: body(1, jax.jit(body)(0, params))),
+        }
+        for name, (turns, function) in kinds.items():
+            result = jax.block_until_ready(jax.jit(function)(start))
+            count += turns
+            right = expected(jax.tree.map(np.asarray, start), turns)
+            if any(np.asarray(result[leaf]).tobytes() != right[leaf].tobytes() for leaf in right):
+                wrong.append(f"{name}: {result} is not {right}")
+            if averager.step != count:
+                wrong.append(f"{name}: step {averager.step}, not {count}")
+    return wrong
+
+
+def leaks(comm, backend):
+    """Trace, and run, steps of one averager and of two under JAX's leak checker; return what it finds."""
+    found = {}
+    start = mine(comm)
+    with (
+        PytreeAverager(comm, start, backend=backend, **ALL) as one,
+        PytreeAverager(comm, start, backend=backend, **ALL) as two,
+        jax.checking_leaks(),
+    ):
+
+        def turns(params):
+            return jax.lax.fori_loop(0, 2, lambda _, params: two(one(params)), params)
+
+        functions = {
+            "one": one,
+            "one, twice": lambda params: one(one(params)),
+            "two": lambda params: (one(params), two(params)),
+            "two in a loop": turns,
+            "two in nested functions": lambda params: jax.jit(two)(jax.jit(one)(one(params))),
+        }
+        for name, function in functions.items():
+            found[name] = message(lambda function=function: jax.block_until_ready(jax.jit(function)(start)))
+        kept = []
+        found["a leak of the user's"] = message(lambda: jax.jit(lambda x: kept.append(one(x)) or x)(start))
+    return found
+
+
+def several(comm):
+    """Use two averagers in one function, independent of each other; return facts."""
+    facts = {}
+    start = mine(comm)
+    with PytreeAverager(comm, start, **ALL) as one, PytreeAverager(comm, start["w"], **ALL) as two:
+
+        def both(first, second):
+            return one(first), two(second), one.synchronize(first)
+
+        facts["alone"] = traced(one, start)
+        facts["waits"] = traced(both, start, start["w"])
+        called = []
+        for name, averager in {"one": one, "two": two}.items():
+            for method in ("average_at", "synchronize_at"):
+                watch(averager, method, lambda *_, name=name: called.append(name))
+        compiled = jax.jit(both)
+        for _ in range(50):
+            first, second, third = compiled(start, start["w"])
+        facts["same"] = [
+            np.array_equal(first["w"], second), np.array_equal(first["w"], third["w"])
+        ]  # fmt: skip
+        jax.block_until_ready(third)
+        facts["steps"] = [one.step, two.step]
+        facts["in order"] = called == ["one", "two", "one"] * 50
+    return facts
+
+
+def watch(averager, method, told):
+    """Have `told` called with the arguments of each call of a method of the numpy averager."""
+    usual = getattr(averager._averager, method)
+
+    def telling(*arguments):
+        told(*arguments)
+        return usual(*arguments)
+
+    setattr(averager._averager, method, telling)
+
+
+def transformed(comm, backend):
+    """Return what JAX's transformations of a step raise."""
+    said = {}
+    w = mine(comm)["w"]
+    with PytreeAverager(comm, w, backend=backend, **ALL) as averager:
+
+        def loss(params):
+            return averager(params).sum()
+
+        said["grad"] = message(lambda: jax.grad(loss)(w))
+        said["jit of grad"] = message(lambda: jax.jit(jax.grad(loss))(w))
+        said["grad of jit"] = message(lambda: jax.grad(lambda params: jax.jit(averager)(params).sum())(w))
+        said["grad in a loop"] = message(
+            lambda: jax.grad(lambda params: jax.lax.fori_loop(0, 2, lambda _, p: averager(p), params).sum())(
+                w
+            )
+        )
+        rows = jnp.stack([w, w])
+        said["vmap"] = message(lambda: jax.vmap(averager)(rows))
+        said["vmap of jit"] = message(lambda: jax.vmap(jax.jit(averager))(rows))
+        mesh = jax.make_mesh((1,), ("d",), axis_types=(AxisType.Auto,))
+        spec = PartitionSpec("d")
+        mapped = jax.shard_map(averager, mesh=mesh, in_specs=spec, out_specs=spec)
+        said["shard_map"] = message(lambda: jax.jit(mapped)(w))
+        # What is not differentiated may be averaged where something else is.
+        said["aside"] = message(lambda: jax.grad(lambda scale: (averager(w) * scale).sum())(1.0))
+        said["steps"] = averager.step
+    return said
+
+
+def failing(comm, backend):
+    """Rank 0's compiled synchronisation times out, and a later call completes it; return what it is told."""
+    averager = PytreeAverager(comm, mine(comm), backend=backend, **ALL)
+    step = jax.jit(averager)
+    params = jax.block_until_ready(step(mine(comm)))
+    told = []
+    if comm.rank == 0:
+        averager.timeout = 0.3
+        try:
+            with averager:
+                jax.block_until_ready(step(params))
+        except SynchronizationTimeout as error:
+            told = [str(error), isinstance(error.__cause__, Exception)]
+        said = message(lambda: jax.block_until_ready(step(params)))
+        told.append("SynchronizationTimeout: average: rank 0 at step 2" in said)
+        averager.timeout = None
+        comm.send(None, 1)
+    elif comm.rank == 1:
+        comm.recv(source=0)
+    params = step(params)
+    w = np.asarray(params["w"]).tolist()
+    averager.close()
+    with averager:
+        told.append(message(lambda: jax.block_until_ready(step(params))))
+    return told, w, averager.step
+
+
+def gone(comm):
+    """Return what is said of an averager that nobody keeps, and of an error in a block that isn't its own."""
+    averager = PytreeAverager(comm, mine(comm), **ALL)
+    compiled = jax.jit(averager).lower(mine(comm)).compile()
+    del averager
+    said = message(lambda: jax.block_until_ready(compiled(mine(comm))))
+    averager = PytreeAverager(comm, mine(comm), **ALL)
+    others = message(lambda: block(averager))
+    averager.close()
+    return said, others
+
+
+def block(averager):
+    with averager:
+        raise KeyError("another's")
+
+
+def ending(comm, how, backend):
+    """End in the middle of a compiled step for which rank 1 is awaited."""
+    directory = Path(os.environ["RANKS_DIRECTORY"])
+    averager = PytreeAverager(comm, mine(comm, 100_000), backend=backend, **ALL)
+    step = jax.jit(averager)
+    params = jax.block_until_ready(step(mine(comm, 100_000)))
+    probe = Probe(averager)
+    if how == "exit":
+        # All have a step under way, which nobody waits for.
+        kept.append(step(params))
+        sys.exit(0)
+    if comm.rank == 1:
+        until(lambda: probe.has_arrived(0, 2))
+        time.sleep(0.2)
+        if how == "exception":
+            (directory / "raised").write_text(str(time.time()))
+            raise ZeroDivisionError("the user's own")
+        assert how == "ctrl-c"
+        os.kill(int((directory / "pid.0").read_text()), signal.SIGINT)
+        (directory / "raised").write_text(str(time.time()))
+    if comm.rank == 0 or how == "exception":
+        jax.block_until_ready(step(params))
+    time.sleep(60)
+
+
+kept = []
+
+
+def meshes(comm, devices):
+    """Average params on several devices of each process, in jit and eagerly; return what goes wrong."""
+    assert jax.local_device_count() == devices
+    wrong = []
+    mean = np.arange(8, dtype=np.float32) + (comm.size - 1) / 2
+    for kind in (AxisType.Auto, AxisType.Explicit):
+        mesh = jax.make_mesh((devices,), ("d",), axis_types=(kind,))
+        for spec in (PartitionSpec(), PartitionSpec("d")):
+            sharding = NamedSharding(mesh, spec)
+            params = {"w": jax.device_put(np.arange(8, dtype=np.float32) + comm.rank, sharding)}
+            for backend in ("auto", "callback"):
+                with PytreeAverager(comm, params, backend=backend, **ALL) as averager:
+                    step = jax.jit(lambda p, averager=averager: averager(jax.tree.map(lambda x: 2 * x, p)))
+                    for name, result in (("jit", step(params)), ("eager", averager(params))):
+                        w = jax.block_until_ready(result["w"])
+                        factor = 2 if name == "jit" else 1
+                        where = f"{kind.name}, {spec}, {backend}, {name}"
+                        if not np.array_equal(np.asarray(w), factor * mean):
+                            wrong.append(f"{where}: {w}")
+                        if not w.sharding.is_equivalent_to(sharding, 1):
+                            wrong.append(f"{where}: comes back on {w.sharding}")
+                        if any(
+                            not np.array_equal(shard.data, factor * mean[shard.index])
+                            for shard in w.addressable_shards
+                        ):
+                            wrong.append(f"{where}: shards {w.addressable_shards}")
+                    if averager.step != 2:
+                        wrong.append(f"{where}: step {averager.step}, not one for each call")
+            said = message(lambda params=params: PytreeAverager(comm, params, backend="ffi", **ALL))
+            if not said.startswith(
+                "ValueError: PytreeAverager: backend='ffi' averages params on one CPU device, and these "
+                f"are on {devices} of cpu"
+            ):
+                wrong.append(said)
+    # Made for one device, used on several.
+    alone = {"w": jnp.arange(8, dtype=jnp.float32) + comm.rank}
+    with PytreeAverager(comm, alone, **ALL) as averager:
+        result = jax.jit(averager)(params)
+        if not np.array_equal(np.asarray(result["w"]), mean):
+            wrong.append(f"made for one device: {result}")
+        if averager.step != 1:
+            wrong.append(f"made for one device: step {averager.step}")
+    with PytreeAverager(comm, alone, **ALL) as averager:
+        compiled = jax.jit(lambda w, other: averager({"w": 2 * w})["w"] + 0 * other)
+        said = message(lambda: compiled(alone["w"], params["w"]))
+        if not said.startswith("ValueError: average: the averager was made with params on one device, and "):
+            wrong.append(said)
+    with PytreeAverager(comm, alone, backend="ffi", **ALL) as averager:
+        said = message(lambda: jax.jit(averager)(params))
+        if "backend='ffi' averages params on one device, and ['w'] is on several" not in said:
+            wrong.append(said)
+    return wrong

@@ -1,0 +1,345 @@
+"""Holds the history of a simulation to the invariants of the protocol.
+
+It reads the words of the log for itself, and computes every average with numpy from what the records say was
+contributed. `violations(history)` gives sentences by the name of the invariant that they break.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tests.proof import simulation
+from tests.support import models
+from wagma_rma.report import Outcome
+
+LINE = 64
+RESULTS = 3
+GATHERING, ACTIVATING, OPEN = 1, 2, 3
+CLAIMED, DONE = 1, 2
+WORD = (1 << 64) - 1
+
+
+@dataclass
+class Record:
+    """What has become of one group at one step."""
+
+    step: int
+    group: tuple[int, ...]
+    phase: int = GATHERING
+    opened: int = 0
+    contributions: dict[int, tuple[int, int]] = field(default_factory=dict)  # member: (step, slot)
+    marks: dict[int, int] = field(default_factory=dict)  # chunk: mark
+    owners: dict[int, int] = field(default_factory=dict)  # chunk: member that made its sums
+    finished: int = 0
+
+    def done(self, chunks):
+        return sum(mark == DONE for mark in self.marks.values()) == chunks
+
+
+class Replay:
+    """The log of a history, played word by word."""
+
+    def __init__(self, history):
+        self.history, self.world, self.layout = history, history.world, history.layout
+        self.wrong = defaultdict(list)
+        layout = self.layout
+        self.tags_at = 8
+        self.retired_at = self.tags_at + 8 * RESULTS
+        self.latest_at = -(-(self.retired_at + 8 * layout.slots) // LINE) * LINE
+        self.records_at = self.latest_at + 2 * LINE
+        self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
+        self.snapshots_at = layout.words_bytes
+        self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes
+        self.ended = [[step.ended for step in steps] for steps in history.steps]
+        # Where the replay is.
+        self.turn = 0
+        self.newest = dict.fromkeys(range(self.world.ranks), (0, 0))  # rank: (step, slot)
+        self.content = dict.fromkeys(((rank, 0) for rank in range(self.world.ranks)), 0)  # (rank, slot): step
+        self.pins = defaultdict(int)  # (rank, slot)
+        self.taken = defaultdict(int)  # rank: pins on its newest snapshot
+        self.unsettled = defaultdict(int)  # (rank, slot): pins that its owner has yet to add to `retired`
+        self.records = {}  # (home, step)
+        self.tags = defaultdict(list)  # (rank, result slot): [(turn, step)]
+        for self.turn, *event in history.events:
+            if self.turn > 0:  # before that the world is set up
+                self.play(*event)
+        if all(history.through):
+            self.check_settled("the end")
+
+    def say(self, invariant, sentence):
+        self.wrong[invariant].append(f"turn {self.turn}: {sentence}")
+
+    def group(self, rank, step):
+        groups = self.history.groups[rank]
+        return groups[(step - 1) % len(groups)]
+
+    def record_of(self, rank, step):
+        """Return the record of a rank's group at a step."""
+        group = self.group(rank, step)
+        return self.records.get((group[step % len(group)], step))
+
+    def under_way(self, rank):
+        """Return the step that a rank is in."""
+        return bisect_left(self.ended[rank], self.turn) + 1
+
+    def play(self, rank, kind, target, offset, before, after):
+        if kind != "changed":
+            if after and offset >= self.results_at:
+                self.play_result(rank, kind, offset)
+            elif after and kind == "wrote":
+                self.play_snapshot(rank, offset)
+        elif offset == 0:
+            self.play_published(rank, target, before, after)
+        elif offset == self.latest_at:
+            self.play_latest(target, after)
+        elif self.retired_at <= offset < self.retired_at + 8 * self.layout.slots:
+            self.play_retired(rank, target, (offset - self.retired_at) // 8, (after - before) & WORD)
+        elif self.tags_at <= offset < self.retired_at:
+            slot = (offset - self.tags_at) // 8
+            if rank != target or after <= before or after % RESULTS != slot:
+                self.say(
+                    "tag", f"rank {rank} changes result_tag {slot} of rank {target} from {before} to {after}"
+                )
+            self.tags[target, slot].append((self.turn, after))
+        elif offset >= self.records_at:
+            word = (offset - self.records_at) % self.record_bytes // 8
+            word = max(0, word - LINE // 8 + 1)  # the state has a line of its own
+            self.play_record(rank, target, word, before, after)
+
+    # Bulk memory.
+
+    def play_result(self, rank, kind, offset):
+        step = self.under_way(rank)
+        if step % self.world.sync_period == 0:
+            return  # a synchronisation's sums, which nobody reads
+        slot = (offset - self.results_at) // self.layout.result_bytes
+        tag = self.tags[rank, slot][-1][1] if self.tags[rank, slot] else 0
+        if kind == "shown" and tag != step:
+            self.say("tag", f"rank {rank} shows sums of step {step} under the tag {tag}")
+
+    def play_snapshot(self, rank, offset):
+        slot = (offset - self.snapshots_at) // self.layout.snapshot_bytes
+        if self.newest[rank][1] == slot:
+            self.say("slot", f"rank {rank} writes its newest snapshot")
+        if self.pins[rank, slot]:
+            self.say("slot", f"rank {rank} writes slot {slot}, on which {self.pins[rank, slot]} pins are")
+        for record in self.records.values():
+            if not record.done(self.layout.chunks):
+                for member, (_, used) in record.contributions.items():
+                    if (record.group[member], used) == (rank, slot):
+                        self.say(
+                            "slot", f"rank {rank} writes slot {slot}, which step {record.step} still sums"
+                        )
+
+    # Words.
+
+    def add_pins(self, rank, slot, pins):
+        self.pins[rank, slot] += pins
+        if self.pins[rank, slot] < 0:
+            self.say("pins", f"slot {slot} of rank {rank} gets back more pins than were taken")
+
+    def play_retired(self, rank, target, slot, added):
+        if added == WORD:
+            self.add_pins(target, slot, -1)
+        elif rank != target or added != self.unsettled.pop((target, slot), 0):
+            self.say("pins", f"rank {rank} adds {added} pins to those on slot {slot} of rank {target}")
+
+    def play_published(self, rank, target, before, after):
+        step, slot = after >> 8 & (1 << 36) - 1, after & 0xFF
+        if (after - before) & WORD == 1 << 44:
+            self.add_pins(target, slot, 1)
+            self.taken[target] += 1
+            return
+        if rank != target or after >> 44 != before >> 44 or step <= self.newest[rank][0]:
+            self.say("slot", f"rank {rank} changes published of rank {target} from {before:x} to {after:x}")
+        if self.unsettled[target, self.newest[target][1]]:
+            self.say("pins", f"rank {target} has not settled the pins on slot {self.newest[target][1]}")
+        self.unsettled[target, self.newest[target][1]] = self.taken.pop(target, 0)
+        self.newest[target] = step, slot
+        self.content[target, slot] = step
+        if step % self.world.sync_period == 0:
+            self.check_settled(f"the synchronisation at step {step}")
+
+    def check_settled(self, when):
+        """Check that nobody holds anything: all are between two steps."""
+        for (rank, slot), pins in self.pins.items():
+            if pins:
+                self.say("pins", f"slot {slot} of rank {rank} has {pins} pins at {when}")
+        for record in self.records.values():
+            if record.finished != self.layout.chunks or not record.done(self.layout.chunks):
+                self.say("pins", f"{record} is not complete at {when}")
+
+    def play_latest(self, target, step):
+        record = self.record_of(target, step)
+        if record is None or not record.done(self.layout.chunks):
+            self.say("latest", f"rank {target} is told of step {step}, which is not complete: {record}")
+        elif record.contributions[record.group.index(target)][0] == step:
+            self.say("latest", f"rank {target} is told of step {step}, in which it was FRESH")
+
+    def play_record(self, rank, home, word, before, after):
+        layout = self.layout
+        if word == 1:
+            record = self.record_of(rank, self.under_way(rank))
+            record.finished += 1
+            if after != before + 1 or record.finished > sum(mark == DONE for mark in record.marks.values()):
+                self.say("one_owner", f"rank {rank} counts a chunk too many: {record}")
+            return
+        step = after >> 28
+        if step < before >> 28:
+            self.say("opened_once", f"rank {rank} takes a word of step {before >> 28} back to {step}")
+        if word == 0:
+            self.play_state(rank, home, before, after)
+            return
+        record = self.records.get((home, step))
+        if record is None:
+            self.say(
+                "opened_once", f"rank {rank} writes into the record of step {step}, which nobody has begun"
+            )
+        elif word < 2 + layout.group_size:
+            self.play_contribution(record, word - 2, after >> 8 & (1 << 20) - 1, after & 0xFF)
+        else:
+            chunk, mark = word - 2 - layout.group_size, after >> 26 & 3
+            known = record.marks.get(chunk, 0)
+            if record.phase != OPEN or known == DONE or (mark == DONE) != (known == CLAIMED):
+                self.say("one_owner", f"rank {rank} marks chunk {chunk} of step {step} {mark} after {known}")
+            record.marks[chunk] = mark
+            if mark == DONE:
+                record.owners[chunk] = after & (1 << 26) - 1
+
+    def play_state(self, rank, home, before, after):
+        step, phase, arrived = after >> 28, after >> 26 & 3, after & (1 << 26) - 1
+        if step > before >> 28:
+            fine = arrived == 1 and phase in (GATHERING, ACTIVATING)
+            self.records[home, step] = Record(step, self.group(home, step))
+        else:
+            moves = {
+                GATHERING: {(GATHERING, 1), (ACTIVATING, 0), (ACTIVATING, 1)},
+                ACTIVATING: {(OPEN, 0)},
+                OPEN: set(),
+            }[before >> 26 & 3]
+            fine = (phase, arrived - (before & (1 << 26) - 1)) in moves
+        record = self.records[home, step]
+        record.phase = phase
+        quorum = min(self.world.quorum, len(record.group))
+        if phase == OPEN and arrived < quorum and not self.history.schedule.interruptions:
+            self.say("quorum", f"step {step} is opened with {arrived} there, not {quorum}: {record}")
+        if phase == OPEN:
+            record.opened += 1
+            fine = fine and len(record.contributions) == len(record.group)
+        if not fine:
+            self.say("opened_once", f"rank {rank} moves a state from {before:x} to {after:x}: {record}")
+
+    def play_contribution(self, record, member, age, slot):
+        rank, step = record.group[member], record.step
+        if record.phase != ACTIVATING or member in record.contributions:
+            self.say("opened_once", f"the contribution of rank {rank} to step {step} is changed: {record}")
+        record.contributions[member] = step - age, slot
+        if self.content.get((rank, slot)) != step - age:
+            self.say(
+                "slot", f"slot {slot} of rank {rank} holds {self.content.get((rank, slot))}, not {step - age}"
+            )
+        if self.pins[rank, slot] < 1:
+            self.say("slot", f"slot {slot} of rank {rank} contributes to step {step} without a pin")
+        if not (step - 1) // self.world.sync_period * self.world.sync_period <= step - age <= step:
+            self.say("age", f"rank {rank} contributes to step {step} a model {age} steps old")
+
+
+class Results:
+    """What the ranks of a history got, against numpy."""
+
+    def __init__(self, replay):
+        self.replay, self.history, self.world = replay, replay.history, replay.world
+        self.wrong = replay.wrong
+        for rank, steps in enumerate(self.history.steps):
+            for step in steps:
+                self.check(rank, step)
+        if all(self.history.through):
+            self.check_shares()
+        self.check_turn()
+
+    def model(self, rank, step):
+        """Return what a rank published as its model of a step."""
+        if step == 0:
+            return simulation.model(self.world.leaves, 0, 0)
+        if step % self.world.sync_period == 0:
+            return self.mean([(r, step) for r in range(self.world.ranks)], own=True)
+        return simulation.model(self.world.leaves, rank, step)
+
+    def mean(self, contributions, own=False):
+        get = (lambda r, s: simulation.model(self.world.leaves, r, s)) if own else self.model
+        return models.group_mean([get(rank, step) for rank, step in contributions])
+
+    def check(self, rank, step):
+        here = f"rank {rank}: {step}"
+        mine = simulation.model(self.world.leaves, rank, step.step)
+        if step.outcome is Outcome.SYNCHRONIZED:
+            if not models.same_bits(step.result, self.model(rank, step.step)):
+                self.wrong["models_equal"].append(f"not the mean of all: {here}")
+            return
+        if step.outcome is Outcome.MISSED:
+            if not models.same_bits(step.result, mine):
+                self.wrong["formulas"].append(f"MISSED with another model: {here}")
+            if step.source_step != step.step:
+                self.wrong["formulas"].append(f"MISSED from another step: {here}")
+            if not step.interrupted and not self.recycled(rank, step):
+                self.wrong["missed"].append(f"MISSED what was still kept: {here}")
+            return
+        if step.group != self.replay.group(rank, step.source_step):
+            self.wrong["formulas"].append(f"another group's step: {here}")
+            return
+        if len(step.group) == 1:
+            if not models.same_bits(step.result, mine):
+                self.wrong["formulas"].append(f"alone, but another model: {here}")
+            return
+        record = self.replay.record_of(rank, step.source_step)
+        ages = tuple(
+            step.source_step - at for at, _ in (record.contributions[m] for m in range(len(step.group)))
+        )
+        if ages != step.ages:
+            self.wrong["same_sum"].append(f"contributions of ages {ages}: {here}")
+        age = ages[step.group.index(rank)]
+        if (step.outcome is Outcome.FRESH) != (age == 0 and step.source_step == step.step):
+            self.wrong["formulas"].append(f"its own contribution was {age} old: {here}")
+        contributions = [(r, step.source_step - a) for r, a in zip(step.group, ages, strict=True)]
+        if step.outcome is Outcome.LATE and step.source_step - age != step.step:
+            contributions.append((rank, step.step))
+        if not models.same_bits(step.result, self.mean(contributions)):
+            self.wrong["same_sum"].append(f"not numpy's average of {contributions}: {here}")
+
+    def recycled(self, rank, step):
+        """Say whether an owner of sums that the rank may have wanted had begun to replace them by then."""
+        records = [self.replay.record_of(rank, source) for source in range(step.step, self.world.steps + 1)]
+        return any(
+            tag > record.step and turn <= step.ended
+            for record in records
+            if record is not None
+            # What it summed itself a rank does not collect.
+            for owner in {record.group[member] for member in record.owners.values()} - {rank}
+            for turn, tag in self.replay.tags[owner, record.step % RESULTS]
+        )
+
+    def check_shares(self):
+        """Check that of each group that ran, the members made each chunk once, and one began."""
+        for record in self.replay.records.values():
+            steps = [self.history.steps[rank][record.step - 1] for rank in record.group]
+            computed = sum(step.chunks_computed for step in steps)
+            if computed != self.history.layout.chunks:
+                self.wrong["one_owner"].append(f"{computed} chunks were made at {record}")
+            begun = sum(step.initiated for step in steps)
+            if begun != 1 or record.opened != 1:
+                self.wrong["opened_once"].append(f"{begun} ranks began, {record.opened} opened {record}")
+
+    def check_turn(self):
+        """Check that ages and steps of a rank only go forward."""
+        for rank, steps in enumerate(self.history.steps):
+            for one, other in pairwise(steps):
+                if other.step != one.step + 1:
+                    self.wrong["formulas"].append(f"rank {rank} goes from step {one.step} to {other.step}")
+
+
+def violations(history):
+    """Return what a history breaks: sentences, by the name of the invariant."""
+    replay = Replay(history)
+    Results(replay)
+    return dict(replay.wrong)

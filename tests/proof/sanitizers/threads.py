@@ -1,0 +1,172 @@
+"""The protocol with its ranks as threads over one memory.
+
+    python -m tests.proof.sanitizers.threads WORLD [--seconds 10] [--seed 1]
+
+Random naps, and each result checked as the tests of stragglers do. Run by run.py under a sanitizer; by itself
+it is one more test. A synchronisation here is made by barriers, as MPI's is: they order what they separate.
+"""
+
+# ruff: noqa: E402 (MPI must be told first that it is not needed)
+import argparse
+import collections
+import random
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import mpi4py
+
+mpi4py.rc.initialize = False
+
+import numpy as np
+
+import wagma_rma
+from tests.support.checker import Checker, code
+from wagma_rma import Outcome
+from wagma_rma import report as reports
+from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.options import Options
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.testing import ThreadMemory, ThreadWindow, take_steps
+
+FLOAT32 = 1
+
+# By a slow clock nobody takes over a chunk that another has claimed, since 2 ms of it never pass; by a fast
+# one whoever is preempted loses its claim.
+SLOW, FAST = 1e-6, 20.0
+WORLDS = {
+    # Three steps fit into the three result slots, and nobody sums what another has claimed: nothing may race.
+    "unhurried": {"period": 4, "pace": SLOW},
+    # One step between two barriers, with claims taken over: nobody writes again what a loser still reads, so
+    # nothing may race.
+    "hurried": {"period": 2, "pace": FAST},
+    # Result slots are used again while a late rank may still read them.
+    "reused": {"period": 20, "pace": SLOW},
+    # Snapshots are, too, while the loser of a chunk may still read them.
+    "taken-over": {"period": 20, "pace": FAST},
+}
+# Patience is in seconds of the day. Without any, all but the first are late; with some, they share the work.
+SHAPES = [
+    {"ranks": 4, "size": 3_000, "group_size": 2, "chunk_bytes": 1 << 18, "naps": 1e-3, "patience": 0.0},
+    {"ranks": 4, "size": 3_000, "group_size": 4, "chunk_bytes": 1 << 10, "naps": 1e-3, "patience": 5e-4},
+    {"ranks": 6, "size": 1_000, "group_size": 3, "chunk_bytes": 1 << 9, "naps": 3e-4, "patience": 1e-4},
+    {
+        "ranks": 4,
+        "size": 100,
+        "group_size": 4,
+        "chunk_bytes": 1 << 18,
+        "naps": 1e-4,
+        "patience": 0.0,
+        "quorum": 3,
+    },
+    {"ranks": 5, "size": 10_000, "group_size": 2, "chunk_bytes": 1 << 13, "naps": 0.0, "patience": 1e-4},
+]
+
+
+class Run:
+    """One shape in one world, for some periods."""
+
+    def __init__(
+        self, periods, seed, *, period, pace, ranks, size, group_size, chunk_bytes, naps, patience, quorum=1
+    ):
+        wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
+        self.periods, self.seed, self.period, self.pace = periods, seed, period, pace
+        self.ranks, self.size, self.naps = ranks, size, naps
+        self.options = Options("threads", ranks, group_size, period, quorum, patience * pace, None, 0, None)
+        self.layout = Layout([FLOAT32], [size], group_size, period, max(3, self.options.grouping.period + 1))
+        self.memory = ThreadMemory(ranks, self.layout.nbytes)
+        self.barrier = threading.Barrier(ranks)
+        self.protocols = [None] * ranks
+        self.outcomes = collections.Counter()
+        self.wrong = []
+
+    def go(self):
+        threads = [
+            threading.Thread(target=self.rank, args=(rank,), daemon=True) for rank in range(self.ranks)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def rank(self, rank):
+        try:
+            self.steps(rank)
+        except BaseException as error:
+            self.wrong.append(f"rank {rank}: {error!r}")
+            self.barrier.abort()
+            raise
+
+    def steps(self, rank):
+        window = ThreadWindow(self.memory, rank, self.pace)
+        groups = self.options.groups(rank)
+        protocol = Protocol(window, self.layout, groups, self.options.quorum, self.options.patience)
+        self.protocols[rank] = protocol
+        model, out = np.zeros(self.size, np.float32), np.empty(self.size, np.float32)
+        pointers = LeafPointers(self.layout.order)
+        pointers.hold([model], [out])
+        protocol.prepare(pointers)
+        protocol.begin(0)
+        told = SimpleNamespace(report=None)
+        checker = Checker(told, rank, self.ranks, self.period, 0)
+        rng = random.Random(self.seed * self.ranks + rank)
+        self.barrier.wait()
+        for first in range(1, self.periods * self.period, self.period):
+            last = first + self.period - 1
+            results = take_steps(protocol, first, last - 1, model, out, rng.getrandbits(64), self.naps)
+            for fields, low, high in results:
+                told.report = reports.of_group_step(fields)
+                checker.check(np.array([low, high], np.float32))
+                self.outcomes[told.report.outcome] += 1
+            model[:] = code(rank, last)
+            self.barrier.wait()
+            if any(protocol.snapshots.pins()) or protocol.unfinished():
+                checker.wrong.append(f"rank {rank} has pins or records left at step {last}")
+            self.synchronize(protocol, pointers, last)
+            told.report = reports.of_synchronization(last, self.ranks, 0.0, 0.0)
+            checker.check(out)
+            self.outcomes[Outcome.SYNCHRONIZED] += 1
+        self.wrong += checker.wrong
+
+    def synchronize(self, protocol, pointers, step):
+        protocol.snapshots.contribute(pointers)
+        self.barrier.wait()
+        sums = np.asarray(protocol.snapshots.sums(1)[1])
+        sums[:] = 0
+        for other in self.protocols:
+            sums += other.snapshots.sums(0)[1]
+        protocol.snapshots.publish_mean(step)
+        protocol.synchronized(step)
+        self.barrier.wait()
+        protocol.snapshots.restore_all(pointers)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("world", choices=WORLDS)
+    parser.add_argument("--seconds", type=float, default=10, help="how long, about")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    outcomes, wrong = collections.Counter(), []
+    periods, ends = max(2, 200 // WORLDS[options.world]["period"]), time.monotonic() + options.seconds
+    seed = options.seed
+    while True:
+        for shape in SHAPES:
+            run = Run(periods, seed, **WORLDS[options.world], **shape)
+            run.go()
+            outcomes += run.outcomes
+            wrong += run.wrong
+        seed += 1
+        if wrong or time.monotonic() > ends:
+            break
+    for line in wrong[:10]:
+        print(line)
+    counts = ", ".join(f"{outcomes[outcome]} {outcome.name}" for outcome in Outcome)
+    print(f"threads: {options.world}: {outcomes.total()} steps: {counts}; {len(wrong)} wrong")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Runs the protocol in one process, under a schedule that the test chooses."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from mpi4py import MPI
+
+from tests.support import models
+from wagma_rma import report as reports
+from wagma_rma.buffers import Buffers
+from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.model.structure import Structure
+from wagma_rma.options import Options
+from wagma_rma.protocol import layout as layouts
+from wagma_rma.protocol import words
+from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.synchronization import Synchronizer
+from wagma_rma.report import Report
+from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
+from wagma_rma.waiting.interrupts import Interrupts
+from wagma_rma.waiting.watch import Watch
+
+DTYPES = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.kernels.dtypes
+
+
+@dataclass(frozen=True)
+class World:
+    """What runs: as GroupAverager's arguments, and how it is simulated."""
+
+    ranks: int = 2
+    group_size: int = 2
+    sync_period: int = 3
+    quorum: int = 1
+    patience: float = 0.0
+    steps: int = 3
+    leaves: tuple[tuple[int, int], ...] = ((1, 64),)  # (dtype number, elements)
+    chunks: int = 1  # of the largest section, about
+    lanes: int = 1
+    chained: bool = (
+        False  # a rank comes with what the step before gave, not with a model of its own for each step
+    )
+    lent: bool = False  # models and results lie in the window, but for every third model
+    pins_before: int = (
+        0  # pins that were taken on each rank's first snapshot, and given back, before it began
+    )
+
+
+@dataclass(frozen=True)
+class Step(Report):
+    """One step of one rank, as it was reported, and what it gave."""
+
+    interrupted: bool
+    ended: int  # turn of the simulation
+    result: tuple[np.ndarray, ...]
+
+
+@dataclass
+class History:
+    """All that a simulation did."""
+
+    world: World
+    schedule: Schedule
+    layout: Layout
+    groups: list[list[tuple[int, ...]]]  # by rank, then step
+    steps: list[list[Step]]  # by rank; fewer than the world's where a rank was stopped for good
+    through: list[bool]  # by rank
+    events: list[tuple]
+    choices: bytes
+
+
+@lru_cache(maxsize=4096)
+def model(world_leaves, rank, step):
+    """Return the leaves that a rank comes with to a step."""
+    rng = np.random.default_rng([rank, step])
+    return tuple(rng.standard_normal(count).astype(DTYPES[dtype]) for dtype, count in world_leaves)
+
+
+class SimulatedComm:
+    """The collectives that a synchronisation uses: each completes when all ranks have begun it."""
+
+    def __init__(self, board, rank, size):
+        self.rank, self.size = rank, size
+        self._board, self._calls = board, 0
+
+    def _join(self, mine, finish):
+        parts = self._board.setdefault(self._calls, {})
+        self._calls += 1
+        parts[self.rank] = mine.copy()
+        return _Request(parts, self.size, finish)
+
+    def Iallreduce(self, in_place, array, op):
+        assert in_place is MPI.IN_PLACE and op == MPI.MAX
+        return self._join(array, lambda parts: array.__setitem__(slice(None), max(p[0] for p in parts)))
+
+    def Ireduce_scatter(self, ours, mine, counts, op):
+        assert op == MPI.SUM
+        begin = sum(counts[: self.rank])
+
+        def finish(parts):
+            segments = [part[begin : begin + len(mine)] for part in parts]
+            total = segments[0].copy()
+            for segment in segments[1:]:
+                total += segment
+            mine[:] = total
+
+        return self._join(ours, finish)
+
+    def Iallgatherv(self, in_place, target):
+        sums, (counts, begins) = target
+        assert in_place is MPI.IN_PLACE
+
+        def finish(parts):
+            for part, count, begin in zip(parts, counts, begins, strict=True):
+                sums[begin : begin + count] = part
+
+        begin = begins[self.rank]
+        return self._join(sums[begin : begin + counts[self.rank]], finish)
+
+
+class _Request:
+    def __init__(self, parts, size, finish):
+        self._parts, self._size, self._finish = parts, size, finish
+
+    def Test(self):
+        if len(self._parts) < self._size:
+            return False
+        self._finish([self._parts[rank] for rank in range(self._size)])
+        return True
+
+
+@dataclass
+class _Rank:
+    """What one rank has."""
+
+    world: World
+    protocol: Protocol
+    pointers: LeafPointers
+    buffers: Buffers
+    synchronizer: Synchronizer
+    scheduler: Scheduler
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self, rank):
+        for step in range(1, self.world.steps + 1):
+            mine = model(self.world.leaves, rank, step)
+            if self.world.chained and step > 1:
+                mine = self.steps[-1].result
+            synchronizes = step % self.world.sync_period == 0
+            sources, targets = self._memory(step, mine, synchronizes)
+            self.pointers.hold(sources, targets)
+            interrupted = self._synchronize(step) if synchronizes else self._average(step)
+            if synchronizes:
+                report = reports.of_synchronization(step, self.world.ranks, 0.0, 0.0)
+            else:
+                report = reports.of_group_step(self.protocol.report())
+            self.buffers.settle()
+            result = tuple(leaf.copy() for leaf in targets)
+            fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+            self.steps.append(
+                Step(**fields, interrupted=interrupted, ended=self.scheduler.turns, result=result)
+            )
+
+    def _memory(self, step, mine, synchronizes):
+        """Return where the model lies, and where the result goes."""
+        sources = targets = None
+        if self.world.lent and step % 3:
+            sources = self.buffers.lent()
+            if sources is None:
+                sources = self.buffers.besides([])
+        if sources is None:
+            sources = list(mine)
+        else:
+            for lent, leaf in zip(sources, mine, strict=True):
+                lent[...] = leaf
+        if self.world.lent:
+            targets = self.buffers.lent() if synchronizes else None
+            if targets is None:
+                targets = self.buffers.besides(sources)
+        if targets is None:
+            targets = [np.full_like(leaf, 77) for leaf in mine]
+        return sources, targets
+
+    def _average(self, step):
+        try:
+            self.protocol.step(step, self.pointers)
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def _synchronize(self, step):
+        interrupted = False
+        while True:
+            try:
+                self.synchronizer.synchronize("average", step, None)
+                break
+            except KeyboardInterrupt:
+                interrupted = True  # taken up again
+        self.protocol.synchronized(step)
+        return interrupted
+
+
+def run(world, schedule, most_turns=100_000):
+    """Run a world under a schedule and return its history.
+
+    Raises:
+        NoEnd: it took too many turns.
+        BaseException: what a rank raised.
+    """
+    options = Options(
+        "simulation",
+        world.ranks,
+        world.group_size,
+        world.sync_period,
+        world.quorum,
+        "auto" if world.patience < 0 else world.patience,
+        None,
+        0,
+        None,
+    )
+    groups = [options.groups(rank) for rank in range(world.ranks)]
+    start = list(model(world.leaves, 0, 0))
+    usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
+    largest = max([8, *(leaf.nbytes for leaf in start)])
+    layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = -(-largest // world.chunks), 1 << 40
+    try:
+        structure = Structure("simulation", start)
+        layout = options.layout(structure, False)
+    finally:
+        layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
+    scheduler = Scheduler(world.ranks, schedule, most_turns)
+    memory = SimulatedMemory(scheduler, layout.nbytes, layout.words_bytes)
+    board, ranks = {}, []
+    for rank in range(world.ranks):
+        window = SimulatedWindow(memory, rank, world.lanes)
+        if world.pins_before:
+            # Each in one addition; begin() settles them.
+            verbs = Verbs(window)
+            verbs.fetch_add(rank, layout.published, world.pins_before << words.PINS_SHIFT)
+            verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
+        protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
+        pointers = LeafPointers(layout.order)
+        pointers.hold(start, [leaf.copy() for leaf in start])
+        protocol.prepare(pointers)
+        protocol.begin(0)
+        announcements = Announcements(window, layout)
+        watch = Watch(announcements.published, None, Interrupts())
+        comm = SimulatedComm(board, rank, world.ranks)
+        synchronizer = Synchronizer(comm, protocol, announcements, pointers, watch, 0)
+        buffers = Buffers(protocol.snapshots, layout, structure)
+        ranks.append(_Rank(world, protocol, pointers, buffers, synchronizer, scheduler))
+    through = scheduler.run(lambda rank: ranks[rank].run(rank) or True)
+    return History(
+        world,
+        schedule,
+        layout,
+        groups,
+        [rank.steps for rank in ranks],
+        [bool(done) for done in through],
+        memory.events(),
+        scheduler.choices,
+    )

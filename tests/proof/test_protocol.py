@@ -1,0 +1,382 @@
+"""The invariants of the protocol, each looked for a schedule that breaks it.
+
+Worlds are small and schedules adversarial: see wagma_rma.testing for what a schedule can do to a memory. A
+failure prints a world and a schedule, which `simulation.run(world, schedule)` repeats exactly.
+"""
+
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.proof import oracle, simulation
+from tests.proof.simulation import World
+from tests.support import models
+from wagma_rma.report import Outcome
+from wagma_rma.testing import FOREVER, Interruption, NoEnd, Schedule, Stop
+
+HUNTING = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"  # for mutations.py: any invariant will do
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))  # for each test
+
+LEAVES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 32, 33, 100, 130])), max_size=3)
+TURNS = st.integers(1, 2000)
+VERBS = ("fetch_add", "compare_and_swap", "fetch_max")
+
+
+@st.composite
+def worlds(draw, **fixed):
+    ranks = draw(st.integers(1, 6))
+    group_size = draw(st.integers(1, ranks))
+    sync_period = draw(st.integers(1, 5))
+    world = World(
+        ranks=ranks,
+        group_size=group_size,
+        sync_period=sync_period,
+        quorum=draw(st.one_of(st.just(1), st.integers(1, group_size))),
+        patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3, -1.0])),
+        steps=draw(st.integers(1, 2 * sync_period + 1)),
+        leaves=tuple(draw(LEAVES)),
+        chunks=draw(st.integers(1, 4)),
+        lanes=draw(st.integers(1, 3)),
+        lent=draw(st.booleans()),
+        # The field of the pins that were ever taken has 20 bits.
+        pins_before=draw(st.sampled_from([0, 0, (1 << 20) - 1, (1 << 20) - 3])),
+    )
+    return replace(world, **fixed)
+
+
+@st.composite
+def schedules(draw, world, forever=False):
+    ranks = st.integers(0, world.ranks - 1)
+    turns = st.just(FOREVER) if forever else TURNS
+    # Between two of its own operations a rank holds what others need: a pin, a claim, a record it will open.
+    at_turn = st.builds(Stop, TURNS, ranks, turns)
+    at_verb = st.builds(Stop, st.integers(1, 60), ranks, turns, st.sampled_from(VERBS))
+    stops = st.lists(at_turn | at_verb, min_size=int(forever), max_size=4)
+    interruptions = [] if forever else draw(st.lists(st.builds(Interruption, TURNS, ranks), max_size=2))
+    schedule = Schedule(stops=tuple(draw(stops)), interruptions=tuple(interruptions))
+    policy = draw(st.sampled_from(["drawn", "random", "round-robin", "priorities"]))
+    if policy == "drawn":
+        return replace(schedule, choices=draw(st.binary(max_size=600)))
+    span = draw(st.integers(1, 100) if policy == "round-robin" else st.sampled_from([100, 1000, 3000]))
+    return replace(schedule, policy=policy, seed=draw(st.integers(0, 1 << 32)), span=span)
+
+
+@st.composite
+def cases(draw):
+    """Return a world and a schedule in which every rank gets through."""
+    world = draw(worlds())
+    return world, draw(schedules(world))
+
+
+@st.composite
+def cases_with_stops_for_good(draw):
+    """Return a world without a synchronisation, and a schedule that stops at least one rank for good."""
+    period = draw(st.integers(2, 6))
+    world = draw(worlds(sync_period=period, steps=period - 1, quorum=1))
+    return world, draw(schedules(world, forever=True))
+
+
+@st.composite
+def preempting(draw, stops, spans, changes):
+    """Return a schedule that preempts ranks at random, beside the stops."""
+    return Schedule(
+        policy=draw(st.sampled_from(["random", "priorities"])),
+        seed=draw(st.integers(0, 1 << 32)),
+        span=draw(st.sampled_from(spans)),
+        changes=changes,
+        stops=tuple(draw(stops)),
+    )
+
+
+@st.composite
+def cases_with_held_pins(draw):
+    """Return a world, and a schedule that often stops ranks right after they have added to a word."""
+    ranks, group_size = draw(st.sampled_from([(3, 3), (4, 2), (4, 2), (4, 4), (5, 3), (6, 6)]))
+    world = World(
+        ranks=ranks,
+        group_size=group_size,
+        sync_period=7,
+        patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3])),
+        steps=7,
+        leaves=draw(st.sampled_from([(), ((1, 33),)])),
+        chunks=draw(st.integers(1, 2)),
+        lent=draw(st.booleans()),
+    )
+    turns = st.sampled_from([100, 300, 1000, 3000])
+    stop = st.builds(Stop, st.integers(1, 40), st.integers(0, ranks - 1), turns, st.just("fetch_add"))
+    interruption = st.builds(Interruption, TURNS, st.integers(0, ranks - 1))
+    schedule = draw(preempting(st.lists(stop, min_size=2, max_size=6), spans=[100, 300], changes=5))
+    return world, replace(schedule, interruptions=tuple(draw(st.lists(interruption, max_size=1))))
+
+
+@st.composite
+def cases_with_slow_readers(draw):
+    """Return a world, and a schedule that stops a rank while it collects: sums are replaced meanwhile."""
+    world = World(
+        ranks=draw(st.sampled_from([2, 2, 3])),
+        group_size=2,
+        sync_period=8,
+        steps=7,
+        leaves=((draw(st.integers(0, 3)), 33),),
+        chunks=draw(st.integers(1, 2)),
+        lanes=draw(st.integers(1, 2)),
+    )
+    stop = st.builds(Stop, st.integers(5, 70), st.just(1), st.integers(80, 400), st.just("load"))
+    return world, draw(preempting(st.lists(stop, min_size=1, max_size=2), spans=[200, 400], changes=6))
+
+
+def violations(case, check=oracle.violations):
+    """Run a case; return what it breaks: sentences, by the name of the invariant."""
+    world, schedule = case
+    try:
+        history = simulation.run(world, schedule)
+    except NoEnd as error:
+        return {"progress": [str(error)]}
+    except Exception as error:
+        # With the error's own traceback where a person looks at it.
+        if not HUNTING:
+            raise
+        return {"raised": [repr(error)]}
+    stopped = {stop.rank for stop in schedule.stops if stop.turns == FOREVER}
+    stuck = [rank for rank, through in enumerate(history.through) if not through and rank not in stopped]
+    if stuck:
+        return {"progress": [f"ranks {stuck} are not through"]}
+    return check(history)
+
+
+def explore(invariant, looked_at=cases, examples=(), check=oracle.violations):
+    """Look for a case whose history breaks an invariant, or any ("")."""
+    tried = found = 0
+
+    @settings(suppress_health_check=list(HealthCheck))
+    @given(looked_at())
+    def holds(case):
+        nonlocal tried, found
+        tried += 1
+        for name, broken in violations(case, check).items():
+            if HUNTING or invariant in ("", name) or name == "progress":
+                found = found or tried  # Hypothesis runs what fails once more
+                raise AssertionError(f"{name}, after {found} examples: {broken[0]}; {case}")
+
+    for case in examples:
+        holds = example(case)(holds)
+    until = time.monotonic() + SOAK_SECONDS
+    holds()
+    while time.monotonic() < until:
+        holds()
+
+
+def reaches(example, situation):
+    """Check that some step of an example comes into a situation. A mutation may lead it elsewhere."""
+    if not HUNTING:
+        assert any(situation(step) for steps in simulation.run(*example).steps for step in steps)
+
+
+def test_a_snapshot_is_never_written_while_it_may_still_be_read():
+    explore("slot")
+
+
+def test_all_who_use_a_step_use_the_sum_of_exactly_its_contributions_to_the_bit():
+    explore("same_sum")
+
+
+def test_sums_that_are_replaced_while_they_are_read_are_not_used():
+    # Each finds sums that become visible before their tag, if no fence keeps them back.
+    world = World(sync_period=8, steps=7, leaves=((1, 33),))
+    found = [
+        (2, "priorities", 400, 202, [Stop(60, 1, 181, "load")]),
+        (2, "random", 400, 2150, [Stop(42, 1, 82, "load")]),
+        (1, "priorities", 200, 2246, [Stop(36, 1, 321, "load"), Stop(10, 1, 122, "load")]),
+        (1, "priorities", 200, 3535, [Stop(28, 1, 95, "load")]),
+    ]
+    examples = [
+        (
+            replace(world, chunks=chunks),
+            Schedule(policy=policy, span=span, seed=seed, changes=6, stops=tuple(stops)),
+        )
+        for chunks, policy, span, seed, stops in found
+    ]
+    explore("same_sum", cases_with_slow_readers, examples)
+
+
+def test_a_record_is_opened_once_and_moves_only_forward():
+    explore("opened_once")
+
+
+def test_no_record_is_opened_without_its_quorum():
+    explore("quorum")
+
+
+def test_each_chunk_has_one_owner_and_is_counted_once():
+    explore("one_owner")
+
+
+def test_no_contribution_is_older_than_the_last_synchronisation():
+    explore("age")
+
+
+def test_sums_never_lie_under_the_tag_of_another_step():
+    explore("tag")
+
+
+def test_latest_names_complete_steps_only():
+    explore("latest")
+
+
+def test_whoever_is_not_stopped_completes_its_steps():
+    explore("progress", cases_with_stops_for_good)
+
+
+def test_what_stopped_ranks_leave_behind_hurts_nobody():
+    explore("", cases_with_stops_for_good)
+
+
+def test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing():
+    held = [Stop(5, 2, 3000, "fetch_add"), Stop(18, 0, 3000, "fetch_add")]
+    at_once = (
+        World(ranks=4, group_size=3, sync_period=6, steps=6, leaves=()),
+        Schedule(policy="random", seed=94, span=200, stops=tuple(held)),
+    )
+    reaches(at_once, lambda step: not step.published)
+    # With patience they wait for a slot first, until that is over or they are interrupted.
+    world = World(ranks=3, group_size=3, sync_period=7, steps=7, patience=1e-3, leaves=((1, 33),))
+    schedule = Schedule(policy="random", span=100, changes=5)
+    held = [Stop(5, 1, 300, "fetch_add"), Stop(10, 0, 1000, "fetch_add")]
+    in_vain = world, replace(schedule, seed=677039, stops=tuple(held))
+    reaches(in_vain, lambda step: not step.published and step.seconds_waited > world.patience)
+    held = [Stop(3, 4, 1000, "fetch_add"), Stop(4, 0, 300, "fetch_add"), Stop(26, 2, 1000, "fetch_add")]
+    cut_short = (
+        replace(world, ranks=6, group_size=6),
+        replace(schedule, seed=166487400, stops=tuple(held), interruptions=(Interruption(76, 4),)),
+    )
+    reaches(cut_short, lambda step: not step.published and step.interrupted)
+    explore("", cases_with_held_pins, [at_once, in_vain, cut_short])
+
+
+def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
+    # If every LATE rank might use a later step, all would leave a record here that nobody finishes.
+    world = World(ranks=5, group_size=3, sync_period=7, steps=7, leaves=((1, 33),))
+    stops = (Stop(1, 0, 100, "fetch_add"), Stop(6, 3, 300, "fetch_add"))
+    explore(
+        "pins", cases, [(world, Schedule(policy="priorities", seed=269, span=100, changes=5, stops=stops))]
+    )
+
+
+def test_all_models_are_equal_to_the_bit_after_every_synchronisation():
+    explore("models_equal")
+
+
+def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
+    # A rank that could not publish, and misses the step, has its own model in private memory only.
+    world = World(ranks=6, group_size=6, sync_period=7, steps=7, leaves=((1, 33),))
+    stops = (Stop(2, 5, 100, "fetch_add"), Stop(7, 0, 1000, "fetch_add"))
+    schedule = Schedule(
+        policy="random", span=100, changes=5, stops=stops, interruptions=(Interruption(1, 3),)
+    )
+    example = world, schedule
+    reaches(example, lambda step: step.outcome is Outcome.MISSED and not step.published)
+    explore("formulas", cases, [example])
+
+
+@st.composite
+def cases_of_a_full_turn(draw):
+    """Return a world of P = S^k ranks that wait for their groups, its k steps, and a schedule."""
+    group_size, steps = draw(st.sampled_from([(2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 1)]))
+    world = World(
+        ranks=group_size**steps,
+        group_size=group_size,
+        sync_period=steps + 1,
+        quorum=group_size,
+        patience=draw(st.sampled_from([0.0, 1e-3])),
+        steps=steps,
+        leaves=((0, draw(st.integers(1, 70))), (1, 1)),
+        chunks=draw(st.integers(1, 3)),
+        chained=True,
+    )
+    return world, replace(draw(schedules(world)), interruptions=())
+
+
+def misses_the_global_mean(history):
+    """Say where a full turn of FRESH ranks has not given the mean of all."""
+    world, broken = history.world, []
+    start = [simulation.model(world.leaves, rank, 1) for rank in range(world.ranks)]
+    for rank, steps in enumerate(history.steps):
+        if {step.outcome for step in steps} != {Outcome.FRESH}:
+            broken.append(f"rank {rank} is not FRESH at each step: {steps}")
+        for leaf, *all_of_it in zip(steps[-1].result, *start, strict=True):
+            if not np.allclose(leaf, np.mean(all_of_it, axis=0), rtol=1e-5, atol=1e-6):
+                broken.append(f"rank {rank} ends with {leaf}")
+    # What ranks come with to later steps the oracle can't know here.
+    return {**oracle.Replay(history).wrong, **({"full_turn": broken} if broken else {})}
+
+
+def test_a_full_turn_of_fresh_ranks_gives_the_global_mean():
+    explore("full_turn", cases_of_a_full_turn, check=misses_the_global_mean)
+
+
+def test_a_result_is_missed_only_when_it_has_been_recycled():
+    explore("missed")
+
+
+def replays_otherwise(history):
+    """Say whether the choices of a history make another one."""
+    stops, interruptions = history.schedule.stops, history.schedule.interruptions
+    same = Schedule(history.choices, stops=stops, interruptions=interruptions)
+    again = simulation.run(history.world, same)
+    broken = []
+    if again.events != history.events or again.choices != history.choices:
+        broken.append("other events")
+    for one, other in zip(history.steps, again.steps, strict=True):
+        if len(one) != len(other):
+            broken.append("other steps")
+        for step, repeated in zip(one, other, strict=False):
+            if replace(step, result=()) != replace(repeated, result=()):
+                broken.append(f"{repeated} after {step}")
+            if not models.same_bits(step.result, repeated.result):
+                broken.append(f"another result: {repeated} after {step}")
+    return {"replay": broken} if broken else {}
+
+
+def test_the_choices_of_a_run_repeat_it_exactly():
+    explore("replay", check=replays_otherwise)
+
+
+def check_patience(case, holds):
+    """Check that all is well with a case, and that its steps, by rank, are as they should be."""
+
+    def check(history):
+        late = {} if holds(history.steps) else {"patience": [str(history.steps)]}
+        return {**oracle.violations(history), **late}
+
+    for name, broken in violations(case, check).items():
+        raise AssertionError(f"{name}, after 1 examples: {broken[0]}; {case}")
+
+
+def test_ranks_that_are_in_time_meet_though_one_would_be_enough():
+    """Whoever comes first waits for the others, whose stops end one after the other within 100 us."""
+    world = World(ranks=4, group_size=4, sync_period=4, quorum=1, patience=-1.0, steps=3)
+
+    def all_are_fresh(ranks):
+        return all(step.outcome is Outcome.FRESH for steps in ranks for step in steps)
+
+    for turns in range(13):
+        stops = tuple(Stop(1, rank, rank * turns) for rank in range(1, 4))
+        check_patience((world, Schedule(stops=stops)), all_are_fresh)
+
+
+def test_a_rank_that_was_stopped_in_a_sum_waits_no_longer_afterwards():
+    absent = Stop(1, 0)
+    stopped = Stop(2, 1, 10, "fetch_max", seconds=1.0)  # between the tag and the sums that lie under it
+    for chunks in (1, 50):
+        world = World(sync_period=4, patience=-1.0, steps=3, leaves=((0, 1600),), chunks=chunks)
+
+        def waits_as_ever(ranks, world=world):
+            usual = simulation.run(world, Schedule(stops=(absent,))).steps
+            waits = zip(ranks[1], usual[1], strict=True)
+            return all(0 < step.seconds_waited < 2 * before.seconds_waited for step, before in waits)
+
+        check_patience((world, Schedule(stops=(absent, stopped))), waits_as_ever)

@@ -1,0 +1,1 @@
+"""What needs real ranks, and in `programs` what these run."""

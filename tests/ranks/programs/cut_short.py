@@ -1,0 +1,111 @@
+"""Synchronisations, and agreements of ranks, that a timeout or Ctrl-C cuts short."""
+
+import signal
+
+import numpy as np
+
+import wagma_rma
+from tests.support.signals import until
+from wagma_rma import GroupAverager
+from wagma_rma.mpi.agreement import agree
+from wagma_rma.testing.probe import Probe
+
+
+class Cut:
+    """A communicator one of whose collectives is interrupted when it is waited for the first time."""
+
+    def __init__(self, comm, collective):
+        self._comm, self._collective = comm, collective
+
+    def __getattr__(self, name):
+        function = getattr(self._comm, name)
+        return (lambda *arguments: CutRequest(function(*arguments))) if name == self._collective else function
+
+
+class CutRequest:
+    def __init__(self, request):
+        self._request, self._looked = request, False
+
+    def Test(self):
+        if not self._looked:
+            self._looked = True
+            raise KeyboardInterrupt
+        return self._request.Test()
+
+
+def then_average(comm):
+    """Rank 0's synchronize() times out; it tries to go on with average(), and then completes it."""
+    model = np.full(4, float(comm.rank + 1))
+    told = ""
+    averager = GroupAverager(comm, np.zeros(4), sync_period=10)
+    if comm.rank == 0:
+        averager.timeout = 0.3
+        try:
+            averager.synchronize(model)
+        except wagma_rma.SynchronizationTimeout:
+            try:
+                averager.average(100 * model)
+            except RuntimeError as error:
+                told = str(error)
+        averager.timeout = None
+        comm.send(None, 1)
+    elif comm.rank == 1:
+        comm.recv(source=0)
+    mean = averager.synchronize(model)
+    averager.close()
+    return [told, averager.step, mean.tolist()]
+
+
+def then_close(comm, collective, floats):
+    """Rank 0 is cut short in a collective of a synchronisation, and closes; the others synchronise."""
+    model = np.full(floats, float(comm.rank))
+    averager = GroupAverager(comm, model, broadcast=False)
+    if comm.rank == 0:
+        Probe(averager).replace_communicator(lambda own: Cut(own, collective))
+    mean = None
+    try:
+        mean = averager.synchronize(model)
+    except KeyboardInterrupt:
+        assert comm.rank == 0
+    averager.close()
+    for _ in range(20):
+        comm.allreduce(1)  # whatever MPI had still to do with the closed averager's memory, it does now
+    return None if mean is None else [float(mean.min()), float(mean.max())]
+
+
+def closed_after_its_part(comm):
+    """Rank 0 closes after step 1; return what rank 1 is told of waiting for it at step 1, and at step 2."""
+    averager = GroupAverager(comm, np.zeros(4), quorum=comm.size, group_size=comm.size)
+    averager.average(np.zeros(4))
+    told = []
+    if comm.rank == 1:
+        probe = Probe(averager)
+        until(lambda: probe.is_closed(0))
+        for step in (1, 2):
+            try:
+                probe.check_group(step, (0, 1))
+                told.append("")
+            except RuntimeError as error:
+                told.append(str(error))
+    averager.close()
+    return told
+
+
+def agreement(comm):
+    """Rank 0 gets Ctrl-C while it waits for rank 1 to agree, which comes only when that has got through."""
+    private = comm.Dup()
+    interrupted = False
+    if comm.rank == 0:
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        try:
+            agree(private, "test", {})
+        except KeyboardInterrupt:
+            interrupted = True
+        comm.send(None, 1)
+        private.allgather({})  # what the interrupted call has left to do
+    else:
+        comm.recv(source=0)
+        agree(private, "test", {})
+    private.Free()
+    return interrupted

@@ -1,0 +1,31 @@
+"""What python -m wagma_rma says, as a program of the tests."""
+
+import contextlib
+import io
+
+from tests.support.changes import changed
+from wagma_rma import GroupAverager
+from wagma_rma import __main__ as diagnosis
+from wagma_rma.mpi import hosts
+
+
+def diagnosis_of(comm):
+    """Return (exit code, what was printed)."""
+    said = io.StringIO()
+    # It has imported the function before the tests could put theirs in its place.
+    with changed(diagnosis, host_numbers=hosts.host_numbers), contextlib.redirect_stdout(said):
+        code = diagnosis.main()
+    return code, said.getvalue()
+
+
+def broken(comm):
+    """The same, with averages that are wrong at rank 1."""
+    average = GroupAverager.average
+
+    def wrong(self, model, out=None):
+        result = average(self, model, out)
+        result += comm.rank
+        return result
+
+    with changed(GroupAverager, average=wrong):
+        return diagnosis_of(comm)

@@ -1,0 +1,214 @@
+"""Averagers on hosts of their own, whose network may be slow or down: nothing is lost, and they go on."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.ranks.test_stragglers import check, follow
+from tests.support import launch
+from tests.support.hosts import NETMODS, Hosts
+
+pytestmark = pytest.mark.usefixtures("possible")
+
+
+@pytest.fixture(scope="module")
+def four(possible):
+    with Hosts(4) as hosts:
+        yield hosts
+
+
+NETMOD = pytest.mark.parametrize("netmod", NETMODS.get(launch.mpi_name(), {}))
+
+
+@NETMOD
+def test_windows_across_hosts_keep_every_promise(two, four, netmod):
+    for hosts, ranks in ((two, 1), (two, 2), (four, 1), (four, 2)):
+        told = hosts.run(ranks, "ranks.windows:conformance", netmod=netmod, naps=False, window="remote")
+        of_host = [host for host in range(hosts.count) for _ in range(ranks)]
+        assert told == [[of_host, "thread"]] * len(of_host)
+
+
+@NETMOD
+def test_operations_of_all_hosts_on_one_word_are_all_made(two, four, netmod):
+    """Open MPI's own additions are right, but its compare-and-swaps lose some without our info key."""
+    for hosts, ranks in ((two, 2), (four, 1)):
+        times = 200
+        for held in hosts.run(ranks, "ranks.windows:counting", netmod=netmod, times=times):
+            assert held == [4 * times, 4 * times, 4 * times - 1]
+
+
+def test_every_group_gets_numpys_sum_to_the_bit_across_hosts(two, four):
+    for hosts, ranks, by_node in ((two, 2, False), (two, 2, True), (four, 1, False), (two, [3, 1], False)):
+        assert hosts.run(ranks, "ranks.averaging:exact", by_node=by_node) == [[], [], [], []]
+
+
+def test_random_naps_never_tear_a_result_across_hosts(two, four):
+    for hosts, ranks, world in (
+        (two, 2, {"size": 100_000, "group_size": 2}),
+        (four, 1, {"size": 30_000, "group_size": 4, "chunk_bytes": 1024}),
+        (four, 2, {"size": 3, "group_size": 4}),
+    ):
+        counts = check(
+            hosts.run(
+                ranks, "ranks.stragglers:torture", steps=100, period=20, naps=0.005, patience=0, **world
+            )
+        )
+        assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"
+
+
+@pytest.mark.parametrize("group_size", [2, 4])
+@pytest.mark.parametrize("sleepers", [[3], [2, 3]], ids=["a rank", "a host"])
+def test_nobody_waits_for_a_rank_or_a_host_that_sleeps(two, group_size, sleepers):
+    """Ranks that sleep call no MPI; their memory is read all the same."""
+    naptime = 1.0
+    results = two.run(2, "ranks.stragglers:asleep", group_size=group_size, naptime=naptime, sleepers=sleepers)
+    for rank, result in enumerate(results):
+        assert result["wrong"] == [], f"rank {rank}"
+        if rank in sleepers:
+            assert result["slept"] >= naptime
+            assert result["others were through"] == [r for r in range(4) if r not in sleepers]
+        else:
+            assert result["through"] == 39
+            assert result["typical"] < naptime / 8
+
+
+@pytest.mark.parametrize("absent", [[], [3], [1, 3]], ids=["all there", "one late", "one late on each host"])
+def test_no_byte_too_many_goes_over_the_network(two, absent):
+    """N (S - 1) / k for what k present ranks share, and the collection, less what stays on the host."""
+    for rank, told in enumerate(
+        two.run(2, "ranks.network:traffic", count=1 << 20, group_size=4, steps=3, absent=absent)
+    ):
+        assert told["found"] == told["expected"], f"rank {rank}"
+        assert all(kind == ("LATE" if rank in absent else "FRESH") for kind, _ in told["kinds"]), told[
+            "kinds"
+        ]
+        if not absent and rank == 0:
+            # The other host has two members: their models for what one sums, and the sums they make.
+            total = told["model"] * 2 * 2
+    if not absent:
+        ranks = two.run(2, "ranks.network:traffic", count=1 << 20, group_size=4, steps=1, absent=[])
+        assert sum(told["found"][0] for told in ranks) == total
+
+
+@pytest.mark.parametrize("by_node", [False, True])
+def test_groups_that_fit_a_host_send_nothing_over_the_network(two, by_node):
+    """However ranks are placed, every other step of pairs stays on the hosts."""
+    ranks = two.run(
+        2, "ranks.network:traffic", by_node=by_node, count=1 << 16, group_size=2, steps=4, absent=[]
+    )
+    for told in ranks:
+        assert [bool(nbytes) for nbytes in told["found"]] == [False, True, False, True]
+        assert told["found"] == told["expected"]
+
+
+def train_through(hosts, fault, size=50_000, **options):
+    """Train while `fault(job, done)` happens; return the warnings of each rank."""
+    job = hosts.start(2, "ranks.network:training", size=size, period=20, group_size=4, **options)
+    try:
+        done = follow(job, 4)
+        fault(job, done)
+        before = [int(rank[0]) for rank in done]
+        # Ranks are less than a period apart, so none has passed this step yet.
+        last = (max(before) // 20 + 3) * 20
+        (job.directory / "last.new").write_text(str(last))
+        (job.directory / "last.new").rename(job.directory / "last")
+        code, output = job.wait(90)
+        assert code == 0, output
+        results = job.results(4)
+        assert [wrong for wrong, _ in results] == [[]] * 4
+        assert [int(rank[0]) for rank in done] == [last] * 4
+        return [warnings for _, warnings in results]
+    finally:
+        job.kill()
+
+
+def test_a_host_whose_ranks_are_all_stopped_is_named_and_training_goes_on_after_it(two):
+    def stop(job, done):
+        pids = two.pids(1, job)
+        assert sorted(pids) == [2, 3]
+        for pid in pids.values():
+            os.kill(pid, signal.SIGSTOP)
+        stopped = [int(rank[0]) for rank in done]
+        for rank in (0, 1):
+            until((job.directory / f"warned.{rank}").exists)
+        # Nobody can read what a stopped process has, on a network like this one; all others wait.
+        assert all(int(rank[0]) <= before + 20 for rank, before in zip(done, stopped, strict=True))
+        for pid in pids.values():
+            os.kill(pid, signal.SIGCONT)
+
+    warnings = train_through(two, stop, warn_every=0.3)
+    for rank in (0, 1):
+        assert any("rank 2" in warning or "rank 3" in warning for warning in warnings[rank]), warnings
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["after a read", "in one batch"])
+def test_words_of_this_host_hide_no_wait_for_another(two, batch):
+    heard, stopped = two.run(2, "ranks.windows:silent", limit=30, batch=batch)[0]
+    assert set(heard) == {stopped}
+
+
+def test_a_network_that_is_down_for_three_seconds_loses_nothing(two):
+    def unplug(job, done):
+        two.link_down(1)
+        time.sleep(3)
+        two.link_up(1)
+
+    train_through(two, unplug)
+
+
+def test_a_slow_network_is_slow_and_right(two):
+    two.rate(1, 50e6)
+    try:
+        train_through(two, lambda job, done: time.sleep(2), size=20_000)
+    finally:
+        two.rate(1, None)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["comes back", "does not"])
+def test_a_timeout_names_a_rank_that_does_not_answer_and_the_program_can_go_on_or_end(two, ends):
+    job = two.start(1, "ranks.network:unanswered")
+    try:
+        if ends:
+            (job.directory / "end").touch()
+        until((job.directory / "stop").exists)
+        pid = job.pids()[1]
+        os.kill(pid, signal.SIGSTOP)
+        (job.directory / "stopped").touch()
+        if ends:
+            code, output = job.wait(30)
+            assert code != 0
+            assert "the user's own" in output
+            return
+        until((job.directory / "continue").exists)
+        os.kill(pid, signal.SIGCONT)
+        code, output = job.wait(60)
+        assert code == 0, output
+        (told, *_), (nothing, *_) = results = job.results(2)
+        assert len(told) == 1 and "rank 1" in told[0] and "timeout is 1" in told[0]
+        assert nothing == []
+        assert [mean for _, mean in results] == [[0.5, 0.5]] * 2
+    finally:
+        job.kill()
+
+
+def until(condition):
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit, "nothing has come in 60 s"
+        time.sleep(0.01)
+
+
+def test_a_timeout_on_a_slow_network_is_a_missed_step_and_no_more(two):
+    """What is left of the step takes far longer than the grace for ranks that do not answer."""
+    two.rate(1, 40e6)
+    try:
+        first, second = two.run(1, "ranks.network:quorum_timeout", count=2_000_000)
+    finally:
+        two.rate(1, None)
+    assert first[0][:4] == [1, "MISSED", 0, 0]
+    assert "rank 1" in first[0][4]
+    assert second[0][:2] == [1, "LATE"]
+    assert [step[1] for step in (first[1], second[1])] == ["FRESH", "FRESH"]
+    assert first[1][2:4] == second[1][2:4]

@@ -1,0 +1,1 @@
+"""What tests are made with: ranks, hosts, models; and the tests of these."""

@@ -1,0 +1,90 @@
+"""The caller's memory at a step: where its model lies, and where the average goes."""
+
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wagma_rma.buffers import Buffers
+from wagma_rma.model.leaf_pointers import is_plain
+from wagma_rma.model.structure import Array, Sources, Structure, Targets
+
+
+class SecondThread(Exception):
+    """Another thread uses the averager."""
+
+
+class Held(NamedTuple):
+    """The memory of one step."""
+
+    result: Any
+    """What the caller gets: containers around `outputs`."""
+    outputs: list[Array]
+    """The leaves of the average; none if the caller gave addresses."""
+    sources: Sources
+    """Plain memory that holds the model."""
+    targets: Targets
+    """Plain memory for the average: `outputs` themselves, or what is copied into them after the step."""
+
+
+class Memory:
+    """Finds the memory of each step of one averager. Local.
+
+    Args:
+        busy: a lock, held by any thread that uses the averager.
+    """
+
+    def __init__(self, structure: Structure, buffers: Buffers, busy: threading.Lock) -> None:
+        self._structure = structure
+        self._buffers = buffers
+        self._busy = busy
+
+    def hold(self, name: str, model: Any, out: Any, together: bool = False) -> Held:
+        """Return the memory of a model and of its output.
+
+        Args:
+            name: of the operation, for errors.
+            out: as in GroupAverager.average().
+            together: whether all ranks average, so that nothing is published before the mean.
+
+        Raises:
+            TypeError, ValueError: `model` or `out` is not like the averager's model, or `out` is read-only.
+            SecondThread: new arrays would have to be lent while another thread uses the averager.
+        """
+        leaves = self._structure.leaves(name, model)
+        if out is None:
+            outputs = self._outputs(leaves, together)
+            result = self._structure.rebuild(model, outputs)
+        else:
+            outputs = leaves if out is model else self._structure.leaves(name, out, "out")
+            result = out
+            for path, leaf in zip(self._structure.paths, outputs, strict=True):
+                if not leaf.flags.writeable:
+                    raise ValueError(
+                        f"{name}: {'out' + path.removeprefix('model')} is read-only; pass a writable "
+                        "array, or out=None for new ones"
+                    )
+        sources = [leaf if is_plain(leaf) else np.array(leaf, order="C") for leaf in leaves]
+        targets = [leaf if is_plain(leaf) else np.empty_like(leaf, order="C") for leaf in outputs]
+        if self._buffers.used:
+            filled = [leaf for leaf, target in zip(outputs, targets, strict=True) if leaf is not target]
+            if self._buffers.holds_any_of(filled):
+                # They are written to when the step is over. Others may be reading by then what it has
+                # published, so it publishes a copy.
+                sources = [np.array(leaf) for leaf in sources]
+        return Held(result, outputs, sources, targets)
+
+    def _outputs(self, leaves: list[Array], together: bool) -> list[Array]:
+        """Return arrays for an average: lent ones once buffers() has been called, where a slot is free."""
+        lent: list[Array] | None = None
+        if self._buffers.used and together:
+            # The model is not published but summed, so the same arrays will do.
+            lent = self._buffers.lent() or self._buffers.besides(leaves)
+        elif self._buffers.used:
+            if not self._busy.acquire(blocking=False):
+                raise SecondThread
+            try:
+                lent = self._buffers.besides(leaves)
+            finally:
+                self._busy.release()
+        return lent or self._structure.empty()

@@ -1,0 +1,207 @@
+"""The collective construction of an averager: check, agree, allocate, publish the common start."""
+
+import threading
+from typing import Any, NamedTuple
+
+from mpi4py import MPI
+
+from wagma_rma.buffers import Buffers
+from wagma_rma.memory import Memory
+from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.model.structure import Structure
+from wagma_rma.mpi.agreement import Facts, agree
+from wagma_rma.mpi.hosts import host_numbers
+from wagma_rma.options import Options
+from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.synchronization import BLOCK, Synchronizer
+from wagma_rma.stepping import deliver
+from wagma_rma.waiting.interrupts import Interrupts
+from wagma_rma.waiting.waiter import Waiter
+from wagma_rma.waiting.watch import Watch
+from wagma_rma.windows.choice import is_remote, open_window
+from wagma_rma.windows.remote import RemoteWindow
+from wagma_rma.windows.shared import SharedWindow
+
+
+class Parts(NamedTuple):
+    """What an averager is made of."""
+
+    comm: MPI.Intracomm
+    """A duplicate of the user's, freed at the end."""
+    hosts: tuple[int, ...]
+    """The number of each rank's host."""
+    options: Options
+    groups: list[tuple[int, ...]]
+    """This rank's group at step 1, 2, ... of a full turn."""
+    structure: Structure
+    containers: Any
+    """Containers like the model's, without leaves."""
+    layout: Layout
+    window: SharedWindow | RemoteWindow
+    protocol: Protocol
+    announcements: Announcements
+    pointers: LeafPointers
+    buffers: Buffers
+    memory: Memory
+    interrupts: Interrupts
+    watch: Watch
+    synchronizer: Synchronizer
+
+
+def check_mpi(operation: str, comm: object) -> None:
+    """Check that MPI can be used, and `comm`. Local.
+
+    Raises:
+        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE.
+        TypeError: `comm` is no intracommunicator.
+    """
+    if not MPI.Is_initialized():
+        raise RuntimeError(
+            f"{operation}: MPI is not initialised; import mpi4py.MPI, or call MPI.Init_thread() "
+            "if mpi4py.rc.initialize is off"
+        )
+    if MPI.Is_finalized():
+        raise RuntimeError(f"{operation}: MPI has been finalised; make the averager before")
+    if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        raise RuntimeError(
+            f"{operation}: MPI provides thread level {MPI.Query_thread()}, less than "
+            f"MPI_THREAD_MULTIPLE ({MPI.THREAD_MULTIPLE}); leave mpi4py.rc.thread_level at 'multiple'"
+        )
+    if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
+        raise TypeError(
+            f"{operation}: comm is {comm!r}; pass an mpi4py intracommunicator such as MPI.COMM_WORLD"
+        )
+
+
+def open_averager(
+    operation: str, comm: MPI.Intracomm, model: Any, broadcast: bool, busy: threading.Lock, **options: Any
+) -> Parts:
+    """Make the parts of an averager. Collective.
+
+    Args:
+        operation: what is being made, for errors.
+        model, broadcast, options: as GroupAverager's.
+        busy: a lock, held by any thread that uses the averager.
+
+    Raises:
+        As GroupAverager.
+    """
+    check_mpi(operation, comm)
+    # From here on a rank that finds something wrong still takes part until all know.
+    own, request = comm.Idup()
+    Waiter().wait_for(request.Test)
+    try:
+        return _open(operation, own, model, broadcast, busy, options)
+    except Exception:
+        own.Free()
+        raise
+
+
+def _open(
+    operation: str,
+    comm: MPI.Intracomm,
+    model: Any,
+    broadcast: bool,
+    busy: threading.Lock,
+    chosen: dict[str, Any],
+) -> Parts:
+    # 1. All ranks agree on the model and the options.
+    hosts = host_numbers(comm)
+    options, structure = _agreed(operation, comm, hosts, model, broadcast, chosen)
+    # 2. All allocate a window.
+    groups = options.groups(comm.rank)
+    layout = options.layout(structure, is_remote(hosts, options.window))
+    size = layout.nbytes, layout.words_bytes
+    window = open_window(comm, hosts, *size, options.window, options.progress).window
+    # 3. Each makes what needs its memory alone; a rank that has none tells the others.
+    found: Facts | Exception = {}
+    try:
+        protocol = Protocol(window, layout, groups, options.quorum, options.patience)
+        pointers = LeafPointers(layout.order)
+        buffers = Buffers(protocol.snapshots, layout, structure)
+        memory = Memory(structure, buffers, busy)
+        containers = structure.rebuild(model, [None] * layout.leaf_count)
+        start = memory.hold(operation, model, model if broadcast else None)
+        pointers.hold(start.sources, start.targets)
+    except Exception as error:
+        found = error
+    try:
+        agree(comm, operation, found)
+    except Exception:
+        window.free()
+        raise
+    # 4. Each publishes the common start, before anyone can look for it.
+    first = protocol.prepare(pointers)
+    if broadcast:
+        for begin in range(0, len(first), BLOCK):
+            comm.Bcast(first[begin : begin + BLOCK])
+    protocol.begin(options.start_step)
+    if broadcast:
+        protocol.snapshots.restore_all(pointers)
+        deliver(start.outputs, start.targets)
+    pointers.release()
+    # 5. The rest is local, but for the barrier: nobody steps before all have published.
+    announcements = Announcements(window, layout)
+    interrupts = Interrupts()
+    watch = Watch(announcements.reached, options.timeout, interrupts)
+    window.waiter.watcher = watch
+    synchronizer = Synchronizer(comm, protocol, announcements, pointers, watch, options.start_step)
+    comm.Barrier()
+    return Parts(
+        comm=comm,
+        hosts=hosts,
+        options=options,
+        groups=groups,
+        structure=structure,
+        containers=containers,
+        layout=layout,
+        window=window,
+        protocol=protocol,
+        announcements=announcements,
+        pointers=pointers,
+        buffers=buffers,
+        memory=memory,
+        interrupts=interrupts,
+        watch=watch,
+        synchronizer=synchronizer,
+    )
+
+
+def _agreed(
+    operation: str,
+    comm: MPI.Intracomm,
+    hosts: tuple[int, ...],
+    model: Any,
+    broadcast: bool,
+    chosen: dict[str, Any],
+) -> tuple[Options, Structure]:
+    """Check the arguments here, and that all ranks agree on them. Collective."""
+    found: Facts | Exception
+    several = max(hosts) > 0
+    try:
+        options = Options(operation, comm.size, hosts=hosts if several else None, **chosen)
+        structure = Structure(operation, model)
+        leaves = structure.leaves(operation, model)
+        for path, leaf in zip(structure.paths, leaves, strict=True):
+            if broadcast and not leaf.flags.writeable:
+                raise ValueError(
+                    f"{operation}: {path} is read-only, and broadcast=True writes rank 0's values "
+                    "into it; pass a copy, or broadcast=False"
+                )
+        found = {
+            **options.facts(comm.size),
+            "broadcast": bool(broadcast),
+            "leaves": structure.facts(),
+        }
+        if options.window == "shared" and several:
+            raise ValueError(
+                f"{operation}: window='shared', but the {comm.size} ranks of comm are on "
+                f"{max(hosts) + 1} hosts; pass 'auto' or 'remote', or a communicator within "
+                "one host, such as comm.Split_type(MPI.COMM_TYPE_SHARED)"
+            )
+    except Exception as error:
+        found = error
+    agree(comm, operation, found)
+    return options, structure
