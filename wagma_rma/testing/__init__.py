@@ -42,7 +42,7 @@ except ImportError as _error:
             if name not in _not_built:
                 raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
             raise ImportError(
-                f"wagma_rma.testing.{name} is not built; run in a checkout: pip install -e "
-                "'.[mpich,jax,test]', or, to install it with the rest: WAGMA_RMA_TESTING=1 pip install '.[mpich]' "
+                f"wagma_rma.testing.{name} is not built; run in its checkout: pip install -e "
+                "'.[mpich,jax,test]', or, to install it too: WAGMA_RMA_TESTING=1 pip install '.[mpich]' "
                 f"[{_reason}]"
             )
