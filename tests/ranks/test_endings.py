@@ -218,6 +218,18 @@ import wagma_rma
     assert f"its extensions would be those of {tmp_path}/installed/wagma_rma" in last
 
 
+def test_a_part_of_testing_that_is_not_built_says_how_to_get_it(tmp_path):
+    copy_of_the_package(tmp_path)
+    for extension in (tmp_path / "wagma_rma" / "testing").glob("*.so"):
+        extension.unlink()
+    program = IMPORT + "from wagma_rma.testing import Verbs, check_window\nfrom wagma_rma.testing import {}"
+    last = import_error(tmp_path, program=program.format("SimulatedWindow")).splitlines()[-1]
+    assert last.startswith("ImportError: wagma_rma.testing.SimulatedWindow is not built")
+    assert "WAGMA_RMA_TESTING=1 pip install '.[mpich]'" in last
+    last = import_error(tmp_path, program=program.format("Nothing")).splitlines()[-1]
+    assert last.startswith("ImportError: cannot import name 'Nothing'")
+
+
 def test_importing_without_an_mpi_library_names_the_command_to_run(tmp_path):
     copy_of_the_package(tmp_path)
     said = import_error(tmp_path, MPI4PY_LIBMPI="/nonexistent/libmpi.so")
