@@ -32,10 +32,10 @@ from wagma_rma.windows.progress_choice import choose_progress
 cdef enum:
     LANES = 4  # two reads in flight hide a round trip, the other two uneven chunks
 
-# What a chunk may take on a slow network whose connections are still to be made. To sum it again takes as long; and a
-# stopped rank can be done without only if it is on this host.
+# Seconds that a chunk may need on a slow network whose connections are not open yet. Another rank that sums the chunk
+# again needs as long. And that helps against a stopped rank of this host only: the memory of others can't be read.
 cdef double LEAST_TAKE_OVER = 250e-3
-# For the waiter. A poll costs a round trip to a progress thread, which may be asleep.
+# For the waiter: seldom polls, since each costs a round trip to a progress thread that may be asleep.
 cdef double LATENESS = 0.12
 cdef double LONGEST_SLEEP = 50e-3
 
