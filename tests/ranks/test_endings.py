@@ -163,10 +163,10 @@ import wagma_rma
 """
 
 
-def import_error(directory, **env):
+def import_error(directory, program=IMPORT, **env):
     """Return what python says when it fails to import wagma_rma in a directory."""
     ran = subprocess.run(
-        [sys.executable, "-c", IMPORT],
+        [sys.executable, "-c", program],
         cwd=directory,
         env={**os.environ, **launch.OVERSUBSCRIBED, "PYTHONPATH": str(directory), **env},
         capture_output=True,
@@ -192,6 +192,36 @@ def test_importing_an_unbuilt_checkout_names_the_command_to_run(tmp_path):
     last = said[said.rindex("ImportError: ") :]
     assert "not built" in last
     assert "pip install -e '.[mpich,jax,test]'" in last
+
+
+def test_importing_an_unbuilt_checkout_says_where_another_one_is(tmp_path):
+    copy_of_the_package(tmp_path / "checkout", "*.so")
+    copy_of_the_package(tmp_path / "installed")
+    said = import_error(tmp_path / "checkout", PYTHONPATH=f"{tmp_path}/checkout:{tmp_path}/installed")
+    last = said[said.rindex("ImportError: ") :]
+    assert f"imported from {tmp_path}/checkout/wagma_rma, which is not built" in last
+    assert f"run Python in another folder to import the one in {tmp_path}/installed" in last
+
+
+def test_extensions_of_another_copy_are_an_import_error(tmp_path):
+    copy_of_the_package(tmp_path / "checkout", "*.so")
+    copy_of_the_package(tmp_path / "installed")
+    # As the finder of an editable installation does.
+    lend = f"""
+import importlib.machinery, sys
+class Lends:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.startswith("wagma_rma."):
+            folder = "{tmp_path}/installed/" + "/".join(name.split(".")[:-1])
+            return importlib.machinery.PathFinder.find_spec(name, [folder])
+sys.meta_path.append(Lends)
+import wagma_rma
+"""
+    said = import_error(tmp_path / "checkout", program=IMPORT.replace("import wagma_rma", lend))
+    last = said[said.rindex("ImportError: ") :]
+    assert f"imported from {tmp_path}/checkout/wagma_rma, which is not built" in last
+    assert f"its extensions would be those of {tmp_path}/installed/wagma_rma" in last
 
 
 def test_importing_without_an_mpi_library_names_the_command_to_run(tmp_path):

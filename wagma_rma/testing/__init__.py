@@ -9,6 +9,14 @@
 May use everything below the averager.
 """
 
+try:
+    from wagma_rma.testing import scheduler as _scheduler  # noqa: F401
+except ImportError as _error:
+    raise ImportError(
+        "wagma_rma.testing is not built; run in a checkout: pip install -e '.[mpich,jax,test]', or, to install "
+        f"it with the rest: WAGMA_RMA_TESTING=1 pip install '.[mpich]' [{_error}]"
+    ) from _error
+
 from wagma_rma.testing.conformance import check_window as check_window
 from wagma_rma.testing.schedule import FOREVER as FOREVER
 from wagma_rma.testing.schedule import Interruption as Interruption
