@@ -2,9 +2,9 @@
 
 There are two windows of MPI below it, each open for access from beginning to end (one passive-target epoch):
 
-- Words lie in a window that MPI allocates over all ranks. They are touched by MPI's atomics only, on this host too, since
-  an MPI's atomics are not atomic against C's. Each word knows one type of change beside the atomic load, as the standard
-  asks for. ``remote_words`` has the operations.
+- Words lie in a window that MPI allocates over all ranks. They are touched by MPI's atomics only, on this host too,
+  since an MPI's atomics are not atomic against C's. Each word knows one type of change beside the atomic load, as the
+  standard asks for. ``remote_words`` has the operations.
 - Bulk memory lies in shared memory, where the ranks of a host read it in place. A second window of MPI over the same
   memory lets the ranks of other hosts read it: ``remote_reads``.
 
