@@ -12,6 +12,7 @@ import pytest
 
 from tests.proof import leaks
 from tests.support import launch, pool
+from tests.support.guardian import is_running
 
 MEAN_OF_4 = [1.5]
 LIMIT = 120  # seconds: ends what hangs, and says nothing of how long it should take
@@ -41,13 +42,6 @@ sys.exit(0)
     job = launch.Ranks(3, [sys.executable, "-W", "error", "-c", program])
     assert job.wait(LIMIT) == (0, "")
     assert [name for names in job.results(3) for name in names if Path("/dev/shm", name).exists()] == []
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("others", ["synchronize", "average", "close"])
@@ -222,6 +216,18 @@ import wagma_rma
     last = said[said.rindex("ImportError: ") :]
     assert f"imported from {tmp_path}/checkout/wagma_rma, which is not built" in last
     assert f"its extensions would be those of {tmp_path}/installed/wagma_rma" in last
+
+
+def test_a_part_of_testing_that_is_not_built_says_how_to_get_it(tmp_path):
+    copy_of_the_package(tmp_path)
+    for extension in (tmp_path / "wagma_rma" / "testing").glob("*.so"):
+        extension.unlink()
+    program = IMPORT + "from wagma_rma.testing import Verbs, check_window\nfrom wagma_rma.testing import {}"
+    last = import_error(tmp_path, program=program.format("SimulatedWindow")).splitlines()[-1]
+    assert last.startswith("ImportError: wagma_rma.testing.SimulatedWindow is not built")
+    assert "WAGMA_RMA_TESTING=1 pip install '.[mpich]'" in last
+    last = import_error(tmp_path, program=program.format("Nothing")).splitlines()[-1]
+    assert last.startswith("ImportError: cannot import name 'Nothing'")
 
 
 def test_importing_without_an_mpi_library_names_the_command_to_run(tmp_path):

@@ -9,7 +9,7 @@ from mpi4py import MPI
 import wagma_rma
 
 MODULES = ["wagma_rma.averager", "wagma_rma.groups.grouping", "wagma_rma.options"]
-MODULES += ["jax_bindings.pytree", "jax_bindings.optimizer"]
+MODULES += ["jax_bindings.pytree", "jax_bindings.leaves", "jax_bindings.optimizer"]
 # What a reader of any example has imported.
 NAMES = {"np": np, "MPI": MPI, "Butterfly": wagma_rma.Butterfly}
 
