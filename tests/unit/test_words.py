@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.launch import ROOT
@@ -74,6 +74,7 @@ def test_the_limits_are_those_of_the_fields():
     assert bits["SLOT_BITS"] + bits["STEP_BITS"] == PINS_SHIFT
 
 
+@settings(max_examples=60)
 @given(STEPS, ATTEMPTS, STAGES)
 def test_an_entered_word_gives_back_its_step_and_stage(step, attempt, stage):
     word = pack_entered(step, attempt, stage)
@@ -81,6 +82,7 @@ def test_an_entered_word_gives_back_its_step_and_stage(step, attempt, stage):
     assert entered_stage(word) == stage
 
 
+@settings(max_examples=60)
 @given(st.tuples(STEPS, ATTEMPTS, STAGES), st.tuples(STEPS, ATTEMPTS, STAGES))
 def test_entered_grows_with_the_step_then_the_attempt_then_the_stage(one, other):
     assert (pack_entered(*one) < pack_entered(*other)) == (one < other)
