@@ -204,8 +204,7 @@ class Steps:
 
     def _refuse_second_thread(self, name: str) -> NoReturn:
         raise RuntimeError(
-            f"{name}: rank {self._rank} uses this averager in two threads at once; "
-            "use it from one at a time"
+            f"{name}: rank {self._rank} uses this averager in two threads at once; use it from one at a time"
         )
 
     @contextmanager
