@@ -14,7 +14,7 @@ COUNT = 6
 
 
 def model(value=1):
-    return {"a": np.full(COUNT, value, np.float32), "b": [np.full((2, 3), float(value))]}
+    return {"a": np.full(COUNT, value, np.float32), "b": [np.full((2, 3), value, np.float64)]}
 
 
 class World:
