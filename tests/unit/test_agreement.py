@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from tests.support.communicators import communicators
 from tests.support.worlds import together
-from wagma_rma.mpi.agreement import agree, raise_told, tell
+from wagma_rma.mpi.agreement import agree, describe, raise_described
 
 FACTS = {"group_size": 2, "leaves": [("model['w']", "float32", (2, 3)), ("model['b']", "float64", ())]}
 
@@ -86,14 +86,14 @@ def test_an_error_of_another_rank_keeps_its_class_if_it_is_a_common_one(error, k
     assert str(told).startswith(text)
 
 
-def test_an_error_is_told_by_the_name_of_its_class_and_its_text():
-    assert tell(OfAUsersOwn("no groups today")) == ("OfAUsersOwn", "no groups today")
+def test_an_error_is_described_by_the_name_of_its_class_and_its_text():
+    assert describe(OfAUsersOwn("no groups today")) == ("OfAUsersOwn", "no groups today")
 
 
 def test_a_rank_with_an_error_of_its_own_raises_that_whatever_it_is_told():
     mine = OfAUsersOwn()
     with pytest.raises(OfAUsersOwn) as raised:
-        raise_told(("ValueError", "x"), 3, mine)
+        raise_described(("ValueError", "x"), 3, mine)
     assert raised.value is mine
 
 
