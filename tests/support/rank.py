@@ -15,6 +15,7 @@ from typing import Any
 
 from mpi4py import MPI
 
+from tests.support import cache
 from wagma_rma import GroupAverager
 from wagma_rma.mpi import hosts
 
@@ -26,6 +27,7 @@ def begin() -> None:
     # SIGUSR1 has a rank say where it is.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     comm = MPI.COMM_WORLD
+    cache.use(comm.rank)
     if "RANKS_HOSTS" in os.environ:
         # Ranks of one host pass for those of as many, for an MPI that has no way of its own to pretend so.
         pretended = os.environ["RANKS_HOSTS"]
