@@ -42,9 +42,9 @@ class PytreeAverager:
     Pass the params to the function as arguments: constants are averaged only once, when JAX traces the
     function. Eager calls and compiled ones count the same steps.
 
-    The order of steps: in one function they keep the order of the program, those of several averagers too. (A
-    nested jit, a loop's body and a branch are functions of their own.) Calls of compiled functions are ordered
-    by their data alone, so give each call the params that the one before it returned.
+    The order of steps: in one function they keep the order of the program, those of several averagers too.
+    (A nested jit, a loop's body and a branch are functions of their own.) Calls of compiled functions are
+    ordered by their data alone, so give each call the params that the one before it returned.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.

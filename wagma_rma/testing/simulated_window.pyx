@@ -37,7 +37,7 @@ cdef class SimulatedWindow(Window):
     Args:
         memory: of all ranks.
         rank: this one.
-        lanes: groups of bulk reads that may be in flight at a time.
+        lanes: sets of bulk reads that may be in flight at a time.
     """
 
     def __cinit__(self, SimulatedMemory memory, int rank, int lanes=1):
