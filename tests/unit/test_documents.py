@@ -44,7 +44,8 @@ def test_the_readme_has_no_links_to_files_which_a_package_index_does_not_have():
 @each_document
 def test_paths_that_are_named_exist(document):
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", document.read_text())
-    assert [name for name in named if not is_there(document, name)] == []
+    # X stands for any name.
+    assert [name for name in named if "X" not in name.split("/") and not is_there(document, name)] == []
 
 
 @each_document
