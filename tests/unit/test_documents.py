@@ -25,8 +25,11 @@ each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: 
 
 
 def is_there(document: Path, name: str) -> bool:
-    """Return whether a document's path exists: from the document, the root, or below the package."""
-    return any((folder / name).exists() for folder in (document.parent, ROOT, PACKAGE))
+    """Return whether a path exists from the document's folder, one of its folders, the root, or the package."""
+    folders = [document.parent, ROOT, PACKAGE]
+    if document.parent != ROOT:
+        folders += filter(Path.is_dir, document.parent.iterdir())
+    return any((folder / name).exists() for folder in folders)
 
 
 @each_document
