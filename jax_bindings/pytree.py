@@ -298,6 +298,15 @@ class PytreeAverager:
         """The last step that this rank has done. After compiled steps, block on their results."""
         return self._averager.step
 
+    @property
+    def timeout(self) -> float | None:
+        """See GroupAverager.timeout."""
+        return self._averager.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        self._averager.timeout = seconds
+
     def state_dict(self) -> dict[str, int]:
         """Return what a checkpoint needs besides params; see GroupAverager.state_dict()."""
         return self._averager.state_dict()

@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and the fixtures of hosts.
+"""Hypothesis profiles, the end of the pools, and the fixtures of hosts.
 
 `HYPOTHESIS_PROFILE=soak SOAK_SECONDS=600 pytest tests/proof/test_protocol.py` gives each property ten
 minutes.
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from tests.support.hosts import Hosts, why_not
+from tests.support.pool import POOLS
 
 # Where CI is set Hypothesis derandomizes by default: every run would look at the same few schedules again.
 settings.register_profile("usual", deadline=None, derandomize=False, max_examples=300)
@@ -38,3 +39,11 @@ def two(possible):
     """Make two hosts."""
     with Hosts(2) as hosts:
         yield hosts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pools():
+    """End the pools, and see that all of them end well."""
+    yield
+    POOLS.close()
+    assert not POOLS.wrong, "\n".join(POOLS.wrong)

@@ -117,6 +117,7 @@ class GroupAverager:
             progress=progress,
         )
         self._steps = Steps(parts, DefaultFloats(), busy, Lifecycle())
+        self._stepper = self._steps.stepper
         self._protocol = parts.protocol
 
     def average(self, model: M, out: Any = None) -> M:
@@ -145,6 +146,8 @@ class GroupAverager:
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
         """
+        if self._stepper.step_in_place(model, out):
+            return model
         return self._steps.average(model, out)  # type: ignore[no-any-return]
 
     def synchronize(self, model: M, out: Any = None) -> M:

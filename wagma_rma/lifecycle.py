@@ -107,7 +107,7 @@ REFUSALS = {
     State.CLOSING_COUNTED_ON: dict.fromkeys(_EACH_STEP, _CLOSING),
     State.CLOSED: dict.fromkeys(_EACH_STEP, _CLOSED),
 }
-READY = State.READY  # a group step looks for this state alone
+READY = State.READY  # what a group step compares with
 
 
 class Lifecycle:

@@ -1,7 +1,10 @@
 from collections.abc import Callable
 from threading import Lock
+from typing import Any
 
+from wagma_rma.buffers import Buffers
 from wagma_rma.kernels.floats import DefaultFloats
+from wagma_rma.lifecycle import Lifecycle
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Array, Sources, Targets
 from wagma_rma.protocol.protocol import Protocol
@@ -10,13 +13,21 @@ def deliver(outputs: list[Array], targets: Targets) -> None: ...
 def check_countable(name: str, step: int) -> None: ...
 
 class Stepper:
+    buffers: Buffers
     def __init__(
         self,
         protocol: Protocol,
         pointers: LeafPointers,
         floats: DefaultFloats,
+        sync_period: int,
+        single: Array | None,
+        buffers: Buffers,
+        lifecycle: Lifecycle,
         busy: Lock,
+        check: Callable[[], None],
         expect: Callable[[], None],
-        left_in_the_middle: Callable[[BaseException], None],
+        refuse: Callable[[], None],
     ) -> None: ...
-    def step(self, sources: Sources, targets: Targets, outputs: list[Array]) -> bool: ...
+    def synchronizes_next(self) -> bool: ...
+    def step_in_place(self, model: Any, out: Any) -> bool: ...
+    def step(self, sources: Sources, targets: Targets, outputs: list[Array]) -> None: ...

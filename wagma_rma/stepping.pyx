@@ -1,17 +1,27 @@
 """A group step as one call that nothing interrupts.
 
 Python runs signal handlers between its own instructions, and there are none in a step: Ctrl-C comes through where a
-rank waits, in code that knows what is still to be done (Waiter.look), or when the step is over.
+rank waits, in code that knows what is still to be done (Waiter.look), or when the step is over. A step of a small model
+takes some 2 us, so this is also the shortest way from a user's call to the protocol.
 """
 
+cimport numpy as cnp
 from libc.stdint cimport uint64_t
 from wagma_rma.kernels.floats cimport DefaultFloats
-from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.model.leaf_pointers cimport LeafPointers, is_like
 from wagma_rma.protocol.protocol cimport Protocol
 
+from mpi4py import MPI
+
+from wagma_rma.lifecycle import READY, Event
+from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.protocol.words import STEP_LIMIT
 
+cnp.import_array()
+
 cdef uint64_t STEPS = STEP_LIMIT
+cdef object is_finalized = MPI.Is_finalized
+cdef object READY_STATE = READY
 
 
 def deliver(list outputs, list targets):
@@ -33,37 +43,87 @@ cdef class Stepper:
     """Performs the group steps of one averager.
 
     Args:
+        sync_period: steps from one synchronisation to the next.
+        single: an array of the shape and dtype of a model that is one array, or None.
+        buffers: the slots lent to the caller.
+        lifecycle: the averager's.
         busy: a lock, held by any thread that uses the averager.
+        check: called where the lifecycle does not say READY: raises what a user is told.
         expect: called before a step.
-        left_in_the_middle: called with the error of a step that was begun and can't be completed.
+        refuse: called where another thread uses the averager: raises what a user is told.
     """
 
     cdef Protocol protocol
     cdef LeafPointers pointers
     cdef DefaultFloats floats
+    cdef uint64_t sync_period
+    cdef cnp.ndarray single
+    cdef public object buffers    # a test may replace them
+    cdef object lifecycle, busy
     cdef object acquire, release  # of `busy`
-    cdef object expect, left_in_the_middle
+    cdef object check, expect, refuse
 
-    def __cinit__(self, Protocol protocol, LeafPointers pointers, DefaultFloats floats, busy, expect,
-                  left_in_the_middle):
+    def __cinit__(self, Protocol protocol, LeafPointers pointers, DefaultFloats floats, uint64_t sync_period, single,
+                  buffers, lifecycle, busy, check, expect, refuse):
         self.protocol = protocol
         self.pointers = pointers
         self.floats = floats
+        self.sync_period = sync_period
+        self.single = single
+        self.buffers = buffers
+        self.lifecycle = lifecycle
+        self.busy = busy
         self.acquire, self.release = busy.acquire, busy.release
+        self.check = check
         self.expect = expect
-        self.left_in_the_middle = left_in_the_middle
+        self.refuse = refuse
 
-    def step(self, list sources, list targets, list outputs):
-        """Perform the next group step; return whether this thread was the only one to use the averager.
+    def synchronizes_next(self):
+        """Return whether the next step is a multiple of the period."""
+        return (self.protocol.last_step + 1) % self.sync_period == 0
+
+    def step_in_place(self, model, out):
+        """Perform the next step if it is a group step on one plain array in place; return whether it was."""
+        if (out is not model or (self.protocol.last_step + 1) % self.sync_period == 0
+                or not is_like(model, self.single)):
+            return False
+        cdef list leaves = [model]
+        self.step(leaves, leaves, leaves)
+        return True
+
+    cpdef step(self, list sources, list targets, list outputs):
+        """Perform the next group step.
 
         Args:
             sources, targets: as LeafPointers.hold(), of the leaves of the model and of the average.
             outputs: the leaves that get the average; a leaf that is not its own target is copied from that.
+
+        Raises: as GroupAverager.average().
         """
-        cdef uint64_t step
-        if not self.acquire(False):
-            return False
-        step = self.protocol.last_step + 1
+        cdef bint alone = False
+        try:
+            if self.lifecycle.state is not READY_STATE or is_finalized():
+                self.check()
+            alone = self.acquire(False)
+            if alone:
+                try:
+                    self.perform(sources, targets, outputs)
+                finally:
+                    self.release()
+        except StepMismatch as error:
+            if self.lifecycle.state is READY_STATE:
+                self.lifecycle.happens(Event.BREAK, error)
+            raise
+        finally:
+            # Unless another thread performs a step, to which the slots belong.
+            if self.buffers.used and not self.busy.locked():
+                self.buffers.settle()
+        if not alone:
+            self.refuse()
+
+    cdef int perform(self, list sources, list targets, list outputs) except -1:
+        """Perform the next group step in this thread, which alone uses the averager."""
+        cdef uint64_t step = self.protocol.last_step + 1
         self.floats.enter()
         try:
             if step >= STEPS:
@@ -74,7 +134,8 @@ cdef class Stepper:
                 self.protocol.step(step, self.pointers)
             except BaseException as error:
                 if self.protocol.last_step != step:
-                    self.left_in_the_middle(error)
+                    # It was begun, and can't be completed.
+                    self.lifecycle.happens(Event.BREAK, error)
                 raise
             finally:
                 if outputs is not targets and self.protocol.last_step == step:
@@ -82,5 +143,4 @@ cdef class Stepper:
         finally:
             self.pointers.release()
             self.floats.leave()
-            self.release()
-        return True
+        return 0

@@ -9,10 +9,9 @@ from typing import Any, NoReturn
 from mpi4py import MPI
 
 from wagma_rma.kernels.floats import DefaultFloats
-from wagma_rma.lifecycle import READY, Call, Event, Lifecycle, State
+from wagma_rma.lifecycle import Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
-from wagma_rma.model.leaf_pointers import is_like
-from wagma_rma.model.structure import Array, Sources, Targets
+from wagma_rma.model.structure import Sources
 from wagma_rma.opening import Parts
 from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.report import Synchronizations
@@ -43,47 +42,46 @@ class Steps:
         self._watch = parts.watch
         self._synchronizer = parts.synchronizer
         self._memory = parts.memory
-        self._sync_period = parts.options.sync_period
-        self._single = parts.structure.single()
         in_group = Expectation(
             lambda: f"average: rank {self._rank} at step {self._next}",
             lambda: self._absent(self._next),
             lambda: self._synchronizer.check_group("average", self._next, self._group(self._next)),
             "the step counts as MISSED and the model is as it came",
         )
-        self._stepper = Stepper(
+        self.stepper = Stepper(
             parts.protocol,
             parts.pointers,
             floats,
+            parts.options.sync_period,
+            parts.structure.single(),
+            parts.buffers,
+            lifecycle,
             busy,
+            self._check_group_step,
             partial(parts.watch.expect, in_group),
-            lambda error: lifecycle.happens(Event.BREAK, error),
+            partial(self._refuse_second_thread, "average"),
         )
 
     # Calls.
 
     def average(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.average()."""
-        if (self._protocol.last_step + 1) % self._sync_period == 0:
+        if self.stepper.synchronizes_next():
             return self.synchronize("average", model, out)
-        if out is model and is_like(model, self._single):  # one plain array, in place: nothing to look into
-            leaves: list[Array] = [model]
-            self.group_step(leaves, leaves, leaves)
-            return model
         self._check_group_step()
         try:
             held = self._memory.hold("average", model, out)
         except SecondThread:
             self._refuse_second_thread("average")
-        self.group_step(held.sources, held.targets, held.outputs)
+        self.stepper.step(held.sources, held.targets, held.outputs)
         return held.result
 
     def average_at(self, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.average_at()."""
-        if (self._protocol.last_step + 1) % self._sync_period == 0:
+        if self.stepper.synchronizes_next():
             self.synchronize_at("average", sources, targets)
         else:
-            self.group_step(sources, targets, [])
+            self.stepper.step(sources, targets, [])
 
     def synchronize(self, name: str, model: Any, out: Any) -> Any:
         """Serve GroupAverager.synchronize()."""
@@ -122,23 +120,6 @@ class Steps:
                 self.parts.comm.Free()
 
     # How they are served.
-
-    def group_step(self, sources: Sources, targets: Targets, outputs: list[Array]) -> None:
-        """Perform the next group step."""
-        try:
-            if self._lifecycle.state is not READY or MPI.Is_finalized():
-                self._check_group_step()
-            alone = self._stepper.step(sources, targets, outputs)
-        except StepMismatch as error:
-            if self._lifecycle.state is READY:
-                self._lifecycle.happens(Event.BREAK, error)
-            raise
-        finally:
-            # Unless another thread performs a step, to which the slots belong.
-            if self._buffers.used and not self._busy.locked():
-                self._buffers.settle()
-        if not alone:
-            self._refuse_second_thread("average")
 
     def _synchronize(self, name: str, holding: Callable[[], Held]) -> Held:
         """Perform the next step as a synchronisation, or continue one.
@@ -198,14 +179,15 @@ class Steps:
 
     def _check_group_step(self) -> None:
         """Refuse a group step that can't be served."""
+        if self._lifecycle.state is State.READY and not MPI.Is_finalized():
+            return
         if self._lifecycle.state in (State.SYNCHRONIZING, State.COUNTED_ON) and self._busy.locked():
             self._refuse_second_thread("average")  # it is in the synchronisation
         self._lifecycle.check(Call.GROUP_STEP, "average", self._rank, self._next)
 
     def _refuse_second_thread(self, name: str) -> NoReturn:
         raise RuntimeError(
-            f"{name}: rank {self._rank} uses this averager in two threads at once; "
-            "use it from one at a time"
+            f"{name}: rank {self._rank} uses this averager in two threads at once; use it from one at a time"
         )
 
     @contextmanager

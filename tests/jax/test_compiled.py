@@ -9,14 +9,14 @@ import jax
 import pytest
 
 import jax_bindings
-from tests.support import launch
+from tests.support import launch, pool
 
 BACKENDS = pytest.mark.parametrize("backend", ["ffi", "callback"])
 LIMIT = 120
 
 
 def test_params_are_averaged_where_they_lie_and_compiled_once():
-    for rank, facts in enumerate(launch.run(2, "jax.compiled:memory", limit=60)):
+    for rank, facts in enumerate(pool.run(2, "jax.compiled:memory", limit=60)):
         assert [name for names in facts.pop("text") for name in names if name] == ["wagma_rma_step"]
         assert facts == {
             "in place": True,
@@ -32,22 +32,22 @@ def test_params_are_averaged_where_they_lie_and_compiled_once():
 
 def test_params_on_an_accelerator_are_fetched_leaf_by_leaf_as_they_are_published():
     """No accelerator here: what is on a CPU passes for it. float64 needs JAX's permission."""
-    assert launch.run(2, "jax.compiled:fetched", limit=60, env={"JAX_ENABLE_X64": "1"}) == [[], []]
+    assert pool.run(2, "jax.compiled:fetched", limit=60, env={"JAX_ENABLE_X64": "1"}) == [[], []]
 
 
 @BACKENDS
 def test_loops_do_a_step_in_each_turn(backend):
-    assert launch.run(2, "jax.compiled:loops", limit=90, backend=backend) == [[], []]
+    assert pool.run(2, "jax.compiled:loops", limit=90, backend=backend) == [[], []]
 
 
 def test_several_averagers_in_one_program_keep_its_order():
-    for facts in launch.run(2, "jax.compiled:several", limit=60):
+    for facts in pool.run(2, "jax.compiled:several", limit=60):
         assert facts == {"chained": [True, True], "same": [True, True], "steps": [100, 50]}
 
 
 @BACKENDS
 def test_what_cannot_be_transformed_says_why(backend):
-    for said in launch.run(2, "jax.compiled:transformed", limit=60, backend=backend):
+    for said in pool.run(2, "jax.compiled:transformed", limit=60, backend=backend):
         for how in ("grad", "jit of grad", "grad of jit", "grad in a loop"):
             assert said[how].startswith("TypeError: average: the averager has no gradient"), how
         for how in ("vmap", "vmap of jit"):
@@ -59,7 +59,7 @@ def test_what_cannot_be_transformed_says_why(backend):
 
 @BACKENDS
 def test_an_error_in_a_compiled_step_is_itself_at_the_end_of_the_block_and_nothing_is_lost(backend):
-    results = launch.run(2, "jax.compiled:failing", limit=60, backend=backend)
+    results = pool.run(2, "jax.compiled:failing", limit=60, backend=backend)
     for rank, (told, w, step) in enumerate(results):
         assert "RuntimeError: average: this averager is closed; make a new one" in told.pop()
         if rank == 0:
@@ -95,7 +95,7 @@ def test_a_program_ends_in_the_middle_of_a_compiled_step(how, backend):
 @pytest.mark.parametrize("devices", [2, 4])
 def test_params_on_several_devices_of_a_process_are_averaged_once_and_stay_there(devices):
     env = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    assert launch.run(2, "jax.compiled:meshes", limit=90, env=env, devices=devices) == [[], []]
+    assert pool.run(2, "jax.compiled:meshes", limit=90, env=env, devices=devices) == [[], []]
 
 
 HEAD = "size=struct_size extensions=extension_start "

@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.support import launch
+from tests.support import pool
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_updates_land_on_the_average_to_the_bit(ranks):
-    for rank, wrong in enumerate(launch.run(ranks, "jax.optimizer:lands", limit=120)):
+    for rank, wrong in enumerate(pool.run(ranks, "jax.optimizer:lands", limit=120)):
         assert wrong == [], f"rank {rank}"
 
 
 def test_what_wraps_wagma_and_what_it_refuses():
-    for facts in launch.run(2, "jax.optimizer:outside", limit=60):
+    for facts in pool.run(2, "jax.optimizer:outside", limit=60):
         assert facts.pop("no params").startswith("ValueError: wagma: update() averages parameters")
         assert facts == {
             "masked": [1, 1],
@@ -23,11 +23,11 @@ def test_what_wraps_wagma_and_what_it_refuses():
 
 
 def test_moments_are_averaged_too_if_asked():
-    assert launch.run(2, "jax.optimizer:moments", limit=90) == [[], []]
+    assert pool.run(2, "jax.optimizer:moments", limit=90) == [[], []]
 
 
 def test_leaves_that_are_not_selected_stay_as_they_are():
-    for rank, facts in enumerate(launch.run(2, "jax.optimizer:selected", limit=60)):
+    for rank, facts in enumerate(pool.run(2, "jax.optimizer:selected", limit=60)):
         step, first, second = 7 + rank, float(rank), 10.0 * rank
         averaged = {
             "function": [0.5, step, first, second],

@@ -2,29 +2,29 @@
 
 import pytest
 
-from tests.support import launch
+from tests.support import launch, pool
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_eager_and_compiled_steps_give_the_bits_of_the_numpy_api(ranks):
     for rank, wrong in enumerate(
-        launch.run(ranks, "jax.pytree:same_bits", limit=90, env={"JAX_ENABLE_X64": "1"})
+        pool.run(ranks, "jax.pytree:same_bits", limit=90, env={"JAX_ENABLE_X64": "1"})
     ):
         assert wrong == [], f"rank {rank}"
 
 
 def test_subnormal_numbers_are_averaged_like_any_other_in_jit():
-    for least, eager, compiled in launch.run(2, "jax.pytree:subnormal", limit=60):
+    for least, eager, compiled in pool.run(2, "jax.pytree:subnormal", limit=60):
         assert eager == [least] * 3
         assert compiled == eager
 
 
 def test_steps_keep_the_order_of_the_program():
-    assert launch.run(2, "jax.pytree:order", limit=60) == [[], []]
+    assert pool.run(2, "jax.pytree:order", limit=60) == [[], []]
 
 
 def test_all_ranks_start_alike_and_a_closed_averager_says_so():
-    for rank, facts in enumerate(launch.run(2, "jax.pytree:start", limit=60)):
+    for rank, facts in enumerate(pool.run(2, "jax.pytree:start", limit=60)):
         in_jit = facts.pop("closed in jit")
         assert "RuntimeError: average: this averager is closed; make a new one" in in_jit
         assert facts == {
@@ -44,7 +44,7 @@ def test_all_ranks_start_alike_and_a_closed_averager_says_so():
 
 def test_errors_name_the_leaf_as_jax_does_on_every_rank():
     bias, kernel = "model.layers[0].bias['b']", "model.layers[1].kernel"
-    for rank, said in enumerate(launch.run(2, "jax.pytree:errors", limit=60)):
+    for rank, said in enumerate(pool.run(2, "jax.pytree:errors", limit=60)):
         assert said["integer"].startswith(f"TypeError: GroupAverager: {bias} has dtype int32; only float64")
         assert said["integer at one rank"].startswith(said["integer"])
         assert said["number"].startswith("TypeError: GroupAverager: model.scale is a float; ")

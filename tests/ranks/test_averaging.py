@@ -2,34 +2,34 @@
 
 import pytest
 
-from tests.support import launch
+from tests.support import pool
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 6, 7, 8, 12, 16])
 def test_every_group_size_gives_numpys_sum_to_the_bit(ranks):
-    for rank, wrong in enumerate(launch.run(ranks, "ranks.averaging:exact", limit=240)):
+    for rank, wrong in enumerate(pool.run(ranks, "ranks.averaging:exact", limit=240)):
         assert wrong == [], f"rank {rank}"
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 6])
 def test_models_in_the_window_give_numpys_sum_to_the_bit(ranks):
-    for rank, wrong in enumerate(launch.run(ranks, "ranks.averaging:exact", limit=240, lent=True)):
+    for rank, wrong in enumerate(pool.run(ranks, "ranks.averaging:exact", limit=240, lent=True)):
         assert wrong == [], f"rank {rank}"
 
 
 @pytest.mark.parametrize(("ranks", "size", "steps"), [(4, 2, 2), (8, 2, 3), (9, 3, 2), (6, 3, 2), (12, 4, 2)])
 def test_one_turn_of_the_butterfly_gives_the_global_mean(ranks, size, steps):
-    for deviation, period in launch.run(ranks, "ranks.averaging:full_turn", size=size):
+    for deviation, period in pool.run(ranks, "ranks.averaging:full_turn", size=size):
         assert period == steps
         assert deviation < 1e-14
 
 
 def test_chunks_may_cut_leaves_anywhere_and_each_has_one_owner():
-    assert launch.run(4, "ranks.averaging:chunked") == [[], [], [], []]
+    assert pool.run(4, "ranks.averaging:chunked") == [[], [], [], []]
 
 
 def test_the_numpy_api_keeps_its_contract():
-    for facts in launch.run(2, "ranks.averaging:contract"):
+    for facts in pool.run(2, "ranks.averaging:contract"):
         assert facts == {
             "broadcast": 0.0,
             "start": [6, 6, "SYNCHRONIZED"],
@@ -45,31 +45,31 @@ def test_the_numpy_api_keeps_its_contract():
 
 
 def test_an_output_may_lie_where_other_leaves_are_read_from():
-    assert launch.run(2, "ranks.averaging:entangled") == [[0, 0, 0, 0]] * 2
-    assert launch.run(2, "ranks.averaging:swapped") == [[[11.5], [1.5]]] * 2
+    assert pool.run(2, "ranks.averaging:entangled") == [[0, 0, 0, 0]] * 2
+    assert pool.run(2, "ranks.averaging:swapped") == [[[11.5], [1.5]]] * 2
 
 
 def test_collectives_may_take_a_model_in_blocks():
-    for start, mean in launch.run(3, "ranks.averaging:in_blocks"):
+    for start, mean in pool.run(3, "ranks.averaging:in_blocks"):
         assert start == [list(range(100)), [0] * 33]
         assert mean == [[i + 1 for i in range(100)], [1] * 33]
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_a_group_of_one_keeps_its_model_between_synchronisations(ranks):
-    default, one = zip(*launch.run(ranks, "ranks.averaging:alone"), strict=True)
+    default, one = zip(*pool.run(ranks, "ranks.averaging:alone"), strict=True)
     for values, fresh, synchronized in one + (default if ranks == 1 else ()):
         assert values == [0, 1, 2, 3, 4]
         assert (fresh, synchronized) == (4, 2)
 
 
 def test_users_may_pass_their_own_grouping():
-    seen = launch.run(4, "ranks.averaging:own_grouping")
+    seen = pool.run(4, "ranks.averaging:own_grouping")
     assert seen[0] == [[[0, 3], 1.5], [[0, 1], 1.5]]
     assert seen[2] == [[[1, 2], 1.5], [[2, 3], 1.5]]
 
 
 @pytest.mark.parametrize("synchronize", [False, True], ids=["quorum", "synchronisation"])
 def test_other_threads_of_a_rank_run_while_it_waits(synchronize):
-    ran = launch.run(2, "ranks.averaging:beside", limit=90, synchronize=synchronize)
+    ran = pool.run(2, "ranks.averaging:beside", limit=90, synchronize=synchronize)
     assert ran == [[100_000, [0.5] * 3], [0, [0.5] * 3]]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.support import launch
+from tests.support import launch, pool
 
 
 def test_buffers_keep_their_contract():
-    for facts in launch.run(2, "ranks.buffers:contract"):
+    for facts in pool.run(2, "ranks.buffers:contract"):
         assert facts == {
             "start": [["w", "b"], "float32", [], [7.0]],
             "same again": True,
@@ -23,7 +23,7 @@ def test_buffers_keep_their_contract():
 
 
 def test_views_of_buffers_are_models_and_outputs_like_any_other():
-    for facts in launch.run(2, "ranks.buffers:strange"):
+    for facts in pool.run(2, "ranks.buffers:strange"):
         assert facts == {
             "reversed": True,
             "turned": True,
@@ -38,7 +38,7 @@ def test_views_of_buffers_are_models_and_outputs_like_any_other():
 @pytest.mark.parametrize("then", ["average", "synchronize", "buffers"])
 @pytest.mark.parametrize("method, when", [("lend", "after"), ("besides", "after"), ("settle", "before")])
 def test_control_c_around_a_loan_loses_no_slot_and_lends_no_published_one(method, when, then):
-    for facts in launch.run(2, "ranks.buffers:interrupted", method=method, when=when, then=then):
+    for facts in pool.run(2, "ranks.buffers:interrupted", method=method, when=when, then=then):
         came, *mean = facts[: 2 if then == "synchronize" else 1]
         assert came
         assert all(values == [0.5] for values in mean)
@@ -54,7 +54,7 @@ def test_arrays_outlive_the_averager(keepers):
 
 
 def test_a_step_that_is_cut_short_leaves_the_model_as_it_came():
-    waiting, absent = launch.run(2, "ranks.buffers:cut_short")
+    waiting, absent = pool.run(2, "ranks.buffers:cut_short")
     mean = [True, [30.5]]
     assert waiting == {
         "outcome": "MISSED",
@@ -68,7 +68,7 @@ def test_a_step_that_is_cut_short_leaves_the_model_as_it_came():
 
 @pytest.mark.skipif(bool(launch.TEST_HOSTS), reason="asks for the window of one host")
 def test_averages_lie_elsewhere_while_all_snapshots_are_read():
-    facts = launch.run(2, "ranks.buffers:pinned")
+    facts = pool.run(2, "ranks.buffers:pinned")
     for step, ranks in enumerate(zip(*facts, strict=True), start=1):
         if all(published for published, _, _ in ranks):
             assert [values for _, values, _ in ranks] == [[step + 0.5]] * 2, f"step {step}"

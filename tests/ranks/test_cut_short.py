@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.support import launch
+from tests.support import pool
 
 
 def test_a_synchronisation_cut_short_must_be_completed_before_a_group_step():
-    ran = launch.run(2, "ranks.cut_short:then_average")
+    ran = pool.run(2, "ranks.cut_short:then_average")
     told, step, mean = ran[0]
     assert "average: rank 0 was cut short while it synchronised step 1; call synchronize()" in told
     assert (step, mean) == (1, [1.5] * 4)
@@ -15,7 +15,7 @@ def test_a_synchronisation_cut_short_must_be_completed_before_a_group_step():
 
 @pytest.mark.parametrize("collective", ["Iallreduce", "Ireduce_scatter", "Iallgatherv"])
 def test_who_closes_in_the_middle_of_a_synchronisation_does_its_part_first(collective):
-    assert launch.run(3, "ranks.cut_short:then_close", collective=collective, floats=1_000_000) == [
+    assert pool.run(3, "ranks.cut_short:then_close", collective=collective, floats=1_000_000) == [
         None,
         [1.0, 1.0],
         [1.0, 1.0],
@@ -23,10 +23,10 @@ def test_who_closes_in_the_middle_of_a_synchronisation_does_its_part_first(colle
 
 
 def test_who_has_done_a_step_may_close_while_others_are_still_about_to_leave_it():
-    at_1, at_2 = launch.run(2, "ranks.cut_short:closed_after_its_part")[1]
+    at_1, at_2 = pool.run(2, "ranks.cut_short:closed_after_its_part")[1]
     assert at_1 == ""
     assert "rank 0 has closed its averager while rank 1 waits for its group at step 2" in at_2
 
 
 def test_ctrl_c_gets_through_to_a_rank_that_waits_for_the_agreement_of_others():
-    assert launch.run(2, "ranks.cut_short:agreement", limit=60) == [True, False]
+    assert pool.run(2, "ranks.cut_short:agreement", limit=60) == [True, False]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import wagma_rma
-from tests.support import launch
+from tests.support import launch, pool
 
 NAMES = (
     "wagma_rma",
@@ -61,7 +61,7 @@ def test_under_mpiexec_it_measures_each_kind_of_rank(hosts):
 
 
 def test_what_is_wrong_is_said_and_is_the_exit_code():
-    for rank, (code, output) in enumerate(launch.run(2, "ranks.diagnosis:broken")):
+    for rank, (code, output) in enumerate(pool.run(2, "ranks.diagnosis:broken")):
         assert code == 1
         if rank == 0:
             assert "group step" in lines(output)["NOT OK"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.proof import leaks
-from tests.support import launch
+from tests.support import launch, pool
 
 MEAN_OF_4 = [1.5]
 LIMIT = 120  # seconds: ends what hangs, and says nothing of how long it should take
@@ -217,7 +217,7 @@ def test_importing_without_mpi4py_names_the_command_to_run(tmp_path, stub):
 
 
 def test_the_users_traffic_never_meets_the_averagers():
-    for rank, told in enumerate(launch.run(4, "ranks.endings:traffic")):
+    for rank, told in enumerate(pool.run(4, "ranks.endings:traffic")):
         before = (rank - 1) % 4
         assert told["came"] == [[100.0 + before] * 3, [before, 32_000, *[200.0 + before] * 3]]
         assert (told["probed"], told["left"], told["total"]) == (0, False, 4)

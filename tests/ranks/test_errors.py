@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.support import launch
+from tests.support import launch, pool
 
 RANKS = 4
 EVERYWHERE = list(range(RANKS))
@@ -144,77 +144,10 @@ CASES = {
 }
 
 
-# What ranks live through one after another in one launch: arguments by function of programs/errors.py.
-
-MISMATCHES = [(early, automatic) for early in ([0, 1], [0, 1, 2], [3]) for automatic in (False, True)]
-EPISODES = {
-    2: {
-        "again_and_again": {"times": 2100},
-        "other_containers": {},
-        "last_step": {},
-        "absent_from_a_group": {},
-        **{f"slow_to_publish {refusals}": {"refusals": refusals} for refusals in (0, 1, 1100)},
-    },
-    3: {
-        "wrong_group_steps": {},
-        "wrong_synchronizations": {"culprit": 1},
-        "two_culprits": {},
-        "refused_then_group_steps": {},
-        "closed": {},
-        "leaving_with_an_error": {},
-        "two_threads": {},
-        "closing_early": {},
-        "cut_short_closing": {},
-        "broken_and_cut_short_closing": {},
-        "absent_at_the_end": {},
-        "warned": {},
-        "control_c": {},
-        "control_c_at_construction": {},
-    },
-    4: {
-        "construct": {"cases": list(CASES.values())},
-        "misshapen": {},
-        "pretend_small": {},
-        "no_memory_at_rank_1": {"floats": 100_000},
-        "not_finite": {},
-        "start_is_not_finite": {},
-        "absent": {},
-        **{
-            f"other_steps {early} {automatic}": {"early": early, "automatic": automatic}
-            for early, automatic in MISMATCHES
-        },
-    },
-}
-
-
-def live_through(ranks):
-    """Return what each rank tells of each episode."""
-    functions = [[name.split()[0], arguments] for name, arguments in EPISODES[ranks].items()]
-    ran = launch.run(
-        ranks, "ranks.errors:several", limit=240, env={"RANKS_DUMP_AFTER": "220"}, functions=functions
-    )
-    return {name: [rank[i] for rank in ran] for i, name in enumerate(EPISODES[ranks])}
-
-
 @pytest.fixture(scope="module")
-def on_2():
-    return live_through(2)
-
-
-@pytest.fixture(scope="module")
-def on_3():
-    return live_through(3)
-
-
-@pytest.fixture(scope="module")
-def on_4():
-    return live_through(4)
-
-
-@pytest.fixture(scope="module")
-def constructions(on_4):
+def constructions():
     """Return what was said in each case, by rank; and whether the ranks could go on afterwards."""
-    ran = on_4["construct"]
+    ran = pool.run(RANKS, "ranks.errors:construct", cases=list(CASES.values()))
     told = {name: [rank["told"][i] for rank in ran] for i, name in enumerate(CASES)}
     return told, [rank["afterwards"] for rank in ran]
 
@@ -285,7 +218,7 @@ def test_after_all_these_refusals_an_averager_can_be_made(constructions):
 )
 def test_what_a_users_grouping_raises_reaches_every_rank(grouping, kinds):
     cases = [everywhere(grouping=grouping), at_rank(1, other_options={"grouping": grouping})]
-    ran = launch.run(RANKS, "ranks.errors:construct", cases=cases)
+    ran = pool.run(RANKS, "ranks.errors:construct", cases=cases)
     for rank in ran:
         assert rank["afterwards"] == MEAN_RANK
         for told in rank["told"]:
@@ -294,21 +227,21 @@ def test_what_a_users_grouping_raises_reaches_every_rank(grouping, kinds):
     assert set(ran[1]["told"][1][0]) & set(kinds)
 
 
-def test_what_is_no_intracommunicator_is_refused_where_it_is_passed(on_4):
-    ran = on_4["misshapen"]
+def test_what_is_no_intracommunicator_is_refused_where_it_is_passed():
+    ran = pool.run(RANKS, "ranks.errors:misshapen")
     for name in ("None", "a number", "null", "freed", "an intercomm"):
         assert_told(ran[1]["told"][name], "TypeError", "comm is", "intracommunicator", "MPI.COMM_WORLD")
     assert [rank["afterwards"] for rank in ran] == [MEAN_RANK] * RANKS
 
 
-def test_failing_again_and_again_uses_up_no_communicators(on_2):
-    for rank in on_2["again_and_again"]:
+def test_failing_again_and_again_uses_up_no_communicators():
+    for rank in pool.run(2, "ranks.errors:again_and_again", times=2100):
         assert [kinds[0] for kinds in rank["told"]] == ["ValueError"]
         assert rank["afterwards"] == [0.5]
 
 
 def test_ranks_that_span_hosts_can_have_no_shared_window():
-    for rank in launch.run(RANKS, "ranks.errors:spanning", env=launch.apart("2")):
+    for rank in pool.run(RANKS, "ranks.errors:spanning", env=launch.apart("2")):
         assert_told(
             rank["told"],
             "ValueError",
@@ -325,7 +258,7 @@ def test_ranks_that_span_hosts_can_have_no_shared_window():
 
 
 def test_all_ranks_are_told_of_a_host_that_has_too_little():
-    for rank in launch.run(RANKS, "ranks.errors:small_host", env=launch.apart("2")):
+    for rank in pool.run(RANKS, "ranks.errors:small_host", env=launch.apart("2")):
         assert_told(rank["told"], "MemoryError", "2 ranks", "100000 free", "/dev/shm")
         assert rank["afterwards"] == MEAN_RANK
 
@@ -336,8 +269,8 @@ ON_ONE_HOST = pytest.mark.skipif(
 
 
 @ON_ONE_HOST
-def test_too_little_shared_memory_is_noticed_before_any_is_taken(on_4):
-    for rank in on_4["pretend_small"]:
+def test_too_little_shared_memory_is_noticed_before_any_is_taken():
+    for rank in pool.run(RANKS, "ranks.errors:pretend_small"):
         need = RANKS * rank["each"]
         assert_told(rank["told"], "MemoryError", "100000 free", "/dev/shm", "--shm-size", "smaller model")
         numbers = [int(digits) for digits in re.findall(r"\d+", rank["told"][1])]
@@ -348,8 +281,8 @@ def test_too_little_shared_memory_is_noticed_before_any_is_taken(on_4):
         assert rank["unknown"] == rank["afterwards"] == MEAN_RANK
 
 
-def test_a_rank_without_memory_of_its_own_is_told_of_on_every_rank(on_4):
-    for rank in on_4["no_memory_at_rank_1"]:
+def test_a_rank_without_memory_of_its_own_is_told_of_on_every_rank():
+    for rank in pool.run(RANKS, "ranks.errors:no_memory_at_rank_1", floats=100_000):
         assert_told(rank["told"], "MemoryError", "Protocol: no memory left")
         assert rank["held"] < 50_000
         assert rank["afterwards"] == MEAN_RANK
@@ -438,8 +371,8 @@ def step_ids(case):
 
 
 @pytest.fixture(scope="module")
-def wrong_group_steps(on_3):
-    return on_3["wrong_group_steps"]
+def wrong_group_steps():
+    return pool.run(3, "ranks.errors:wrong_group_steps")
 
 
 @pytest.mark.parametrize("case", WRONG_STEPS, ids=step_ids)
@@ -462,8 +395,8 @@ def test_a_refused_group_step_does_not_count_and_the_others_go_on(wrong_group_st
 
 
 @pytest.fixture(scope="module")
-def wrong_synchronizations(on_3):
-    return on_3["wrong_synchronizations"]
+def wrong_synchronizations():
+    return pool.run(3, "ranks.errors:wrong_synchronizations", culprit=1)
 
 
 @pytest.mark.parametrize("case", WRONG_STEPS, ids=step_ids)
@@ -483,16 +416,16 @@ def test_a_refused_synchronisation_does_not_count_and_can_be_tried_again(wrong_s
         assert rank["counted"] == [3, 1]
 
 
-def test_two_ranks_that_are_wrong_are_told_their_own_errors(on_3):
-    ran = on_3["two_culprits"]
+def test_two_ranks_that_are_wrong_are_told_their_own_errors():
+    ran = pool.run(3, "ranks.errors:two_culprits")
     assert_told(ran[1]["told"], "ValueError", "synchronize: model is not in")
     assert_told(ran[2]["told"], "ValueError", "synchronize: model['w'] is float32[1]")
     assert_told(ran[0]["told"], "ValueError", "synchronize: model is not in", "rank 1")
     assert [rank["mean"] for rank in ran] == [[1.0]] * 3
 
 
-def test_after_a_refused_synchronize_come_group_steps_up_to_the_next(on_3):
-    ran = on_3["refused_then_group_steps"]
+def test_after_a_refused_synchronize_come_group_steps_up_to_the_next():
+    ran = pool.run(3, "ranks.errors:refused_then_group_steps")
     for number, rank in enumerate(ran):
         for culprit, told in zip((2, 0), rank["told"], strict=True):
             assert_told(told, "ValueError", "synchronize: model is not in")
@@ -504,7 +437,7 @@ def test_after_a_refused_synchronize_come_group_steps_up_to_the_next(on_3):
 
 
 def test_after_a_refused_synchronize_ranks_may_not_part():
-    ran = launch.run(3, "ranks.errors:refused_then_parted")
+    ran = pool.run(3, "ranks.errors:refused_then_parted")
     for rank in ran:
         assert_told(rank["refused"], "ValueError")
         assert_told(rank["told"], "StepMismatch")
@@ -513,7 +446,7 @@ def test_after_a_refused_synchronize_ranks_may_not_part():
 
 @pytest.mark.parametrize("comes_with", ["right", "wrong"])
 def test_a_synchronisation_under_way_is_taken_up_with_a_right_model_only(comes_with):
-    ran = launch.run(3, "ranks.errors:back_in_the_middle", comes_with=comes_with)
+    ran = pool.run(3, "ranks.errors:back_in_the_middle", comes_with=comes_with)
     for told, missing in zip(ran[0]["told"], ["rank 2 (at step 0)", "rank 1 (at step 1)"], strict=False):
         assert_told(told, "SynchronizationTimeout", missing)
     if comes_with == "wrong":
@@ -525,16 +458,16 @@ def test_a_synchronisation_under_way_is_taken_up_with_a_right_model_only(comes_w
 
 # The number of attempts has a field of 24 bits in the word that ranks wait for.
 @pytest.mark.parametrize("refusals", [0, 1, 1100])
-def test_nobody_leaves_a_synchronisation_before_all_have_published(on_2, refusals):
-    for rank in on_2[f"slow_to_publish {refusals}"]:
+def test_nobody_leaves_a_synchronisation_before_all_have_published(refusals):
+    for rank in pool.run(2, "ranks.errors:slow_to_publish", refusals=refusals):
         assert rank["seconds"] >= 0.4
         assert max(rank["ages"]) <= 1, "a model from before the synchronisation"
         assert rank["step"] == 3
 
 
 @pytest.mark.parametrize("made_for", ["list", "tuple", "dict"])
-def test_other_containers_of_the_same_leaves_are_another_structure(on_2, made_for):
-    for rank in on_2["other_containers"]:
+def test_other_containers_of_the_same_leaves_are_another_structure(made_for):
+    for rank in pool.run(2, "ranks.errors:other_containers"):
         for come_with in ("list", "tuple", "dict"):
             told = rank[f"{come_with} for {made_for}"]
             if come_with == made_for:
@@ -543,8 +476,8 @@ def test_other_containers_of_the_same_leaves_are_another_structure(on_2, made_fo
                 assert_told(told, "ValueError", "average: ", come_with, made_for)
 
 
-def test_steps_end_before_their_number_outgrows_its_words(on_2):
-    for rank in on_2["last_step"]:
+def test_steps_end_before_their_number_outgrows_its_words():
+    for rank in pool.run(2, "ranks.errors:last_step"):
         assert rank["first"] == [0.5]
         kinds, message = rank["told"]
         assert kinds
@@ -555,8 +488,8 @@ def test_steps_end_before_their_number_outgrows_its_words(on_2):
 # The end, and use at the wrong time.
 
 
-def test_a_closed_averager_refuses_steps_but_still_tells_what_was(on_3):
-    for number, rank in enumerate(on_3["closed"]):
+def test_a_closed_averager_refuses_steps_but_still_tells_what_was():
+    for number, rank in enumerate(pool.run(3, "ranks.errors:closed")):
         for name, told in rank["told"].items():
             assert_told(told, "RuntimeError", f"{name.split()[0]}: ", "closed", "make a new one")
         assert rank["again"] == ([[], ""] if number == 0 else None), "closing twice does nothing"
@@ -566,8 +499,8 @@ def test_a_closed_averager_refuses_steps_but_still_tells_what_was(on_3):
         assert rank["afterwards"] == [1.0]
 
 
-def test_an_exception_leaves_the_with_block_without_waiting_for_the_others(on_3):
-    ran = on_3["leaving_with_an_error"]
+def test_an_exception_leaves_the_with_block_without_waiting_for_the_others():
+    ran = pool.run(3, "ranks.errors:leaving_with_an_error")
     error, seconds = ran[1]["told"]
     assert "the user's own" in error
     # The others came to their end only when this rank had left; a wait for them would have timed out at 60 s.
@@ -575,8 +508,8 @@ def test_an_exception_leaves_the_with_block_without_waiting_for_the_others(on_3)
     assert [rank["mean"] for rank in ran] == [[1.0]] * 3
 
 
-def test_a_second_thread_is_refused_while_the_first_waits(on_3):
-    ran = on_3["two_threads"]
+def test_a_second_thread_is_refused_while_the_first_waits():
+    ran = pool.run(3, "ranks.errors:two_threads")
     told = ran[0]["told"]
     for name in ("average", "synchronize", "close"):
         assert_told(told[name], "RuntimeError", f"{name}: ", "rank 0", "two threads")
@@ -585,9 +518,12 @@ def test_a_second_thread_is_refused_while_the_first_waits(on_3):
     assert [rank["mean"] for rank in ran] == [[1.0]] * 3
 
 
-@pytest.mark.parametrize(("early", "automatic"), MISMATCHES)
-def test_synchronising_at_different_steps_is_an_error_on_every_rank(on_4, early, automatic):
-    for number, rank in enumerate(on_4[f"other_steps {early} {automatic}"]):
+@pytest.mark.parametrize("automatic", [False, True])
+@pytest.mark.parametrize("early", [[0, 1], [0, 1, 2], [3]], ids=str)
+def test_synchronising_at_different_steps_is_an_error_on_every_rank(early, automatic):
+    for number, rank in enumerate(
+        pool.run(RANKS, "ranks.errors:other_steps", early=early, automatic=automatic)
+    ):
         mine, other = ("2", "4") if number in early else ("4", "2")
         name = "average" if automatic and number not in early else "synchronize"
         assert_told(
@@ -608,19 +544,19 @@ def test_synchronising_at_different_steps_is_an_error_on_every_rank(on_4, early,
 
 @pytest.mark.parametrize("late", [False, True])
 def test_synchronising_while_others_wait_for_a_quorum_is_an_error_on_every_rank(late):
-    ran = launch.run(3, "ranks.errors:quorum_and_synchronize", late=late)
+    ran = pool.run(3, "ranks.errors:quorum_and_synchronize", late=late)
     for rank in ran:
         assert_told(rank["told"], "RuntimeError", "step 1")
 
 
 def test_closing_while_others_wait_for_a_quorum_is_an_error_on_these():
-    ran = launch.run(3, "ranks.errors:quorum_and_close")
+    ran = pool.run(3, "ranks.errors:quorum_and_close")
     for rank in ran[1:]:
         assert_told(rank["told"], "RuntimeError", "average: ", "rank 0", "closed")
 
 
-def test_closing_while_others_synchronise_is_an_error_on_these(on_3):
-    ran = on_3["closing_early"]
+def test_closing_while_others_synchronise_is_an_error_on_these():
+    ran = pool.run(3, "ranks.errors:closing_early")
     for number, rank in enumerate(ran):
         if number != 1:
             assert_told(rank["told"], "RuntimeError", "rank 1 has closed", f"rank {number}", "step 1")
@@ -629,15 +565,15 @@ def test_closing_while_others_synchronise_is_an_error_on_these(on_3):
 
 
 def test_closing_after_having_arrived_is_an_error_on_those_who_still_synchronise():
-    ran = launch.run(3, "ranks.errors:closing_after_arriving")
+    ran = pool.run(3, "ranks.errors:closing_after_arriving")
     for rank in ran[1:]:
         assert_told(rank["told"], "RuntimeError", "closed", "step 1")
     for rank in ran:
         assert rank["afterwards"] == [1.0]
 
 
-def test_after_a_close_that_was_cut_short_only_close_is_served(on_3):
-    ran = on_3["cut_short_closing"]
+def test_after_a_close_that_was_cut_short_only_close_is_served():
+    ran = pool.run(3, "ranks.errors:cut_short_closing")
     told = ran[0]["told"]
     assert_told(told["close"], "SynchronizationTimeout", "close: ", "rank 1", "rank 2")
     assert_told(told["average"], "RuntimeError", "average: ", "clos")
@@ -646,8 +582,8 @@ def test_after_a_close_that_was_cut_short_only_close_is_served(on_3):
     assert [rank["afterwards"] for rank in ran] == [[1.0]] * 3
 
 
-def test_what_is_broken_stays_broken_after_a_close_that_was_cut_short(on_3):
-    ran = on_3["broken_and_cut_short_closing"]
+def test_what_is_broken_stays_broken_after_a_close_that_was_cut_short():
+    ran = pool.run(3, "ranks.errors:broken_and_cut_short_closing")
     for number in (0, 2):
         told = ran[number]["told"]
         assert_told(told["close"], "SynchronizationTimeout", "close: ", "rank 1")
@@ -659,8 +595,8 @@ def test_what_is_broken_stays_broken_after_a_close_that_was_cut_short(on_3):
 
 
 @pytest.fixture(scope="module")
-def absent(on_4):
-    return on_4["absent"]
+def absent():
+    return pool.run(RANKS, "ranks.errors:absent")
 
 
 def test_a_timeout_names_the_missing_rank_and_the_step_it_has_reached(absent):
@@ -685,8 +621,8 @@ def test_calling_again_after_a_timeout_goes_on_waiting_and_gives_the_exact_mean(
         assert rank["outcome"] == "SYNCHRONIZED"
 
 
-def test_close_times_out_too_and_can_be_called_again(on_3):
-    ran = on_3["absent_at_the_end"]
+def test_close_times_out_too_and_can_be_called_again():
+    ran = pool.run(3, "ranks.errors:absent_at_the_end")
     for number, rank in enumerate(ran):
         *timeouts, last = rank["told"]
         assert last == [[], ""]
@@ -699,8 +635,8 @@ def test_close_times_out_too_and_can_be_called_again(on_3):
 
 
 @pytest.fixture(scope="module")
-def absent_from_a_group(on_2):
-    return on_2["absent_from_a_group"]
+def absent_from_a_group():
+    return pool.run(2, "ranks.errors:absent_from_a_group")
 
 
 def test_waiting_for_a_quorum_times_out_and_counts_as_missed(absent_from_a_group):
@@ -729,8 +665,8 @@ def test_a_quorum_that_never_came_is_not_said_to_be_waited_for_by_the_next_call(
     assert "call again to go on waiting" not in absent_from_a_group[0]["told"][1]
 
 
-def test_whoever_waits_is_warned_of_the_missing_again_and_again(on_3):
-    ran = on_3["warned"]
+def test_whoever_waits_is_warned_of_the_missing_again_and_again():
+    ran = pool.run(3, "ranks.errors:warned")
     for number, rank in enumerate(ran):
         assert rank["default"] == 30
         for during, missing, warned in (("synchronize", 2, (0, 1)), ("close", 0, (1, 2))):
@@ -748,8 +684,8 @@ def test_whoever_waits_is_warned_of_the_missing_again_and_again(on_3):
 
 
 @pytest.fixture(scope="module")
-def control_c(on_3):
-    return on_3["control_c"]
+def control_c():
+    return pool.run(3, "ranks.errors:control_c")
 
 
 @pytest.mark.parametrize("wait", ["synchronize", "average", "close"])
@@ -770,8 +706,8 @@ def test_after_control_c_the_same_call_completes(control_c):
         assert_told(rank["closed"], "RuntimeError", "closed")
 
 
-def test_control_c_gets_through_while_others_have_yet_to_make_their_averagers(on_3):
-    ran = on_3["control_c_at_construction"]
+def test_control_c_gets_through_while_others_have_yet_to_make_their_averagers():
+    ran = pool.run(3, "ranks.errors:control_c_at_construction")
     seconds, came = ran[0]["told"]
     # The others come only when it is through.
     assert came == "KeyboardInterrupt"
@@ -781,7 +717,7 @@ def test_control_c_gets_through_while_others_have_yet_to_make_their_averagers(on
 
 def test_control_c_at_any_moment_of_a_synchronisation_loses_nothing():
     seed = 1
-    ran = launch.run(2, "ranks.errors:control_c_anywhere", seed=seed, rounds=60, floats=1_000_000)
+    ran = pool.run(2, "ranks.errors:control_c_anywhere", seed=seed, rounds=60, floats=1_000_000)
     assert ran[0]["came"] >= 10, "hardly a synchronisation was interrupted"
     assert [rank["wrong"] for rank in ran] == [[], []], f"seed {seed}"
 
@@ -789,12 +725,12 @@ def test_control_c_at_any_moment_of_a_synchronisation_loses_nothing():
 # Numbers like any other.
 
 
-def test_nan_and_infinity_are_averaged_like_any_number(on_4):
-    for rank in on_4["not_finite"]:
+def test_nan_and_infinity_are_averaged_like_any_number():
+    for rank in pool.run(RANKS, "ranks.errors:not_finite"):
         assert len(rank) == 8
         for case, found in rank.items():
             assert found == ["nan", "inf", "nan", "1.0"], case
 
 
-def test_a_start_that_is_not_finite_is_everyones_start(on_4):
-    assert on_4["start_is_not_finite"] == [["nan", "inf", "1.0"]] * RANKS
+def test_a_start_that_is_not_finite_is_everyones_start():
+    assert pool.run(RANKS, "ranks.errors:start_is_not_finite") == [["nan", "inf", "1.0"]] * RANKS

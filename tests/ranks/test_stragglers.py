@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.support import launch
+from tests.support import launch, pool
 
 
 def check(results):
@@ -30,13 +30,13 @@ def check(results):
     ids=["pairs", "tiny", "many-chunks", "majority", "lent pairs", "lent"],
 )
 def test_random_naps_never_tear_a_result(world):
-    counts = check(launch.run(4, "ranks.stragglers:torture", steps=400, period=20, naps=0.005, **world))
+    counts = check(pool.run(4, "ranks.stragglers:torture", steps=400, period=20, naps=0.005, **world))
     assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"
 
 
 def test_sixteen_ranks_on_few_cores_never_tear_a_result():
     counts = check(
-        launch.run(16, "ranks.stragglers:torture", limit=200, size=50_000, group_size=4, steps=300, period=25,
+        pool.run(16, "ranks.stragglers:torture", limit=200, size=50_000, group_size=4, steps=300, period=25,
                    naps=0.01, patience=0)
     )  # fmt: skip
     assert counts[:, 1].sum() > 0
@@ -45,13 +45,13 @@ def test_sixteen_ranks_on_few_cores_never_tear_a_result():
 
 def test_ten_million_floats_are_never_torn():
     world = {"size": 10_000_000, "group_size": 2, "steps": 20, "period": 7, "naps": 0.05}
-    check(launch.run(4, "ranks.stragglers:torture", limit=200, **world))
+    check(pool.run(4, "ranks.stragglers:torture", limit=200, **world))
 
 
 @pytest.mark.parametrize("group_size", [2, 4])
 def test_nobody_waits_for_a_rank_that_sleeps(group_size):
     naptime = 2.0
-    results = launch.run(4, "ranks.stragglers:asleep", group_size=group_size, naptime=naptime)
+    results = pool.run(4, "ranks.stragglers:asleep", group_size=group_size, naptime=naptime)
     for rank, result in enumerate(results):
         assert result["wrong"] == [], f"rank {rank}"
         if rank != 1:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.support import launch
+from tests.support import launch, pool
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_shared_window_conforms(ranks):
-    told = launch.run(ranks, "ranks.windows:conformance", naps=ranks == 4, window="shared")
+    told = pool.run(ranks, "ranks.windows:conformance", naps=ranks == 4, window="shared")
     assert told == [None] * ranks
 
 
@@ -16,7 +16,7 @@ def test_the_shared_window_conforms(ranks):
     [(1, "", "none"), (4, "", "none"), (2, "2", "thread"), (4, "2", "thread"), (4, "each", "thread")],
 )
 def test_the_remote_window_conforms(ranks, hosts, progress):
-    told = launch.run(
+    told = pool.run(
         ranks, "ranks.windows:conformance", naps=ranks == 4, window="remote", env=launch.apart(hosts)
     )
     count = {"": 1, "2": 2, "each": ranks}[hosts]
@@ -26,7 +26,7 @@ def test_the_remote_window_conforms(ranks, hosts, progress):
 
 @pytest.mark.parametrize("hosts", ["", "2"], ids=["one host", "two hosts"])
 def test_an_error_of_mpi_is_its_exception_and_names_the_operation(hosts):
-    for rank, (told, held) in enumerate(launch.run(2, "ranks.windows:mpi_errors", env=launch.apart(hosts))):
+    for rank, (told, held) in enumerate(pool.run(2, "ranks.windows:mpi_errors", env=launch.apart(hosts))):
         on = f"by rank {rank} on the memory of rank {1 - rank}"
         word = [True, f"RemoteWindow: an operation on a word {on}"]
         assert told[:3] == [word] * 3, f"RemoteWindow.check: {told}"

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tests.support import guardian
 
 ROOT = Path(__file__).parents[2]
 OVERSUBSCRIBED = {
@@ -92,6 +93,7 @@ class Ranks:
                 **apart("" if launcher else TEST_HOSTS),
                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
                 "RANKS_DIRECTORY": str(self.directory),
+                guardian.NAME: guardian.watched(),
                 **(env or {}),
             },
             cwd=cwd,
@@ -104,7 +106,7 @@ class Ranks:
         self.process = self._launch()
 
     def pids(self) -> dict[int, int]:
-        """Return the process ids of the ranks that have begun (those run by `rank_main`)."""
+        """Return the process ids of the ranks that have begun (those run by rank.py or worker.py)."""
         found = {}
         for path in self.directory.glob("pid.*"):
             text = path.read_text()
@@ -117,12 +119,29 @@ class Ranks:
         try:
             output, _ = self.process.communicate(timeout=limit)
             if STILLBORN in output and not self.pids():
-                self.process = self._launch()
+                self.start_again()
                 output, _ = self.process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             self._end()
             output, _ = self.process.communicate()
             raise AssertionError(f"ranks ran past {limit} s; they said:\n{output}") from None
+        finally:
+            self.kill()
+        return self.process.returncode, output
+
+    def start_again(self) -> None:
+        """Start the command once more, when mpiexec has ended."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = self._launch()
+
+    def end(self, within: float = 0.0) -> tuple[int, str]:
+        """End what has not ended by itself `within` some seconds; return (exit code, output)."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(within)
+        self._end()
+        try:
+            output, _ = self.process.communicate()
         finally:
             self.kill()
         return self.process.returncode, output
@@ -136,24 +155,9 @@ class Ranks:
 
     def _end(self) -> None:
         # What ranks start, and Open MPI's daemons on other hosts, leave mpiexec's process group.
-        deadline = time.monotonic() + 10
-        while left := self._left():
-            assert time.monotonic() < deadline, f"processes {left} outlive SIGKILL"
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.005)
+        guardian.end_all(f"RANKS_DIRECTORY={self.directory}")
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-
-    def _left(self) -> list[int]:
-        """Return the process ids of all that this object started and that carry its directory."""
-        ours, found = f"RANKS_DIRECTORY={self.directory}\0".encode(), []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if ours in path.read_bytes():
-                    found.append(int(path.parent.name))
-        return found
 
     def results(self, ranks: int) -> list[Any]:
         """Return what the function returned at each rank."""

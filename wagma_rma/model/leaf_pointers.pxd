@@ -1,5 +1,9 @@
 """Pointers to the leaves of the caller's model, as the protocol sees it."""
 
+cimport numpy as cnp
+
+cpdef bint is_like(object array, cnp.ndarray example) except -1
+
 cdef class LeafPointers:
     cdef readonly int count
     cdef const char** sources  # where each leaf of the layout lies in the caller's model; NULL: it is to be fetched

@@ -14,7 +14,7 @@ def is_plain(cnp.ndarray array):
     return bool(cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISALIGNED(array))
 
 
-def is_like(array, cnp.ndarray example):
+cpdef bint is_like(object array, cnp.ndarray example) except -1:
     """Return whether an object is a numpy array, plain and writable, of the shape and dtype of an example (None: no)."""
     cdef cnp.ndarray found
     cdef int i

@@ -1,5 +1,7 @@
 """The exchange of an open record: its members share the work of summing, and collect the sums."""
 
+cimport cython
+
 from libc.stdint cimport uint64_t
 from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.layout cimport Layout
@@ -8,6 +10,7 @@ from wagma_rma.protocol.sums cimport Sums
 from wagma_rma.waiting.waiter cimport Wait, Waiter
 from wagma_rma.windows.window cimport MOST_LANES, Window
 
+@cython.final
 cdef class Exchange:
     cdef Window window
     cdef Waiter waiter

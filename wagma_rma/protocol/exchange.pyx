@@ -11,6 +11,8 @@ stay in flight meanwhile, as many chunks as the window has lanes. A chunk that s
 a member that waits for it: a stopped member stops nobody.
 """
 
+cimport cython
+
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -30,6 +32,7 @@ cdef double estimate(double past, double sample) noexcept nogil:
     return MEMORY * past + (1 - MEMORY) * min(sample, 2 * past)
 
 
+@cython.final
 cdef class Exchange:
     """The exchange of one record at a time, as one rank performs it."""
 

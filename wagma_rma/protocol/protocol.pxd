@@ -1,5 +1,7 @@
 """The cooperative, wait-avoiding group average over one-sided memory: one group step of one rank."""
 
+cimport cython
+
 from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.exchange cimport Exchange
@@ -42,6 +44,7 @@ cdef struct Totals:
     double seconds_waited
     double seconds
 
+@cython.final
 cdef class Protocol:
     cdef readonly Window window
     cdef readonly Layout layout

@@ -21,6 +21,8 @@ clock of their own. They run without the GIL. Source: WAGMA-SGD, Li et al., IEEE
 one-sided.
 """
 
+cimport cython
+
 from libc.string cimport memset
 from wagma_rma.protocol.words cimport contribution_age
 
@@ -29,6 +31,7 @@ from wagma_rma.protocol.words cimport contribution_age
 cdef double LEAST_PATIENCE = 100e-6
 
 
+@cython.final
 cdef class Protocol:
     """Group steps of one rank over a window.
 

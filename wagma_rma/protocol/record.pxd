@@ -1,5 +1,7 @@
 """The record in which the members of a group meet."""
 
+cimport cython
+
 from libc.stdint cimport uint64_t
 from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.protocol.snapshots cimport Snapshots
@@ -7,6 +9,7 @@ from wagma_rma.protocol.turn cimport Group, Turn
 from wagma_rma.waiting.waiter cimport Waiter
 from wagma_rma.windows.window cimport Window
 
+@cython.final
 cdef class Record:
     cdef Window window
     cdef Waiter waiter

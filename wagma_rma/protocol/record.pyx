@@ -9,6 +9,8 @@ A record lies in the window of one member, its home. Its state moves one way at 
 Any member can perform any of these moves, so nobody depends on a member that has stopped.
 """
 
+cimport cython
+
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from wagma_rma.protocol.words cimport (ACTIVATING, GATHERING, OPEN, contribution_age, contribution_slot,
@@ -17,6 +19,7 @@ from wagma_rma.protocol.words cimport (ACTIVATING, GATHERING, OPEN, contribution
 from wagma_rma.waiting.waiter cimport Wait
 
 
+@cython.final
 cdef class Record:
     """The record of one step at a time, as one rank uses it.
 

@@ -1,10 +1,13 @@
 """A sequence lock on the sums that ranks keep in their result slots."""
 
+cimport cython
+
 from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.protocol.record cimport Record
 from wagma_rma.windows.window cimport Window
 
+@cython.final
 cdef class Results:
     cdef Window window
     cdef Layout layout

@@ -10,11 +10,14 @@ A reader whose tag is still v has read sums of step v only: had it read one byte
 have been visible before that byte.
 """
 
+cimport cython
+
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from wagma_rma.protocol.layout cimport RESULTS
 
 
+@cython.final
 cdef class Results:
     """The results of one rank, and its reads of other ranks' results. Local; nothing here waits."""
 

@@ -1,5 +1,7 @@
 """The models that a rank publishes, and the pins that keep them."""
 
+cimport cython
+
 from libc.stdint cimport uint64_t
 from wagma_rma.kernels.streaming cimport Streaming
 from wagma_rma.model.leaf_pointers cimport LeafPointers
@@ -7,6 +9,7 @@ from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.waiting.waiter cimport Waiter
 from wagma_rma.windows.window cimport Window
 
+@cython.final
 cdef class Snapshots:
     cdef Window window
     cdef Waiter waiter

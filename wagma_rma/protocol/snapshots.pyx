@@ -12,6 +12,8 @@ Such a slot may be lent to the caller, as memory for its model. It stays lent un
 lies.
 """
 
+cimport cython
+
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from wagma_rma.kernels.kernels cimport WAGMA_DTYPES, wagma_average, wagma_copy, wagma_output, wagma_sum
@@ -23,6 +25,7 @@ from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 
 
+@cython.final
 cdef class Snapshots:
     """The snapshots of this rank, and pins on those of others. Local; nothing here waits but free_slot()."""
 

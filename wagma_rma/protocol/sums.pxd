@@ -1,5 +1,7 @@
 """The sums of one chunk: made here, or collected from their owner."""
 
+cimport cython
+
 from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.layout cimport Layout
@@ -8,6 +10,7 @@ from wagma_rma.protocol.results cimport Results
 from wagma_rma.protocol.snapshots cimport Snapshots
 from wagma_rma.windows.window cimport Window
 
+@cython.final
 cdef class Sums:
     cdef Window window
     cdef Layout layout

@@ -4,12 +4,15 @@ Either way the average goes into the caller's output in passing: W / |G|, or (W 
 was LATE. Source: the equations in GroupAverager.average.
 """
 
+cimport cython
+
 from libc.stdlib cimport calloc, free
 from wagma_rma.kernels.kernels cimport wagma_average, wagma_output, wagma_sum
 from wagma_rma.protocol.layout cimport Chunk, Leaf, Section
 from wagma_rma.protocol.words cimport contribution_slot
 
 
+@cython.final
 cdef class Sums:
     """Sums and collects chunks of one record, one chunk a lane. Nothing here waits but for bulk reads."""
 

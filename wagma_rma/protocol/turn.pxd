@@ -1,5 +1,7 @@
 """This rank's groups at the steps of a full turn."""
 
+cimport cython
+
 from libc.stdint cimport uint64_t
 
 cdef struct Group:
@@ -7,6 +9,7 @@ cdef struct Group:
     int me        # which member this rank is
     int* ranks    # of the members, ascending
 
+@cython.final
 cdef class Turn:
     cdef readonly int most_members
     cdef Group* groups    # at step 1, 2, ... period

@@ -1,8 +1,11 @@
 """This rank's groups at the steps of a full turn, where the protocol reads them without Python."""
 
+cimport cython
+
 from libc.stdlib cimport calloc, free
 
 
+@cython.final
 cdef class Turn:
     """A table of groups. Local.
 

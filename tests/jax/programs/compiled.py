@@ -16,9 +16,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax_bindings import PytreeAverager, pytree
 from tests.jax.programs.pytree import message, numpy_leaves
 from tests.support import models
+from tests.support.changes import changed
 from tests.support.signals import until
 from wagma_rma import GroupAverager, SynchronizationTimeout
-from wagma_rma.protocol.synchronization import ARRIVED, _entered
+from wagma_rma.testing.probe import Probe
 
 ALL = {"sync_period": 1, "broadcast": False}  # a step is the mean of all ranks
 
@@ -45,13 +46,7 @@ def memory(comm):
         before = pointers(params)
         donated = jax.jit(step, donate_argnums=0)
         given = []
-        average_at = averager._averager.average_at
-
-        def watched_at(*addresses):
-            given.extend(addresses)
-            average_at(*addresses)
-
-        averager._averager.average_at = watched_at
+        Probe(averager).before("average_at", lambda *addresses: given.extend(addresses))
         first = jax.block_until_ready(donated(params))
         facts["in place"] = given == [before, before] and pointers(first) == before
         facts["deleted"] = all(leaf.is_deleted() for leaf in jax.tree.leaves(params))
@@ -76,13 +71,11 @@ def memory(comm):
 
         # Eagerly: numpy's averager reads the memory of the arrays, and its results become arrays as they are.
         seen = []
-        average = averager._averager.average
 
         def watched(model, out):
             seen.append([[leaf.ctypes.data for leaf in leaves.values()] for leaves in (model, out)])
-            return average(model, out)
 
-        averager._averager.average = watched
+        Probe(averager).before("average", watched)
         result = averager(kept)
         facts["eager"] = seen == [[pointers(kept), pointers(result)]]
     return facts
@@ -91,10 +84,10 @@ def memory(comm):
 def fetched(comm):
     """Average as if params were on an accelerator, and with functions for sources; return what goes wrong."""
     wrong, called = [], []
-    is_far, pytree._is_far = pytree._is_far, lambda leaf: isinstance(leaf, jax.Array)
     start = models.mixed(comm.rank, 0)
     options = {"sync_period": 2, "group_size": comm.size, "quorum": comm.size}
     with (
+        changed(pytree, _is_far=lambda leaf: isinstance(leaf, jax.Array)),
         PytreeAverager(comm, jax.tree.map(jnp.asarray, start), **options) as averager,
         GroupAverager(comm, models.mixed(comm.rank, 0), **options) as reference,
         GroupAverager(comm, models.mixed(comm.rank, 0), **options) as by_function,
@@ -127,7 +120,6 @@ def fetched(comm):
         said = message(lambda: averager(bad))
         if not said.startswith("ValueError: average: model['one'] is float32[2], but"):
             wrong.append(said)
-    pytree._is_far = is_far
     return wrong
 
 
@@ -246,7 +238,7 @@ def failing(comm, backend):
     params = jax.block_until_ready(step(mine(comm)))
     told = []
     if comm.rank == 0:
-        averager._averager._watch._timeout = 0.3
+        averager.timeout = 0.3
         try:
             with averager:
                 jax.block_until_ready(step(params))
@@ -254,7 +246,7 @@ def failing(comm, backend):
             told = [str(error), isinstance(error.__cause__, Exception)]
         said = message(lambda: jax.block_until_ready(step(params)))
         told.append("SynchronizationTimeout: average: rank 0 at step 2" in said)
-        averager._averager._watch._timeout = None
+        averager.timeout = None
         comm.send(None, 1)
     elif comm.rank == 1:
         comm.recv(source=0)
@@ -289,13 +281,13 @@ def ending(comm, how, backend):
     averager = PytreeAverager(comm, mine(comm, 100_000), backend=backend, **ALL)
     step = jax.jit(averager)
     params = jax.block_until_ready(step(mine(comm, 100_000)))
-    entered = averager._averager._protocol.entered
+    probe = Probe(averager)
     if how == "exit":
         # All have a step under way, which nobody waits for.
         kept.append(step(params))
         sys.exit(0)
     if comm.rank == 1:
-        until(lambda: entered([0])[0] >= _entered(2, 0, ARRIVED))
+        until(lambda: probe.has_arrived(0, 2))
         time.sleep(0.2)
         if how == "exception":
             (directory / "raised").write_text(str(time.time()))

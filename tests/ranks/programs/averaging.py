@@ -8,10 +8,12 @@ import numpy as np
 
 import wagma_rma
 from tests.support import models
+from tests.support.changes import changed
 from wagma_rma import opening
 from wagma_rma.groups.choice import choose
 from wagma_rma.mpi import hosts
 from wagma_rma.protocol import layout, synchronization
+from wagma_rma.testing.probe import Probe
 
 
 def usual(comm, size):
@@ -66,8 +68,8 @@ def exact(comm, lent=False):
                             wrong.append(f"not the global mean: {where}")
                     # Nobody is in a group step between two barriers: all pins must be back.
                     comm.Barrier()
-                    if any(averager._protocol.snapshots.pins()):
-                        wrong.append(f"pins {averager._protocol.snapshots.pins()}: {where}")
+                    if any(pins := Probe(averager).pins()):
+                        wrong.append(f"pins {pins}: {where}")
                     comm.Barrier()
                 else:
                     if report.outcome is not wagma_rma.Outcome.FRESH or any(report.ages):
@@ -97,12 +99,13 @@ def chunked(comm):
     """Share tiny chunks, so that a step has many and they cut leaves anywhere; return deviations."""
     wrong = []
     for size, target in ((2, 64), (comm.size, 256), (comm.size, 1 << 20)):
-        layout.CHUNK_BYTES, layout.LEAST_CHUNK_BYTES = target, 1
-        with wagma_rma.GroupAverager(
-            comm, models.mixed(0, 0, 97), group_size=size, sync_period=7, quorum=size, broadcast=False
-        ) as averager:
+        model, options = models.mixed(0, 0, 97), {"group_size": size, "sync_period": 7, "quorum": size}
+        with (
+            changed(layout, CHUNK_BYTES=target, LEAST_CHUNK_BYTES=1),
+            wagma_rma.GroupAverager(comm, model, broadcast=False, **options) as averager,
+        ):
             grouping = usual(comm, size)
-            chunks = averager._steps.parts.layout.chunks
+            chunks = Probe(averager).chunks
             for step in range(1, 7):
                 mine = models.mixed(comm.rank, step, 97)
                 group = grouping.members(comm.rank, step)
@@ -120,9 +123,12 @@ def chunked(comm):
 
 def in_blocks(comm):
     """Start and synchronise with collectives that take a few elements at a time; return the values."""
-    opening.BLOCK = synchronization.BLOCK = 7
     model = [np.arange(100, dtype=np.float32) + comm.rank, np.full(33, comm.rank, np.float64)]
-    with wagma_rma.GroupAverager(comm, model) as averager:
+    with (
+        changed(opening, BLOCK=7),
+        changed(synchronization, BLOCK=7),
+        wagma_rma.GroupAverager(comm, model) as averager,
+    ):
         start = [leaf.tolist() for leaf in model]
         mean = averager.synchronize([leaf + comm.rank for leaf in model])
     return start, [leaf.tolist() for leaf in mean]
@@ -136,7 +142,7 @@ def contract(comm):
     averager = wagma_rma.GroupAverager(comm, model, sync_period=4, start_step=6, quorum=2)
     facts["broadcast"] = float(model["w"].max() + model["b"][0].max())
     facts["start"] = [averager.step, averager.report.step, averager.report.outcome.name]
-    facts["bytes"] = averager._steps.parts.layout.nbytes == wagma_rma.window_bytes(model, P, sync_period=4)
+    facts["bytes"] = Probe(averager).nbytes == wagma_rma.window_bytes(model, P, sync_period=4)
     mine = {"w": np.full((4, 3), rank + 1, np.float32), "b": [np.full(2, rank, np.float64)]}
     kept = mine["w"].copy()
     result = averager.average(mine)

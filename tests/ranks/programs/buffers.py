@@ -1,12 +1,9 @@
 """Models that lie in the window: what buffers() lends, and what becomes of it."""
 
 import numpy as np
-from mpi4py import MPI
 
 from wagma_rma import GroupAverager, SynchronizationTimeout
-from wagma_rma.testing import Verbs
-
-PIN = 1 << 44  # one, as the first of them counts it
+from wagma_rma.testing.probe import Probe
 
 
 def apart(one, other):
@@ -90,7 +87,7 @@ def strange(comm):
         except ValueError:
             facts["refused"] = True
         del model, reversed_, turned, same
-    facts["freed"] = averager._comm == MPI.COMM_NULL
+    facts["freed"] = Probe(averager).is_freed
     with GroupAverager(comm, [np.zeros(0), np.zeros((3, 0))], **options) as averager:
         facts["nothing"] = [leaf.flags.writeable for leaf in averager.average(averager.buffers())]
     return facts
@@ -122,17 +119,15 @@ def interrupted(comm, method, when, then):
     with GroupAverager(comm, np.zeros(3000), **options) as averager:
         model = averager.buffers()
         model[:] = comm.rank
-        usual = averager._buffers
-        if method == "lend":
-            averager._buffers._snapshots = CutShort(usual._snapshots, method, when)
-        else:
-            averager._buffers = CutShort(usual, method, when)
-        try:
-            averager.average(model)
-        except KeyboardInterrupt:
-            came = True
-        comm.Barrier()
-        averager._buffers, usual._snapshots = usual, averager._protocol.snapshots
+        probe = Probe(averager)
+        replaced = probe.replaced_snapshots if method == "lend" else probe.replaced_buffers
+        came = False
+        with replaced(lambda usual: CutShort(usual, method, when)):
+            try:
+                averager.average(model)
+            except KeyboardInterrupt:
+                came = True
+            comm.Barrier()
         facts = [came]
         if then == "synchronize":
             model = averager.synchronize(averager.buffers() if method == "settle" else model)
@@ -145,8 +140,7 @@ def interrupted(comm, method, when, then):
             model[:] = step + comm.rank
             model = averager.average(model)
             facts.append(np.unique(model).tolist())
-        lent = [averager._protocol.snapshots.is_lent(slot) for slot in range(averager._layout.slots)]
-        facts += [sum(lent), averager.statistics.unpublished]
+        facts += [len(probe.lent_slots()), averager.statistics.unpublished]
         del model
     return facts
 
@@ -160,7 +154,7 @@ def outlive(comm, keepers):
         part = model[10:20] if comm.rank in keepers else np.zeros(0)
         del model
     comm.Barrier()
-    return part.tolist(), "freed" if averager._comm == MPI.COMM_NULL else "open"
+    return part.tolist(), "freed" if Probe(averager).is_freed else "open"
 
 
 def cut_short(comm):
@@ -171,12 +165,12 @@ def cut_short(comm):
         model = averager.buffers()
         if comm.rank == 0:
             model[:] = 5
-            averager._watch._timeout = 0.2
+            averager.timeout = 0.2
             try:
                 averager.average(model)
             except SynchronizationTimeout:
                 facts["outcome"] = averager.report.outcome.name
-            averager._watch._timeout = 60.0
+            averager.timeout = 60.0
             facts["published"] = model.flags.writeable
             model = averager.buffers()
             facts["next"] = [model.flags.writeable, np.unique(model).tolist()]
@@ -186,11 +180,11 @@ def cut_short(comm):
             model = averager.average(model)
         model[:] = 30 + comm.rank
         if comm.rank == 0:
-            averager._watch._timeout = 0.2
+            averager.timeout = 0.2
             try:
                 averager.synchronize(model)
             except SynchronizationTimeout:
-                averager._watch._timeout = 60.0
+                averager.timeout = 60.0
             try:
                 averager.average(model)  # a slot has been lent for its average
             except RuntimeError as error:
@@ -207,18 +201,18 @@ def pinned(comm):
     options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 100, "patience": 1e-3}
     facts = []
     with GroupAverager(comm, np.zeros(300), window="shared", **options) as averager:
-        words, layout, slots = Verbs(averager._window), averager._layout, averager._layout.slots
-        addresses = [averager._protocol.snapshots.address(slot) for slot in range(slots)]
+        probe = Probe(averager)
+        addresses = [probe.address(slot) for slot in probe.slots]
         model = averager.buffers()
-        for step in range(1, 2 * slots + 3):
-            reading = step <= slots
+        for step in range(1, 2 * len(addresses) + 3):
+            reading = step <= len(addresses)
             model[:] = step + comm.rank
             if reading:
-                words.fetch_add(comm.rank, layout.published, PIN)
-            elif step == slots + 1:
-                for slot, pins in enumerate(averager._protocol.snapshots.pins()):
+                probe.pin(comm.rank)
+            elif step == len(addresses) + 1:
+                for slot, pins in enumerate(probe.pins()):
                     for _ in range(pins):
-                        words.fetch_add(comm.rank, layout.retired + 8 * slot, (1 << 64) - 1)
+                        probe.unpin(comm.rank, slot)
             model = averager.average(model)
             published = averager.report.published
             facts.append([published, np.unique(model).tolist(), model.ctypes.data in addresses])

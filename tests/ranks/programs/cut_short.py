@@ -1,14 +1,14 @@
 """Synchronisations, and agreements of ranks, that a timeout or Ctrl-C cuts short."""
 
 import signal
-import time
 
 import numpy as np
 
 import wagma_rma
+from tests.support.signals import until
 from wagma_rma import GroupAverager
 from wagma_rma.mpi.agreement import agree
-from wagma_rma.protocol.synchronization import CLOSED
+from wagma_rma.testing.probe import Probe
 
 
 class Cut:
@@ -39,7 +39,7 @@ def then_average(comm):
     told = ""
     averager = GroupAverager(comm, np.zeros(4), sync_period=10)
     if comm.rank == 0:
-        averager._watch._timeout = 0.3
+        averager.timeout = 0.3
         try:
             averager.synchronize(model)
         except wagma_rma.SynchronizationTimeout:
@@ -47,7 +47,7 @@ def then_average(comm):
                 averager.average(100 * model)
             except RuntimeError as error:
                 told = str(error)
-        averager._watch._timeout = None
+        averager.timeout = None
         comm.send(None, 1)
     elif comm.rank == 1:
         comm.recv(source=0)
@@ -61,7 +61,7 @@ def then_close(comm, collective, floats):
     model = np.full(floats, float(comm.rank))
     averager = GroupAverager(comm, model, broadcast=False)
     if comm.rank == 0:
-        averager._synchronizer._comm = Cut(averager._comm, collective)
+        Probe(averager).replace_communicator(lambda own: Cut(own, collective))
     mean = None
     try:
         mean = averager.synchronize(model)
@@ -79,11 +79,11 @@ def closed_after_its_part(comm):
     averager.average(np.zeros(4))
     told = []
     if comm.rank == 1:
-        while averager._protocol.entered([0])[0] < CLOSED:
-            time.sleep(0.001)
+        probe = Probe(averager)
+        until(lambda: probe.is_closed(0))
         for step in (1, 2):
             try:
-                averager._synchronizer.check_group("average", step, (0, 1))
+                probe.check_group(step, (0, 1))
                 told.append("")
             except RuntimeError as error:
                 told.append(str(error))

@@ -3,6 +3,7 @@
 import contextlib
 import io
 
+from tests.support.changes import changed
 from wagma_rma import GroupAverager
 from wagma_rma import __main__ as diagnosis
 from wagma_rma.mpi import hosts
@@ -10,10 +11,9 @@ from wagma_rma.mpi import hosts
 
 def diagnosis_of(comm):
     """Return (exit code, what was printed)."""
-    # It has imported the function before the tests could put theirs in its place.
-    diagnosis.host_numbers = hosts.host_numbers
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    # It has imported the function before the tests could put theirs in its place.
+    with changed(diagnosis, host_numbers=hosts.host_numbers), contextlib.redirect_stdout(said):
         code = diagnosis.main()
     return code, said.getvalue()
 
@@ -27,5 +27,5 @@ def broken(comm):
         result += comm.rank
         return result
 
-    GroupAverager.average = wrong
-    return diagnosis_of(comm)
+    with changed(GroupAverager, average=wrong):
+        return diagnosis_of(comm)

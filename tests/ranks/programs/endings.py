@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
+from tests.support.signals import until
 from wagma_rma import GroupAverager
-from wagma_rma.protocol import synchronization
+from wagma_rma.testing.probe import Probe
 
 kept = []
 
@@ -47,12 +48,9 @@ def exception(comm, others):
     averager = GroupAverager(comm, np.zeros(1000), sync_period=100_000, patience=0)
     averager.average(np.ones(1000))
     if comm.rank == 1:
-        entered, published = averager._protocol.entered, averager._protocol.published
-        arrived = synchronization._entered(2, 0, synchronization.ARRIVED)  # CLOSED is larger
-        limit = time.monotonic() + 60
-        while not all(entered([rank])[0] >= arrived or published([rank])[0] > 3 for rank in (0, 2)):
-            assert time.monotonic() < limit, "the others have not come to where they wait, or step"
-            time.sleep(0.005)
+        probe = Probe(averager)
+        # The others have come to where they wait, or step.
+        until(lambda: all(probe.has_arrived(rank, 2) or probe.published([rank]) > [3] for rank in (0, 2)))
         Path(os.environ["RANKS_DIRECTORY"], "raised").write_text(str(time.time()))
         raise ZeroDivisionError("the user's own")
     if others == "synchronize":

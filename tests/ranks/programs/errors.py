@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -16,10 +15,12 @@ import numpy as np
 from mpi4py import MPI
 
 import wagma_rma
+from tests.support.changes import changed
 from tests.support.signals import PATIENT, SIGNAL, signal_from, signal_to, until
-from wagma_rma import GroupAverager, averager
+from wagma_rma import GroupAverager
 from wagma_rma.mpi import hosts
-from wagma_rma.protocol import synchronization
+from wagma_rma.testing import probe
+from wagma_rma.testing.probe import Probe
 from wagma_rma.waiting import watch
 from wagma_rma.windows import shared as shared_window
 
@@ -50,33 +51,20 @@ def still_works(comm):
         return values(averager.synchronize(nested(float(comm.rank))))
 
 
-def arrived(averager, rank, step, attempt=0):
-    """Say whether a rank has come to synchronise a step."""
-    return averager._protocol.entered([rank])[0] >= synchronization._entered(
-        step, attempt, synchronization.ARRIVED
-    )
-
-
-def closing(averager, rank):
-    """Say whether a rank has come to close its averager."""
-    return averager._protocol.entered([rank])[0] >= synchronization.CLOSED
-
-
-def missing(averager):
-    """Return the ranks whose coming a synchronisation waits for, or None. Another thread may be in it."""
-    test = averager._synchronizer._test
-    return test[0].missing if test and isinstance(test[0], synchronization.EveryRank) else None
-
-
 @contextlib.contextmanager
 def timing_out(averager, seconds):
     """Give an averager another timeout: a short one where somebody is known to stay away, only there."""
-    usual = averager._watch._timeout
-    averager._watch._timeout = seconds
+    usual = averager.timeout
+    averager.timeout = seconds
     try:
         yield
     finally:
-        averager._watch._timeout = usual
+        averager.timeout = usual
+
+
+def free_shared_memory(nbytes):
+    """Have so many bytes of shared memory seem to be free, in a `with` statement; None: it can't be told."""
+    return changed(shared_window, free_shared_memory=lambda: nbytes)
 
 
 def shared_bytes():
@@ -88,11 +76,6 @@ def shared_bytes():
                 begin, end = re.match(r"(\w+)-(\w+) ", line).groups()
                 total += int(end, 16) - int(begin, 16)
     return total
-
-
-def several(comm, functions):
-    """Run functions of this module, [name, arguments], one after another: a launch costs a second."""
-    return [globals()[name](comm, **arguments) for name, arguments in functions]
 
 
 # Construction.
@@ -249,7 +232,12 @@ def construct(comm, cases):
         options = dict(options)
         if "grouping" in options:
             options["grouping"] = GROUPINGS[options["grouping"]]()
-        return said(GroupAverager, comm, MODELS[model](), **options)
+        made = []
+        told = said(lambda: made.append(GroupAverager(comm, MODELS[model](), **options)))
+        for averager in made:
+            averager.timeout = PATIENT
+            averager.close()
+        return told
 
     told = []
     for model, options, other_model, other_options, ranks in cases:
@@ -288,11 +276,9 @@ def spanning(comm):
 
 def small_host(comm):
     """Make an averager over two hosts, one of which seems to have next to no shared memory, then another."""
-    real = shared_window.free_shared_memory
-    if hosts.host_numbers(comm)[comm.rank] == 0:
-        shared_window.free_shared_memory = lambda: 100_000
-    told = said(GroupAverager, comm, np.zeros(10_000))
-    shared_window.free_shared_memory = real
+    is_small = hosts.host_numbers(comm)[comm.rank] == 0
+    with free_shared_memory(100_000) if is_small else contextlib.nullcontext():
+        told = said(GroupAverager, comm, np.zeros(10_000))
     return {"told": told, "afterwards": still_works(comm)}
 
 
@@ -300,17 +286,15 @@ def pretend_small(comm):
     """Make an averager where 100,000 bytes of shared memory seem to be free, then none can be told."""
     before, held = shared_window.free_shared_memory(), shared_bytes()
     comm.Barrier()
-    real = shared_window.free_shared_memory
     model = np.zeros(10_000)
     need = wagma_rma.window_bytes(model, comm.size)
-    shared_window.free_shared_memory = lambda: 100_000
-    told = said(GroupAverager, comm, model)
+    with free_shared_memory(100_000):
+        told = said(GroupAverager, comm, model)
     comm.Barrier()
-    after, held_after = real(), shared_bytes()
+    after, held_after = shared_window.free_shared_memory(), shared_bytes()
     comm.Barrier()
-    shared_window.free_shared_memory = lambda: None
-    unknown = still_works(comm)
-    shared_window.free_shared_memory = real
+    with free_shared_memory(None):
+        unknown = still_works(comm)
     return {
         "told": told,
         "each": need,
@@ -325,11 +309,8 @@ def no_memory_at_rank_1(comm, floats):
     """Make an averager while rank 1 has no memory left for itself."""
     free, held = shared_window.free_shared_memory(), shared_bytes()
     comm.Barrier()
-    real = averager.Protocol
-    if comm.rank == 1:
-        averager.Protocol = lambda *_: (_ for _ in ()).throw(MemoryError("Protocol: no memory left"))
-    told = said(GroupAverager, comm, np.zeros(floats))
-    averager.Protocol = real
+    with probe.no_memory_for_a_protocol() if comm.rank == 1 else contextlib.nullcontext():
+        told = said(GroupAverager, comm, np.zeros(floats))
     comm.Barrier()
     held, taken = shared_bytes() - held, free - shared_window.free_shared_memory()
     comm.Barrier()
@@ -559,7 +540,7 @@ def refused_then_parted(comm):
     if comm.rank == 0:
         told = said(averager.synchronize, nested())
     else:
-        until(lambda: arrived(averager, 0, 1, attempt=1))
+        until(lambda: Probe(averager).has_arrived(0, 1, attempt=1))
         for _ in range(3):
             averager.average(nested())
         told = said(averager.average, nested())
@@ -579,7 +560,7 @@ def back_in_the_middle(comm, comes_with):
     told = []
     comm.Barrier()
     if comm.rank == 1:
-        interrupted(averager.synchronize, mine, once=lambda: missing(averager) is not None)
+        interrupted(averager.synchronize, mine, once=lambda: Probe(averager).missing() is not None)
         signal_to(comm, 0)
         signal_from(comm, 0)
     elif comm.rank == 2:
@@ -589,7 +570,7 @@ def back_in_the_middle(comm, comes_with):
         with timing_out(averager, 0.4):
             told.append(said(averager.synchronize, mine))  # rank 2 is missing
             signal_to(comm, 2)
-            until(lambda: arrived(averager, 2, 1))
+            until(lambda: Probe(averager).has_arrived(2, 1))
             told.append(said(averager.synchronize, mine))  # all have arrived
             wrong = other_models()["other shape"]
             while comes_with == "wrong" and told[-1][0][:1] == ["SynchronizationTimeout"]:
@@ -603,6 +584,7 @@ def back_in_the_middle(comm, comes_with):
             pass
         except ValueError as error:
             errors.append(str(error))
+    averager.close()
     return {"told": told, "errors": errors, "mean": mean, "step": averager.step}
 
 
@@ -625,7 +607,7 @@ def slow_to_publish(comm, refusals):
     """Synchronise, after some refusals of the same step, with a rank that is slow to publish the mean."""
     averager = GroupAverager(comm, nested(), group_size=comm.size, sync_period=50, timeout=PATIENT)
     if comm.rank == 1:
-        averager._synchronizer._protocol = SlowToPublish(averager._protocol)
+        Probe(averager).replace_synchronized_protocol(SlowToPublish)
     averager.average(nested(1.0))
     for _ in range(refusals):
         said(averager.synchronize, None if comm.rank == 1 else nested())
@@ -634,6 +616,7 @@ def slow_to_publish(comm, refusals):
     averager.synchronize(nested(float(comm.rank)))
     seconds = time.monotonic() - started
     averager.average(nested(1.0))
+    averager.close()
     return {"seconds": seconds, "ages": averager.report.ages, "step": averager.step}
 
 
@@ -694,7 +677,7 @@ def two_threads(comm):
             target=lambda: means.append(values(averager.synchronize(nested(float(comm.rank)))))
         )
         waiting.start()
-        until(lambda: missing(averager) is not None)
+        until(lambda: Probe(averager).missing() is not None)
         told = {
             "average": said(averager.average, nested()),
             "synchronize": said(averager.synchronize, nested()),
@@ -750,6 +733,8 @@ def quorum_and_synchronize(comm, late):
     told = said(averager.synchronize if comm.rank == 0 else averager.average, nested())
     if late and comm.rank == 1:
         signal_to(comm, 2)
+    comm.Barrier()  # nobody closes before all have been told
+    averager.close()
     return {"told": told}
 
 
@@ -771,7 +756,7 @@ def closing_early(comm):
         # Whoever closes first would be named to the other.
         comm.sendrecv(None, 2 - comm.rank, source=2 - comm.rank)
     else:
-        until(lambda: arrived(averager, 0, 1) and arrived(averager, 2, 1))
+        until(lambda: Probe(averager).has_arrived(0, 1) and Probe(averager).has_arrived(2, 1))
         later = None
     averager.close()
     return {"told": told, "later": later, "afterwards": still_works(comm)}
@@ -788,12 +773,12 @@ def closing_after_arriving(comm):
         if comm.rank == 1:
 
             def tell_when_it_waits_for_rank_2():
-                until(lambda: missing(averager) == [2])
+                until(lambda: Probe(averager).missing() == [2])
                 signal_to(comm, 0)
 
             threading.Thread(target=tell_when_it_waits_for_rank_2).start()
         else:
-            until(lambda: closing(averager, 0))
+            until(lambda: Probe(averager).is_closed(0))
         told = said(averager.synchronize, nested())
         comm.sendrecv(None, 3 - comm.rank, source=3 - comm.rank)  # neither closes before both have been told
     averager.close()
@@ -849,7 +834,7 @@ def absent(comm):
     told, early, took, mean = [], [], [], None
     model = nested(float(comm.rank))
     while mean is None:
-        complete = all(arrived(averager, rank, 4) for rank in present)
+        complete = all(Probe(averager).has_arrived(rank, 4) for rank in present)
         started = time.monotonic()
         try:
             mean = averager.synchronize(model, out=model)
@@ -946,23 +931,21 @@ def warned(comm):
     records = Records()
     logging.getLogger("wagma_rma").addHandler(records)
     default = watch.WARN_EVERY
-    watch.WARN_EVERY = 0.2
-    averager = GroupAverager(comm, nested())
-    averager.average(nested())
     told = {}
-    for during, absent in (("synchronize", comm.size - 1), ("close", 0)):
-        comm.Barrier()
-        others = [rank for rank in range(comm.size) if rank != absent]
-        records.begin(lambda absent=absent: comm.rank == absent or signal_to(comm, absent))
-        if comm.rank == absent:
-            signal_from(comm, *others)
-        if during == "synchronize":
-            averager.synchronize(nested())
-        else:
-            averager.close()
-        told[during] = records.kept
-    watch.WARN_EVERY = default
-    logging.getLogger("wagma_rma").removeHandler(records)
+    with changed(watch, WARN_EVERY=0.2):
+        averager = GroupAverager(comm, nested())
+        averager.average(nested())
+        for during, absent in (("synchronize", comm.size - 1), ("close", 0)):
+            comm.Barrier()
+            others = [rank for rank in range(comm.size) if rank != absent]
+            records.begin(lambda absent=absent: comm.rank == absent or signal_to(comm, absent))
+            if comm.rank == absent:
+                signal_from(comm, *others)
+            if during == "synchronize":
+                averager.synchronize(nested())
+            else:
+                averager.close()
+            told[during] = records.kept
     return {"default": default, **told}
 
 
@@ -1011,7 +994,7 @@ def control_c(comm):
         return told
 
     facts["synchronize"] = while_it_waits(
-        averager.synchronize, mine, seen_by_rank_1=lambda: arrived(averager, 0, 1)
+        averager.synchronize, mine, seen_by_rank_1=lambda: Probe(averager).has_arrived(0, 1)
     )
     facts["after synchronize"] = averager.step
     facts["mean"] = values(averager.synchronize(mine))
@@ -1019,7 +1002,7 @@ def control_c(comm):
     comm.Barrier()
     model = nested(3.0)
     facts["average"] = while_it_waits(
-        averager.average, model, out=model, seen_by_rank_1=lambda: averager._protocol.published([0]) == [2]
+        averager.average, model, out=model, seen_by_rank_1=lambda: Probe(averager).published([0]) == [2]
     )
     if comm.rank == 0:
         facts["model"] = values(model)
@@ -1030,23 +1013,17 @@ def control_c(comm):
     facts["outcome"] = averager.report.outcome.name
 
     comm.Barrier()
-    facts["close"] = while_it_waits(averager.close, seen_by_rank_1=lambda: closing(averager, 0))
+    facts["close"] = while_it_waits(averager.close, seen_by_rank_1=lambda: Probe(averager).is_closed(0))
     averager.close()
     facts["closed"] = said(averager.average, mine)
     return facts
-
-
-def waits_for_communicator():
-    """Say whether the main thread has begun to copy the communicator of an averager to be."""
-    frame = sys._current_frames()[threading.main_thread().ident]
-    return frame.f_code is GroupAverager.__init__.__code__ and "request" in frame.f_locals
 
 
 def control_c_at_construction(comm):
     """Press Ctrl-C on rank 0 while it waits for the others to make their averagers too."""
     told = None
     if comm.rank == 0:
-        told = interrupted(GroupAverager, comm, nested(), once=waits_for_communicator)
+        told = interrupted(GroupAverager, comm, nested(), once=probe.waits_for_communicator)
         for rank in range(1, comm.size):
             comm.send("go on", rank)
     else:
@@ -1094,6 +1071,7 @@ def control_c_anywhere(comm, seed, rounds, floats):
         found = np.unique(out)
         if found.tolist() != [expected]:
             wrong.append([step, expected, found[:3].tolist()])
+    averager.close()
     return {"came": came, "wrong": wrong}
 
 
@@ -1130,4 +1108,5 @@ def last_step(comm):
     averager = GroupAverager(comm, nested(), start_step=last - 1, group_size=2, quorum=2, timeout=PATIENT)
     first = values(averager.average(nested(float(comm.rank))))
     told = said(averager.average, nested(float(comm.rank)))
+    averager.close()
     return {"first": first, "told": told, "step": averager.step}

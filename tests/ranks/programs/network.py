@@ -9,8 +9,10 @@ import numpy as np
 
 import wagma_rma
 from tests.ranks.programs.stragglers import progress
+from tests.support.changes import changed
 from tests.support.signals import until
 from wagma_rma.protocol import layout
+from wagma_rma.testing.probe import Probe
 from wagma_rma.waiting import watch
 
 
@@ -32,13 +34,14 @@ def traffic(comm, count, group_size, steps, absent):
         quorum=group_size - len(absent) if group_size == comm.size else group_size,
         patience=0,
     ) as averager:
-        hosts, chunks = averager._hosts, averager._layout.chunks
+        probe = Probe(averager)
+        hosts, chunks = probe.hosts, probe.chunks
         nbytes = model.nbytes // chunks
         for _ in range(steps):
             comm.Barrier()
             if comm.rank in absent:
                 # Those who are in time do all the work.
-                while min(averager._protocol.published(others(comm, absent))) <= averager.step:
+                while min(probe.published(others(comm, absent))) <= averager.step:
                     time.sleep(0.001)
                 time.sleep(0.2)
             averager.average(model, out=model)
@@ -73,8 +76,8 @@ def training(comm, size, period, group_size, warn_every=30.0):
 
     logging.getLogger("wagma_rma").addHandler(Keep())
     logging.getLogger("wagma_rma").propagate = False
-    watch.WARN_EVERY = warn_every
-    wrong, _ = progress(comm, 0.004, period, size, group_size, layout.CHUNK_BYTES)
+    with changed(watch, WARN_EVERY=warn_every):
+        wrong, _ = progress(comm, 0.004, period, size, group_size, layout.CHUNK_BYTES)
     return wrong, warnings
 
 
@@ -86,7 +89,7 @@ def unanswered(comm):
     comm.Barrier()
     told = []
     if comm.rank == 1:
-        averager._watch._timeout = None  # which would count the time that it is stopped
+        averager.timeout = None  # which would count the time that it is stopped
     else:
         (directory / "stop").touch()
         until((directory / "stopped").exists)
@@ -97,7 +100,7 @@ def unanswered(comm):
         if (directory / "end").exists():
             raise ZeroDivisionError("the user's own")
         (directory / "continue").touch()
-        averager._watch._timeout = None
+        averager.timeout = None
     mean = averager.synchronize(model)
     averager.close()
     return told, [float(mean.min()), float(mean.max())]
@@ -111,7 +114,7 @@ def quorum_timeout(comm, count):
         comm, model, group_size=2, quorum=2, sync_period=10, timeout=1, broadcast=False
     ) as averager:
         if comm.rank == 1:
-            averager._watch._timeout = None
+            averager.timeout = None
         comm.Barrier()
         if comm.rank == 1:
             time.sleep(2)
@@ -121,7 +124,7 @@ def quorum_timeout(comm, count):
                 averager.average(model, out=model)
             except wagma_rma.SynchronizationTimeout as error:
                 told = str(error)
-                averager._watch._timeout = None
+                averager.timeout = None
             report = averager.report
             seen.append([report.step, report.outcome.name, float(model.min()), float(model.max()), told])
             comm.Barrier()

@@ -1,5 +1,6 @@
 """Ranks that are late, asleep or stopped."""
 
+import contextlib
 import os
 import random
 import resource
@@ -10,22 +11,27 @@ from pathlib import Path
 import numpy as np
 
 import wagma_rma
+from tests.support.changes import changed
 from tests.support.checker import Checker, code
+from wagma_rma.protocol import layout
+from wagma_rma.testing.probe import Probe
+
+
+def chunks_of(nbytes):
+    """Have models cut into chunks of so many bytes, if any are said, in a `with` statement."""
+    return changed(layout, CHUNK_BYTES=nbytes, LEAST_CHUNK_BYTES=1) if nbytes else contextlib.nullcontext()
 
 
 def torture(
     comm, size, steps, period, group_size, naps, patience="auto", quorum=1, chunk_bytes=None, lent=False
 ):
     """Step with random naps; return (what was wrong, outcome counts)."""
-    if chunk_bytes:
-        wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
     rng = random.Random(comm.rank)
     model = np.zeros(size, np.float32)
     out = np.empty_like(model)
-    with wagma_rma.GroupAverager(
-        comm, model, group_size=group_size, sync_period=period, patience=patience, quorum=quorum
-    ) as averager:
-        checker = Checker(averager, comm.rank, comm.size, period, 0)
+    options = {"group_size": group_size, "sync_period": period, "patience": patience, "quorum": quorum}
+    with chunks_of(chunk_bytes), wagma_rma.GroupAverager(comm, model, **options) as averager:
+        checker, probe = Checker(averager, comm.rank, comm.size, period, 0), Probe(averager)
         if lent:
             model = averager.buffers()
         for step in range(1, steps + 1):
@@ -40,12 +46,10 @@ def torture(
                 checker.check(averager.average(model, out=model if step % 2 == 1 else out))
             if step % period == 0:
                 comm.Barrier()
-                if any(averager._protocol.snapshots.pins()):
-                    checker.wrong.append(f"pins {averager._protocol.snapshots.pins()} at step {step}")
-                if averager._protocol.unfinished():
-                    checker.wrong.append(
-                        f"records {averager._protocol.unfinished()} miscounted at step {step}"
-                    )
+                if any(pins := probe.pins()):
+                    checker.wrong.append(f"pins {pins} at step {step}")
+                if records := probe.unfinished():
+                    checker.wrong.append(f"records {records} miscounted at step {step}")
                 comm.Barrier()
         counts = averager.statistics
     return checker.wrong, [counts.fresh, counts.late, counts.missed, counts.synchronized]
@@ -93,8 +97,8 @@ def progress(comm, naps, period, size, group_size, chunk_bytes):
     done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
     rng = random.Random(comm.rank)
     model = np.zeros(size, np.float32)
-    wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
-    with wagma_rma.GroupAverager(comm, model, group_size=group_size, sync_period=period) as averager:
+    options = {"group_size": group_size, "sync_period": period}
+    with chunks_of(chunk_bytes), wagma_rma.GroupAverager(comm, model, **options) as averager:
         checker = Checker(averager, comm.rank, comm.size, period, 0)
         step, last = 0, None
         while step != last:
@@ -107,7 +111,7 @@ def progress(comm, naps, period, size, group_size, chunk_bytes):
             checker.check(averager.average(model, out=model))
             done[0] = step
         comm.Barrier()
-        checker.wrong += [f"record {record} miscounted" for record in averager._protocol.unfinished()]
+        checker.wrong += [f"record {record} miscounted" for record in Probe(averager).unfinished()]
         comm.Barrier()
     return checker.wrong[:5], step
 
