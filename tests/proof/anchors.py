@@ -3,8 +3,8 @@
 Such a place survives what is done to sources every day: other lines are edited, a file is renamed or moved, a
 statement is wrapped or indented otherwise, a comment is rewritten. An edit names
 
-- a function: "Snapshots.publish" of Cython or Python, "wagma_fetch_add" of C ("operations.c:flush" where other
-  files have one of that name too); or a table of a module, such as "TRANSITIONS";
+- a function: "Snapshots.publish" of Cython or Python, "wagma_fetch_add" of C, "operations.c:flush" where that
+  name alone is of several; or a table of a module, such as "TRANSITIONS";
 - a token: text of one statement, or from one into the next, that the function contains once. White space
   counts only between two words; comments and docstrings don't count at all.
 """
@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +25,9 @@ STRING = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
 PYTHON = re.compile(rf'("""(?:\\.|[^\\])*?"""|#[^\n]*|\\\n)|{STRING}', re.DOTALL)
 C = re.compile(rf"(/\*.*?\*/|//[^\n]*|\\\n)|{STRING}", re.DOTALL)
 # The head of a class or a function, in Python and Cython; and of a function in C.
-HEAD = re.compile(r"(?:cdef )?class (\w+)|(?:async )?def (\w+)\(|cp?def [^=(]*?(\w+)\(")
+HEAD = re.compile(
+    r"(?:(?:cdef )?class (\w+)|(?:async )?def (\w+)\(|cp?def [^=(]*?(\w+)\().*?:(?=\s|\Z)", re.DOTALL
+)
 C_HEAD = re.compile(r"^[A-Za-z_][\w\s*]*?\b(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
 TABLE = re.compile(r"(\w+)(?:: [^=]+)? = ")
 
@@ -178,7 +180,7 @@ class Sources:
         changed = {
             path: text
             for path, text in after.texts.items()
-            if text != self.texts[path] and code(path, text).split() != code(path, self.texts[path]).split()
+            if essence(path, text) != essence(path, self.texts[path])
         }
         if not changed:
             raise Misfit("nothing is changed")
@@ -202,13 +204,19 @@ def blanked(path: str, text: str, strings: bool) -> str:
     return (C if is_c(path) else PYTHON).sub(blanks, text)
 
 
-@lru_cache(maxsize=None)
+@cache
 def code(path: str, text: str) -> str:
     """Return a text with blanks for its comments and docstrings."""
     return blanked(path, text, strings=False)
 
 
-@lru_cache(maxsize=None)
+@cache
+def essence(path: str, text: str) -> str:
+    """Return what must change if the meaning of a text changes: its code without white space."""
+    return "".join(code(path, text).split())
+
+
+@cache
 def functions_of(path: str, text: str) -> tuple[Function, ...]:
     """Return the functions of a file, and the tables of a module."""
     if not is_c(path):
@@ -234,13 +242,13 @@ def python_functions(path: str, text: str) -> Iterator[Function]:
             yield Function(".".join(name for _, name, _ in blocks), path, blocks[-1][2], end)
             blocks.pop()
         end = line.end
-        if (head := HEAD.match(bare, line.begin, line.end)) and not line.simple:
+        if head := HEAD.match(bare, line.begin, line.end):
             blocks.append((indent, next(filter(None, head.groups())), line.begin))
         elif not blocks and (table := TABLE.match(bare, line.begin, line.end)):
             yield Function(table[1], path, line.begin, line.end)
 
 
-@lru_cache(maxsize=None)
+@cache
 def logical_lines(path: str, text: str) -> tuple[Statement, ...]:
     """Return the lines of a file of Python or Cython, each with those that continue it."""
     bare = blanked(path, text, strings=True)
@@ -270,7 +278,7 @@ def c_statements(text: str, where: Function) -> Iterator[Statement]:
             begin = end + 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def pattern(token: str) -> re.Pattern[str]:
     """Return what finds a token however it is laid out."""
     parts = re.findall(rf"{STRING}|\w+|\S", token)
