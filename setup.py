@@ -37,7 +37,7 @@ C_SOURCES = {
     "wagma_rma.protocol.snapshots": ["kernels/kernels.c"],
     "wagma_rma.protocol.sums": ["kernels/kernels.c"],
     "wagma_rma.mpi.finalize_hook": ["mpi/progress.c", "mpi/operations.c"],
-    "wagma_rma.windows.remote": ["mpi/progress.c", "mpi/operations.c"],
+    "wagma_rma.windows.remote_words": ["mpi/progress.c", "mpi/operations.c"],
 }
 # What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the
 # library that mpi4py has loaded.

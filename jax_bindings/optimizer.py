@@ -1,71 +1,81 @@
 """Averaging as part of an optimizer, for training loops that are written with optax."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_bindings.pytree import PytreeAverager
 
+if TYPE_CHECKING:
+    import optax
+
+Leaf: TypeAlias = jax.Array | np.ndarray  # a leaf of params
+
 
 class WagmaState(NamedTuple):
-    """The state of wagma(): that of the inner optimizer, and the updates since the averager's last step."""
+    """The state of wagma()."""
 
-    inner: Any
+    inner: "optax.OptState"
+    """The state of the inner optimizer."""
     since: jax.Array
+    """The number of updates since the averager's last step."""
 
 
 @jax.tree_util.register_pytree_node_class
 class Move:
-    """An update that takes `start` to `end`, to the bit.
+    """An update that changes `start` into `end`, to the bit.
 
-    The difference of two floats is not always a float: 1 + (0.3 - 1) is not 0.3 in float32. So an update that
-    shall end at an average holds both. Added to something else than `start` it is their difference.
+    The difference of two floats is not always a float: 1 + (0.3 - 1) is not 0.3 in float32. So an update
+    whose result shall be an average holds both. Added to anything but `start` it is their difference.
     """
 
-    __array_ufunc__ = None  # a numpy array leaves its sum with this to __radd__
+    __array_ufunc__ = None  # so that numpy array + Move calls __radd__
 
-    def __init__(self, start: Any, end: Any) -> None:
+    def __init__(self, start: Leaf, end: Leaf) -> None:
         self.start = start
         self.end = end
 
-    def __radd__(self, params: Any) -> jax.Array:
+    def __radd__(self, params: Leaf) -> jax.Array:
         return jnp.where(params == self.start, self.end, params + (self.end - self.start))
 
-    def tree_flatten(self) -> tuple[tuple[Any, Any], None]:
+    def tree_flatten(self) -> tuple[tuple[Leaf, Leaf], None]:
         return (self.start, self.end), None
 
     @classmethod
-    def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> "Move":
+    def tree_unflatten(cls, _: None, children: tuple[Leaf, Leaf]) -> "Move":
         return cls(*children)
 
 
-def wagma(inner: Any, averager: PytreeAverager, every: int = 1, *, moments: bool = False) -> Any:
+def wagma(
+    inner: "optax.GradientTransformation", averager: PytreeAverager, every: int = 1, *, moments: bool = False
+) -> "optax.GradientTransformationExtraArgs":
     """Return an optax optimizer that does the inner one's update and then averages the parameters.
 
-    optax.apply_updates(params, updates) then gives the bits of the averager called with the parameters that
-    the inner update leads to. The inner optimizer may be chained, masked, scheduled, or accumulate
-    gradients (optax.MultiSteps); wagma() belongs outermost, since what comes behind it would change the
+    optax.apply_updates(params, updates) then gives the same bits as the averager called with the parameters
+    after the inner update. The inner optimizer may be chained, masked, scheduled, or accumulate gradients
+    (optax.MultiSteps). wagma() must be the outermost: a transformation of its updates would change the
     average. Source: WAGMA-SGD, Li et al., IEEE TPDS 32(7), 2021, Algorithm 2.
 
     Args:
         inner: an optax.GradientTransformation.
         averager: made for the parameters (with `select`, for some of them); with `moments`, for the pair
             (params, inner.init(params)).
-        every: updates from one step of the averager to the next; with optax.MultiSteps(..., k) inside, k
-            averages after each true update and not between.
+        every: updates from one step of the averager to the next. If `inner` is optax.MultiSteps(..., k),
+            every=k averages after each update of the parameters, and not after the calls between.
         moments: average the inner optimizer's state too, as far as the averager selects it:
             PytreeAverager(comm, (params, inner.init(params)), select=floating) leaves out its counters.
-            False: it stays this rank's own.
+            False: the state stays this rank's own.
 
     Returns:
         An optax.GradientTransformationExtraArgs. Its updates hold a Move for each leaf.
 
     Raises:
-        ValueError: `every` is not a positive integer; or, by update(), `params` was not given.
-        All that the averager raises, by update().
+        ValueError: `every` is not a positive integer; or update() was called without `params`.
+        All that the averager raises; update() raises it.
 
-    Making it is local; update() is an averager's step: collective and blocking at a synchronisation.
+    This call is local. Its update() is a step of the averager: collective and blocking at a synchronisation.
 
     Example, on each of two ranks:
         >>> import optax
@@ -84,10 +94,12 @@ def wagma(inner: Any, averager: PytreeAverager, every: int = 1, *, moments: bool
         raise ValueError(f"wagma: every={every!r} is not a positive integer")
     inner = optax.with_extra_args_support(inner)
 
-    def init(params: Any) -> WagmaState:
+    def init(params: "optax.Params") -> WagmaState:
         return WagmaState(inner.init(params), jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, state: WagmaState, params: Any = None, **extra: Any) -> tuple[Any, WagmaState]:
+    def update(
+        updates: "optax.Updates", state: WagmaState, params: "optax.Params | None" = None, **extra: Any
+    ) -> "tuple[optax.Updates, WagmaState]":
         if params is None:
             raise ValueError("wagma: update() averages parameters; call update(updates, state, params)")
         updates, inner_state = inner.update(updates, state.inner, params, **extra)
@@ -101,7 +113,7 @@ def wagma(inner: Any, averager: PytreeAverager, every: int = 1, *, moments: bool
             averaged, inner_state = average(own) if since == 0 else own
         return jax.tree.map(Move, params, averaged), WagmaState(inner_state, since)
 
-    def average(own: tuple[Any, Any]) -> tuple[Any, Any]:
+    def average(own: "tuple[optax.Params, optax.OptState]") -> "tuple[optax.Params, optax.OptState]":
         return averager(own) if moments else (averager(own[0]), own[1])
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -1,4 +1,4 @@
-"""Say what wagma_rma finds here, and whether it works: python -m wagma_rma, alone or under mpiexec."""
+"""Print what wagma_rma finds here, and whether it works: python -m wagma_rma, alone or under mpiexec."""
 
 import platform
 import statistics
@@ -13,8 +13,8 @@ from mpi4py import MPI
 import wagma_rma
 from wagma_rma.mpi.abi import LIBRARIES, abi
 from wagma_rma.mpi.hosts import host_numbers
-from wagma_rma.windows.remote import RemoteWindow
-from wagma_rma.windows.shared import SharedWindow, free_shared_memory
+from wagma_rma.windows.choice import open_window
+from wagma_rma.windows.shared import free_shared_memory
 from wagma_rma.windows.verbs import Verbs
 
 LEVELS = {
@@ -23,7 +23,7 @@ LEVELS = {
     MPI.THREAD_SERIALIZED: "MPI_THREAD_SERIALIZED",
     MPI.THREAD_MULTIPLE: "MPI_THREAD_MULTIPLE",
 }
-WORDS, BULK = 4096, 1 << 22
+WORDS_BYTES, BULK_BYTES = 4096, 1 << 22  # of the window that is measured
 REPEATS, BULK_REPEATS = 200, 20
 
 
@@ -43,19 +43,19 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def measure(verbs: Verbs, rank: int) -> str:
-    """Return what the verbs take from this rank to another."""
+    """Return how long the verbs take from this rank to another, as text."""
     load = median_seconds(lambda: verbs.load(rank, 0), REPEATS)
     add = median_seconds(lambda: verbs.fetch_add(rank, 64, 1), REPEATS)
     swap = median_seconds(lambda: verbs.compare_and_swap(rank, 128, 0, 0), REPEATS)
-    read = median_seconds(lambda: verbs.read(rank, WORDS, BULK), BULK_REPEATS)
+    read = median_seconds(lambda: verbs.read(rank, WORDS_BYTES, BULK_BYTES), BULK_REPEATS)
     return (
         f"load {load * 1e6:.1f} us, fetch_add {add * 1e6:.1f} us, compare_and_swap {swap * 1e6:.1f} us, "
-        f"read {BULK / read / 1e9:.2f} GB/s"
+        f"read {BULK_BYTES / read / 1e9:.2f} GB/s"
     )
 
 
 def self_test(comm: MPI.Intracomm) -> str:
-    """Do one group step of all ranks and a synchronisation; return what is wrong, or "". Collective."""
+    """Do a group step of all ranks and a synchronisation. Return what is wrong, or "". Collective."""
     ranks = comm.size
     mean = (ranks - 1) / 2
     model = np.full(100_000, comm.rank, np.float32)
@@ -72,11 +72,11 @@ def self_test(comm: MPI.Intracomm) -> str:
         wrong = f"the group step was {outcome}, its average {'right' if group else 'wrong'}"
     elif not everyone:
         wrong = "the mean of a synchronisation was wrong"
-    told = [f"rank {rank}: {text}" for rank, text in enumerate(comm.allgather(wrong)) if text]
-    return "; ".join(told)
+    return "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(comm.allgather(wrong)) if text)
 
 
 def main() -> int:
+    """Print the report at rank 0; return the exit code, 1 if something is wrong. Collective."""
     comm = MPI.COMM_WORLD
     first = comm.rank == 0
     hosts = host_numbers(comm)
@@ -101,24 +101,17 @@ def main() -> int:
         if first:
             say("NOT OK", "wagma_rma needs MPI_THREAD_MULTIPLE; leave mpi4py.rc.thread_level at 'multiple'")
         return 1
-    window: SharedWindow | RemoteWindow
-    if max(hosts):
-        window = RemoteWindow(comm, hosts, WORDS + BULK, WORDS)
-        told = f"remote: the ranks are on {max(hosts) + 1} hosts"
-        progress = f"{window.progress}: {window.why}"
-    else:
-        window = SharedWindow(comm, WORDS + BULK, WORDS)
-        told, progress = "shared: all ranks share a host", "none: memory that is mapped needs none"
-    verbs = Verbs(window, 1, BULK)
+    window, choice, progress = open_window(comm, hosts, WORDS_BYTES + BULK_BYTES, WORDS_BYTES)
+    verbs = Verbs(window, 1, BULK_BYTES)
     if first:
-        say("window", told)
+        say("window", choice)
         say("progress", progress)
         near = next((rank for rank, host in enumerate(hosts) if rank and host == hosts[0]), None)
         far = next((rank for rank, host in enumerate(hosts) if host != hosts[0]), None)
         for name, rank in (("itself", 0), ("a rank of its host", near), ("another host", far)):
             if rank is not None:
                 say(f"to {name}", measure(verbs, rank))
-    # The others wait as ranks do that compute: outside MPI, nearly all the time.
+    # Meanwhile the other ranks wait as ranks that compute would: outside MPI, nearly all the time.
     window.waiter.wait_for(comm.Ibarrier().Test)
     window.free()
     wrong = self_test(comm)

@@ -2,7 +2,7 @@
 
 import threading
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from mpi4py import MPI
 
@@ -79,7 +79,7 @@ class GroupAverager:
         (1, 'FRESH', (0, 0))
     """
 
-    _operation: ClassVar[str] = "GroupAverager"  # what is being made, for errors
+    _operation: str = "GroupAverager"  # what is being made, for errors
 
     def __init__(
         self,

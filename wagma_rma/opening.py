@@ -20,6 +20,7 @@ from wagma_rma.stepping import deliver
 from wagma_rma.waiting.interrupts import Interrupts
 from wagma_rma.waiting.waiter import Waiter
 from wagma_rma.waiting.watch import Watch
+from wagma_rma.windows.choice import is_remote, open_window
 from wagma_rma.windows.remote import RemoteWindow
 from wagma_rma.windows.shared import SharedWindow
 
@@ -111,12 +112,9 @@ def _open(
     options, structure = _agreed(operation, comm, hosts, model, broadcast, chosen)
     # 2. All allocate a window.
     groups = options.groups(comm.rank)
-    across_hosts = options.window == "remote" or (options.window == "auto" and max(hosts) > 0)
-    layout = options.layout(structure, across_hosts)
+    layout = options.layout(structure, is_remote(hosts, options.window))
     size = layout.nbytes, layout.words_bytes
-    window: SharedWindow | RemoteWindow = (
-        RemoteWindow(comm, hosts, *size, options.progress) if across_hosts else SharedWindow(comm, *size)
-    )
+    window = open_window(comm, hosts, *size, options.window, options.progress).window
     # 3. Each makes what needs its memory alone; a rank that has none tells the others.
     found: Facts | Exception = {}
     try:

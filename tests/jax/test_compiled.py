@@ -42,7 +42,20 @@ def test_loops_do_a_step_in_each_turn(backend):
 
 def test_several_averagers_in_one_program_keep_its_order():
     for facts in pool.run(2, "jax.compiled:several", limit=60):
-        assert facts == {"chained": [True, True], "same": [True, True], "steps": [100, 50]}
+        assert facts == {
+            "alone": [None],
+            "waits": [None, 0, 1],
+            "in order": True,
+            "same": [True, True],
+            "steps": [100, 50],
+        }
+
+
+@BACKENDS
+def test_no_step_keeps_a_trace_alive(backend):
+    for found in pool.run(2, "jax.compiled:leaks", limit=90, backend=backend):
+        assert found.pop("a leak of the user's").startswith("Exception: Leaked trace")
+        assert set(found.values()) == {"nothing"}, found
 
 
 @BACKENDS

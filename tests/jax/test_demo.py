@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from jax_bindings import timeline
+from jax_bindings.demo import timeline
 from tests.support import launch
 
 RANKS = 4

@@ -42,6 +42,6 @@ def test_leaves_that_are_not_selected_stay_as_they_are():
         assert facts.pop("number").startswith(
             "TypeError: PytreeAverager: select['step'] is a int; it holds True"
         )
-        assert facts.pop("integer").startswith("TypeError: GroupAverager: model['step'] has dtype int32")
+        assert facts.pop("integer").startswith("TypeError: PytreeAverager: model['step'] has dtype int32")
         assert "model['moments'][0]" in facts.pop("ranks differ")
         assert facts == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import launch, pool
+from tests.support import pool
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -45,17 +45,27 @@ def test_all_ranks_start_alike_and_a_closed_averager_says_so():
 def test_errors_name_the_leaf_as_jax_does_on_every_rank():
     bias, kernel = "model.layers[0].bias['b']", "model.layers[1].kernel"
     for rank, said in enumerate(pool.run(2, "jax.pytree:errors", limit=60)):
-        assert said["integer"].startswith(f"TypeError: GroupAverager: {bias} has dtype int32; only float64")
+        assert said["integer"].startswith(f"TypeError: PytreeAverager: {bias} has dtype int32; only float64")
         assert said["integer at one rank"].startswith(said["integer"])
-        assert said["number"].startswith("TypeError: GroupAverager: model.scale is a float; ")
-        assert said["random key"].startswith("TypeError: GroupAverager: model['key'] is a PRNGKeyArray; ")
+        assert said["number"].startswith("TypeError: PytreeAverager: model.scale is a float; ")
+        assert said["random key"].startswith("TypeError: PytreeAverager: model['key'] is a PRNGKeyArray; ")
         assert said["disagree"].startswith(
-            f"ValueError: GroupAverager: {kernel} is float16[4] at rank 1 but float16[3] at rank 0"
+            f"ValueError: PytreeAverager: {kernel} is float16[4] at rank 1 but float16[3] at rank 0"
         )
         assert said["same path at one rank"].startswith(
             "ValueError: PytreeAverager: two leaves have the same"
         )
-        assert said["option"].startswith("ValueError: GroupAverager: quorum=9 is out of range")
+        assert said["option"].startswith("ValueError: PytreeAverager: quorum=9 is out of range")
+        assert said["option at one rank"] == (
+            "ValueError: PytreeAverager: sync_period is 3 at rank 1 but 2 at rank 0; pass the same at every "
+            "rank"
+        )
+        assert said["window"].startswith("ValueError: PytreeAverager: window='far' is unknown; pass one of")
+        assert said["timeout"].startswith("ValueError: PytreeAverager: timeout=-1 is out of range")
+        assert said["no option"] == (
+            "TypeError: PytreeAverager.__init__() got an unexpected keyword argument 'groupsize'"
+        )
+        assert said["no communicator"].startswith("TypeError: PytreeAverager: comm is None; pass an mpi4py")
         for where in ("eager", "jit"):
             assert said[f"integer, {where}"].startswith(f"TypeError: average: {bias} has dtype int32"), where
             assert said[f"longer, {where}"].startswith(
@@ -71,4 +81,4 @@ def test_errors_name_the_leaf_as_jax_does_on_every_rank():
 
 
 def test_a_program_may_end_without_blocking_or_closing():
-    assert launch.run(2, "jax.pytree:unclosed", limit=60) == ["returned"] * 2
+    assert pool.run(2, "jax.pytree:unclosed", limit=60) == ["returned"] * 2

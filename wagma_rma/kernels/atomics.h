@@ -20,10 +20,6 @@ static inline uint64_t wagma_load(void *word) {
     return atomic_load((wagma_word *)word);
 }
 
-static inline void wagma_store(void *word, uint64_t value) {
-    atomic_store((wagma_word *)word, value);
-}
-
 static inline uint64_t wagma_fetch_add(void *word, uint64_t addend) {
     return atomic_fetch_add((wagma_word *)word, addend);
 }

@@ -1,0 +1,9 @@
+"""MPI, as far as the windows need it: its ABI, the functions of it that are called from C, and its ranks.
+
+``abi`` says which ABI the running MPI has, and loads the table of functions (``rma.c``, compiled once for
+each ABI). ``operations.c`` performs batches of operations on words, ``progress.c`` is the thread that does it
+for a rank, and ``finalize_hook`` ends both before MPI does. ``hosts`` and ``agreement`` are collective calls
+on a communicator: which ranks share a host, and how all ranks raise the error that one of them found.
+
+May use ``kernels`` and ``waiting``. Only this package and ``windows`` call MPI's one-sided operations.
+"""

@@ -1,4 +1,4 @@
-"""Which ABI the running MPI has, and the functions of MPI compiled for it."""
+"""Which ABI the running MPI has, and the table of MPI's functions that is compiled for it."""
 
 import importlib
 
@@ -11,10 +11,11 @@ def abi() -> str:
     """Return the ABI of the MPI that mpi4py runs on, a key of LIBRARIES. Local.
 
     Raises:
-        ImportError: it is another one.
+        ImportError: this MPI has another ABI.
     """
     library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
-    # Handles are ints in the MPICH ABI and pointers in the others; the MPI-5 ABI is served by MPICH too.
+    # Handles are ints in MPICH's ABI and pointers in the others. MPICH may also run under the MPI-5 ABI, with
+    # pointers, so the library's name alone does not tell.
     if MPI._sizeof(MPI.Win) == 4:
         return "mpich"
     if library.startswith("Open MPI"):
@@ -27,10 +28,10 @@ def abi() -> str:
 
 
 def rma_table() -> object:
-    """Return a capsule of the table of rma.h for the running MPI.
+    """Return a capsule of the table of rma.h for the running MPI. Local.
 
     Raises:
-        ImportError: there is none for its ABI, or it can't be linked to that library.
+        ImportError: there is no table for its ABI, or the table can't be linked to the library that runs.
     """
     name = abi()
     try:
@@ -38,6 +39,6 @@ def rma_table() -> object:
     except ImportError as error:
         raise ImportError(
             f"wagma_rma.mpi.rma_{name}, its part for {LIBRARIES[name]}, does not fit the MPI that mpi4py "
-            f"runs on ({MPI.Get_library_version().splitlines()[0]}): {error}; install both anew in "
-            "this environment"
+            f"runs on ({MPI.Get_library_version().splitlines()[0]}): {error}; install both anew in this "
+            "environment"
         ) from error

@@ -1,4 +1,4 @@
-"""Raising the same error on all ranks: what one rank finds wrong, and what ranks disagree on."""
+"""Raises the same error on all ranks, where one rank found an error or where ranks disagree."""
 
 import builtins
 from typing import Any, NoReturn
@@ -8,45 +8,46 @@ from mpi4py import MPI
 from wagma_rma.waiting.waiter import Waiter
 
 Facts = dict[str, Any]
-Told = tuple[str, str]  # an error's type by name, and its text: what can be sent of any error
+Description = tuple[str, str]  # of an error: the name of its type, and its text; every rank can be sent these
 
 
-def tell(error: Exception) -> Told:
-    """Return what to send of an error to other ranks."""
+def describe(error: Exception) -> Description:
+    """Return a description of an error, to send to other ranks."""
     return type(error).__name__, str(error)
 
 
-def raise_told(told: Told, rank: int, mine: Exception | None) -> NoReturn:
-    """Raise the error that `rank` found, here as there; a rank that found one itself raises its own."""
-    if mine is not None:
-        raise mine
-    name, text = told
+def raise_described(description: Description, rank: int, own: Exception | None) -> NoReturn:
+    """Raise the error that `rank` found; a rank that found an error itself (`own`) raises that one."""
+    if own is not None:
+        raise own
+    name, text = description
     message = f"{text} [found at rank {rank}]"
-    kind = getattr(builtins, name, None)
-    if kind in (TypeError, ValueError, RuntimeError, MemoryError, NotImplementedError):
-        raise kind(message)
+    type_ = getattr(builtins, name, None)
+    if type_ in (TypeError, ValueError, RuntimeError, MemoryError, NotImplementedError):
+        raise type_(message)
     raise RuntimeError(f"{name}: {message}")
 
 
 def agree(comm: MPI.Intracomm, operation: str, found: Facts | Exception) -> list[Facts]:
-    """Exchange facts, and return those of all ranks if they are alike. Collective.
+    """Exchange facts, and return the facts of all ranks if all are equal. Collective.
 
     Args:
-        found: facts by name, or what this rank found wrong instead. A fact "leaves" is a list of
+        operation: the name that begins the messages of errors.
+        found: facts by name, or the error that this rank found instead. A fact "leaves" is a list of
             (path, dtype, shape), which is compared leaf by leaf.
 
-    Raises:
-        ValueError: ranks disagree; says which rank, what, and both values. On every rank.
-        Exception: the error of the lowest rank that found one, on every rank; at others than those that found
-            one it is a RuntimeError if it isn't of a common built-in type.
+    Raises (on every rank):
+        ValueError: ranks disagree; says which rank, what, and both values.
+        Exception: the error of the lowest rank that found one. A rank that found an error itself raises its
+            own. On the other ranks it is a RuntimeError unless its type is a common built-in one.
     """
-    # Ctrl-C gets through this wait for the others; what follows takes no time.
-    Waiter().wait_for(comm.Ibarrier().Test, 100e-6)  # MPI moves only while it is being asked
-    mine = found if isinstance(found, Exception) else None
-    all_found = comm.allgather(found if mine is None else tell(mine))
+    # Ctrl-C can interrupt this wait for the others; the allgather then takes no time.
+    Waiter().wait_for(comm.Ibarrier().Test, 100e-6)  # MPI makes progress only while it is called
+    own = found if isinstance(found, Exception) else None
+    all_found = comm.allgather(found if own is None else describe(own))
     for rank, theirs in enumerate(all_found):
         if isinstance(theirs, tuple):
-            raise_told(theirs, rank, mine)
+            raise_described(theirs, rank, own)
     first = all_found[0]
     for rank, theirs in enumerate(all_found):
         for name, value in theirs.items():

@@ -1,8 +1,11 @@
-"""What must end before MPI does: a thread that calls it, and open windows.
+"""Ends open windows and a progress thread before MPI_Finalize does its work.
 
-Some MPIs fail in MPI_Finalize when a window is left open, and no thread may call MPI during it. A program that ends
-without close() ends its threads as Python's atexit comes, and the windows by an attribute of MPI_COMM_SELF, as the
-standard provides: it is deleted first thing in MPI_Finalize, the newest first.
+Some MPIs fail in MPI_Finalize when a window is still open, and no thread may call MPI during it. A program may end
+without close(). Then:
+
+1. Python's atexit stops all progress threads.
+2. MPI_Finalize deletes the attributes of MPI_COMM_SELF before it does anything else, the newest attribute first, as the
+   standard says. A hook is such an attribute: its deletion ends the windows.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -19,18 +22,18 @@ from wagma_rma.mpi.abi import rma_table
 RMA = <const wagma_rma*> PyCapsule_GetPointer(rma_table(), "wagma_rma.mpi.rma")
 
 
-cdef wagma_handle handle_of(object thing) except? -1:
-    """Return an mpi4py handle as a number."""
-    return <wagma_handle> <uintptr_t> MPI._handleof(thing)
+cdef wagma_handle handle_of(object mpi_object) except? -1:
+    """Return the handle of an mpi4py object, as a number."""
+    return <wagma_handle> <uintptr_t> MPI._handleof(mpi_object)
 
 
-# Those that have not ended. An averager may be collected as garbage, its thread goes on.
+# The hooks that have not ended. They are kept here because a window may be collected while its thread runs.
 cdef set hooks = set()
 
 
 @atexit.register
 def stop_threads():
-    """Stop all threads that call MPI. MPI_Finalize helps other ranks from then on."""
+    """Stop all progress threads. From then on MPI_Finalize serves the other ranks."""
     cdef FinalizeHook hook
     for hook in hooks:
         if hook.state is not NULL and hook.state.thread is not NULL:
@@ -38,6 +41,7 @@ def stop_threads():
 
 
 cdef int end_all(void* pointer) noexcept nogil:
+    """End the thread and the windows of a hook: the C function that the attribute's deletion calls."""
     cdef State* state = <State*> pointer
     cdef int i, error
     if state.thread is not NULL:
@@ -45,14 +49,16 @@ cdef int end_all(void* pointer) noexcept nogil:
     for i in range(state.count):
         error = RMA.end(state.windows[i])
         state.error = state.error or error
-    return 0  # or MPI would keep the attribute, and call this again
+    return 0  # for any other value MPI would keep the attribute, and call this again
 
 
 cdef class FinalizeHook:
-    """Ends windows and a thread when MPI does, or before.
+    """Ends windows and a progress thread, in MPI_Finalize or at end(), whichever comes first.
 
     Args:
-        windows: mpi4py windows, open since lock_all, in the order in which they end.
+        windows: mpi4py windows, locked with lock_all, in the order in which they end; at most two.
+
+    Local; ending is collective.
     """
 
     def __init__(self, *windows):
@@ -68,7 +74,7 @@ cdef class FinalizeHook:
         hooks.add(self)
 
     cdef int end(self) except -1:
-        """End all of it now. Collective."""
+        """End the thread and the windows now. Collective."""
         hooks.discard(self)
         error = RMA.unhook(handle_of(MPI.COMM_SELF), &self.keyval) or self.state.error
         free(self.state)

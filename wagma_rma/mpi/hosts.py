@@ -4,7 +4,7 @@ from mpi4py import MPI
 
 
 def host_numbers(comm: MPI.Intracomm) -> tuple[int, ...]:
-    """Return the host of each rank: 0, 1, ... in the order of their lowest ranks. Collective."""
+    """Return the host of each rank. Hosts are numbered 0, 1, ... by their lowest ranks. Collective."""
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
     lowest = comm.allgather(host.bcast(comm.rank))
     host.Free()

@@ -1,8 +1,8 @@
-/* The part of mpi.h that rma.c needs, transcribed for each ABI.
+/* The part of mpi.h that rma.c needs, copied by hand for each ABI.
  *
- * Every MPI's wheel puts its mpi.h at the same place, so no build environment can hold two of them; and what
- * stands here can't change without breaking every program that was ever linked to these libraries. A test compiles
- * rma.c together with the mpi.h of its environment, where a declaration that differs is an error.
+ * Every MPI's wheel installs its mpi.h at the same place, so no build environment can hold two of them. The
+ * declarations below can't change without breaking every program that was ever linked to these libraries. A test
+ * compiles rma.c together with the mpi.h of its environment, where a declaration that differs is an error.
  */
 #ifndef WAGMA_MPI_ABI_H
 #define WAGMA_MPI_ABI_H

@@ -1,60 +1,77 @@
-/* Atomic operations on the words of a window, in batches that are in flight together.
+/* Atomic operations on the words of a window, in batches: all operations of a batch are in flight together.
  *
- * MPI promises atomicity between operations of one kind, and each word of the protocol knows one kind of change. Where
- * an MPI does these with a lock that other ranks wait for (Open MPI over a network: whoever is stopped with
- * it stops all), every operation is made of compare-and-swaps instead, which it does without.
+ * MPI promises atomicity between operations of the same type (additions, say), and each word of the protocol knows one
+ * type of change. Open MPI over a network performs these operations with a lock at the target; a rank that is stopped
+ * while it holds this lock stops all others. So there every operation is built from compare-and-swaps, for which
+ * Open MPI takes no lock.
  */
 #ifndef WAGMA_OPERATIONS_H
 #define WAGMA_OPERATIONS_H
 
 #include "rma.h"
 
-enum wagma_verb { WAGMA_LOAD, WAGMA_STORE, WAGMA_ADD, WAGMA_MAX, WAGMA_SWAP };
+enum wagma_verb { WAGMA_LOAD, WAGMA_ADD, WAGMA_MAX, WAGMA_SWAP };
 
 struct wagma_operation {
     int verb;
     int rank;
     int64_t word;      /* byte offset in the window */
-    uint64_t operand;  /* added, compared with, or stored */
-    uint64_t expected; /* of WAGMA_SWAP; else what the word may hold */
-    uint64_t desired;  /* what it is swapped for */
+    uint64_t operand;  /* what is added, what the word is raised to, or what is swapped in */
+    uint64_t expected; /* of WAGMA_SWAP; for the other verbs, where built from swaps: what the word may hold */
+    uint64_t desired;  /* where built from swaps: what is swapped in */
     uint64_t result;   /* what the word held, or WAGMA_UNANSWERED */
-    uint64_t *found;   /* where the caller wants that, or NULL */
+    uint64_t *found;   /* where the caller wants the result, or NULL */
     int state;
 };
 
-#define WAGMA_UNANSWERED UINT64_MAX /* a result that has not come */
+#define WAGMA_UNANSWERED UINT64_MAX /* a result that has not arrived */
 
-enum { WAGMA_SEEN = 256 }; /* words whose last value is remembered, a first guess for compare-and-swap */
+enum { WAGMA_REMEMBERED = 256 }; /* words whose last known value is remembered */
 
-struct wagma_words {
+struct wagma_batch {
     const struct wagma_rma *rma;
     wagma_handle win, type;
-    wagma_handle add, max, replace, nothing; /* MPI_SUM and so on */
-    int by_swap;
-    int count, room; /* of operations begun */
+    wagma_handle no_op, sum, max; /* MPI_NO_OP, MPI_SUM, MPI_MAX */
+    int by_swap;                  /* build every operation from compare-and-swaps */
+    int count, capacity;          /* of operations */
     struct wagma_operation *operations;
-    char *touched; /* per rank */
-    double nap;    /* seconds to sleep until the answers may have come: MPI spins while it waits for them */
+    char *flushed;  /* per rank: in this round */
+    double delay;   /* seconds to sleep before the flush, in which the answers may arrive: MPI spins in a flush */
     struct {
         int64_t word;
         int rank;
         uint64_t value;
-    } seen[WAGMA_SEEN];
-    _Atomic int waits_for; /* rank whose operations are being flushed */
+    } last_known[WAGMA_REMEMBERED]; /* first guesses of what a compare-and-swap will find */
+    _Atomic int waits_for;          /* the rank that is being flushed */
 };
 
-/* Make room for `room` operations; NULL if there is no memory. The caller sets the handles. */
-struct wagma_words *wagma_words_make(int ranks, int room);
-void wagma_words_free(struct wagma_words *w);
+/* Return an empty batch, or NULL if there is no memory. The caller sets `rma`, the handles and `by_swap`. */
+struct wagma_batch *wagma_batch_new(int ranks, int capacity);
+void wagma_batch_free(struct wagma_batch *b);
 
-/* Make all operations that have been begun; returns MPI's error code. */
-int wagma_words_operate(struct wagma_words *w);
+/* Add an operation to a batch that has room for it. */
+static inline struct wagma_operation *wagma_batch_add(struct wagma_batch *b, int verb, int rank, int64_t word,
+                                                      uint64_t operand, uint64_t *found) {
+    struct wagma_operation *o = &b->operations[b->count++];
+    o->verb = verb;
+    o->rank = rank;
+    o->word = word;
+    o->operand = operand;
+    o->found = found;
+    o->result = WAGMA_UNANSWERED;
+    return o;
+}
 
-/* The first rank that has not answered an operation of `w`, or -1; another thread may be making them. */
-int wagma_words_awaited(const struct wagma_words *w);
+/* Move all operations of a batch to the end of another, which has room for them. */
+void wagma_batch_move(struct wagma_batch *to, struct wagma_batch *from);
 
-/* Give their results to those who want them, and begin anew. */
-void wagma_words_give(struct wagma_words *w);
+/* Perform all operations of a batch; return MPI's error code. */
+int wagma_batch_perform(struct wagma_batch *b);
+
+/* Return the first rank that has not answered an operation, or -1. Another thread may be performing the batch. */
+int wagma_batch_unanswered(const struct wagma_batch *b);
+
+/* Write the results to where the callers want them, and empty the batch. */
+void wagma_batch_return_results(struct wagma_batch *b);
 
 #endif

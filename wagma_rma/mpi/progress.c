@@ -9,21 +9,21 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
-/* Nothing has happened for t seconds: sleep for t / 8, so what comes next is served within an eighth of the time
- * it took to come. WAGMA_LONGEST_NAP keeps an idle rank under 2 % of a core at some 20 us a poll and its wake-up; below the
- * shortest a sleep takes longer than it says, and giving the core away does as well. */
+/* The thread was last needed t seconds ago: sleep for t / PART, so that the next operation is served within an eighth of
+ * the time that it took to come. WAGMA_LONGEST_SLEEP keeps an idle rank below 2 % of a core, at some 20 us for a poll
+ * and a wake-up. A sleep below SHORTEST_SLEEP takes longer than asked for; yielding the core is as good. */
 #define PART 8
-#define SHORTEST_NAP 20e-6
-#define SPINS 200 /* before the rank itself goes to sleep for its thread: some 5 us */
+#define SHORTEST_SLEEP 20e-6
+#define SPINS 200 /* of the rank, before it sleeps until its thread is done: some 5 us */
 
 struct wagma_progress {
-    wagma_handle comm;
-    struct wagma_words *words;
+    wagma_handle comm; /* that is polled */
+    struct wagma_batch *batch;
     uint64_t *bell;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t asked, made;
-    _Atomic int busy; /* operations are to be made */
+    pthread_cond_t asked, done;
+    _Atomic int busy; /* the batch is to be performed */
     int error;
     _Atomic int stop;
     int ended;
@@ -39,54 +39,54 @@ static void wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, double secon
 
 static void *serve(void *state) {
     struct wagma_progress *p = state;
-    uint64_t seen = 0, rings;
-    double now, happened = wagma_now(), nap;
-    prctl(PR_SET_TIMERSLACK, 1000UL); /* ns; naps of some 20 us would else last 70 */
+    uint64_t last_bell = 0, bell;
+    double now, needed = wagma_now(), seconds;
+    prctl(PR_SET_TIMERSLACK, 1000UL); /* ns; else a sleep of 20 us would take 70 */
     while (!p->stop) {
         if (p->busy) {
-            p->error = wagma_words_operate(p->words);
+            p->error = wagma_batch_perform(p->batch);
             pthread_mutex_lock(&p->lock);
             p->busy = 0;
-            pthread_cond_signal(&p->made);
+            pthread_cond_signal(&p->done);
             pthread_mutex_unlock(&p->lock);
         }
-        p->words->rma->poll(p->comm);
+        p->batch->rma->poll(p->comm);
         now = wagma_now();
-        rings = wagma_load(p->bell);
-        if (rings != seen) {
-            seen = rings;
-            happened = now;
+        bell = wagma_load(p->bell);
+        if (bell != last_bell) {
+            last_bell = bell;
+            needed = now;
         }
-        nap = (now - happened) / PART;
-        if (nap < SHORTEST_NAP) {
+        seconds = (now - needed) / PART;
+        if (seconds < SHORTEST_SLEEP) {
             wagma_yield();
             continue;
         }
         pthread_mutex_lock(&p->lock);
         if (!p->busy && !p->stop) {
-            wait_until(&p->asked, &p->lock, nap < WAGMA_LONGEST_NAP ? nap : WAGMA_LONGEST_NAP);
+            wait_until(&p->asked, &p->lock, seconds < WAGMA_LONGEST_SLEEP ? seconds : WAGMA_LONGEST_SLEEP);
         }
         pthread_mutex_unlock(&p->lock);
     }
     return NULL;
 }
 
-struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_words *words, uint64_t *bell) {
+struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_batch *batch, uint64_t *bell) {
     pthread_condattr_t monotonic;
     sigset_t all, before;
     int failed;
     struct wagma_progress *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->comm = comm;
-    p->words = words;
+    p->batch = batch;
     p->bell = bell;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&p->asked, &monotonic);
-    pthread_cond_init(&p->made, &monotonic);
+    pthread_cond_init(&p->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&p->lock, NULL);
-    /* Signals are the main thread's. */
+    /* Blocked in the thread, so that signals interrupt the main thread. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     failed = pthread_create(&p->thread, NULL, serve, p);
@@ -98,9 +98,9 @@ struct wagma_progress *wagma_progress_start(wagma_handle comm, struct wagma_word
     return p;
 }
 
-void wagma_progress_operate(struct wagma_progress *p) {
+void wagma_progress_perform(struct wagma_progress *p) {
     if (p->ended) {
-        p->error = wagma_words_operate(p->words);
+        p->error = wagma_batch_perform(p->batch);
         return;
     }
     pthread_mutex_lock(&p->lock);
@@ -114,7 +114,7 @@ int wagma_progress_wait(struct wagma_progress *p, double seconds, int *error) {
     for (i = 0; i < SPINS && p->busy; i++) wagma_relax();
     if (p->busy) {
         pthread_mutex_lock(&p->lock);
-        if (p->busy) wait_until(&p->made, &p->lock, seconds);
+        if (p->busy) wait_until(&p->done, &p->lock, seconds);
         pthread_mutex_unlock(&p->lock);
     }
     if (p->busy) return 0;
@@ -140,7 +140,7 @@ void wagma_progress_stop(struct wagma_progress *p, double seconds) {
 
 void wagma_progress_free(struct wagma_progress *p) {
     pthread_cond_destroy(&p->asked);
-    pthread_cond_destroy(&p->made);
+    pthread_cond_destroy(&p->done);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }

@@ -1,4 +1,4 @@
-/* The table of rma.h for one ABI, as a Python module with nothing but a capsule of it. */
+/* The table of rma.h for one ABI, in a Python module that holds a capsule of it and nothing else. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -102,12 +102,12 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "rma_" NAME(WAGMA_ABI
                                     NULL, NULL, NULL};
 
 PyMODINIT_FUNC INIT(WAGMA_ABI)(void) {
-    PyObject *made = PyModule_Create(&module);
+    PyObject *created = PyModule_Create(&module);
     PyObject *capsule = PyCapsule_New(&table, "wagma_rma.mpi.rma", NULL);
-    if (!made || !capsule || PyModule_AddObject(made, "table", capsule) < 0) {
-        Py_XDECREF(made);
+    if (!created || !capsule || PyModule_AddObject(created, "table", capsule) < 0) {
+        Py_XDECREF(created);
         Py_XDECREF(capsule);
         return NULL;
     }
-    return made;
+    return created;
 }

@@ -117,7 +117,7 @@ cdef class Record:
             self.window.complete()
         if state_arrivals(self.state) < quorum:
             # An interruption has ended another member's wait for the quorum. Its cause may concern this rank too.
-            self.waiter.look(self.waiter.now() - wait.since, -1)
+            self.waiter.run_handlers(self.waiter.now() - wait.since, -1)
         if wait.turns:
             self.seconds_waited = self.waiter.now() - wait.since
         return 0

@@ -16,7 +16,7 @@ import numpy as np
 from mpi4py import MPI
 
 from wagma_rma.model.leaf_pointers import LeafPointers
-from wagma_rma.mpi.agreement import raise_told, tell
+from wagma_rma.mpi.agreement import describe, raise_described
 from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.words import (
@@ -227,7 +227,7 @@ class Synchronizer:
             self._words.announce(pack_entered(step, self._attempt, FAILED))
             self._attempt += 1
             rank = self._comm.size - int(failed[0])
-            raise_told(self._comm.bcast(None if error is None else tell(error), rank), rank, error)
+            raise_described(self._comm.bcast(None if error is None else describe(error), rank), rank, error)
         # 3. MPI sums result 0 of all ranks into result 1.
         for ours, sums in zip(*map(self._protocol.snapshots.sums, (0, 1)), strict=True):
             for begin in range(0, len(ours), BLOCK):

@@ -1,8 +1,12 @@
-"""What it takes to test a window, or the protocol over one, in a single process.
+"""What tests of a window need, and tests of the protocol in one process. Only tests use this package.
 
-``Scheduler`` runs each rank as a thread, one at a time, as a ``Schedule`` has it; ``SimulatedWindow`` is a
-window whose every access is a turn of it. ``ThreadWindow`` lets the threads run freely, over plain memory.
-``check_window`` is a suite that every window must pass.
+- ``check_window`` checks that a window keeps the promises of its verbs. Every window must pass.
+- ``SimulatedWindow`` is a window on a memory as weak as ``Window`` allows. Its ranks are threads of a
+  ``Scheduler``, which runs one of them at a time, in the order that a ``Schedule`` gives.
+- ``ThreadWindow`` is a window whose ranks are threads that run freely, for ThreadSanitizer. ``take_steps``
+  has such a rank do many steps without Python in between.
+
+May use everything below the averager.
 """
 
 from wagma_rma.testing.conformance import check_window as check_window
@@ -13,7 +17,7 @@ from wagma_rma.testing.schedule import Stop as Stop
 from wagma_rma.testing.scheduler import NoEnd as NoEnd
 from wagma_rma.testing.scheduler import Scheduler as Scheduler
 from wagma_rma.testing.scheduler import SimulationOver as SimulationOver
-from wagma_rma.testing.simulated_window import SimulatedMemory as SimulatedMemory
+from wagma_rma.testing.simulated_memory import SimulatedMemory as SimulatedMemory
 from wagma_rma.testing.simulated_window import SimulatedWindow as SimulatedWindow
 from wagma_rma.testing.steps import take_steps as take_steps
 from wagma_rma.testing.thread_window import ThreadMemory as ThreadMemory

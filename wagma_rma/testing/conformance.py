@@ -1,55 +1,56 @@
-"""What every window must do: a suite for whoever writes one for another memory.
+"""A suite of checks that every window must pass.
 
-All ranks run it together, each for its own window: as MPI ranks, as threads, or as those of a ``Scheduler``.
-It knows nothing of the memory behind the verbs; what each verb promises stands in
-``wagma_rma.windows.window``. A window of one's own is a Cython class derived from
-``wagma_rma.windows.window.Window`` (cimport it; ``MappedWindow`` and ``SimulatedWindow`` are examples). It
-has 1 to 8 lanes: the protocol has no room for more.
+All ranks run it together, each on its own window: as MPI ranks, as threads, or as the ranks of a
+``Scheduler``. It knows nothing of the memory behind the verbs; ``wagma_rma.windows.window`` states what each
+verb promises.
+
+To write a window for another memory, derive a Cython class from ``wagma_rma.windows.window.Window`` (cimport
+it), as ``MappedWindow`` and ``SimulatedWindow`` do, with 1 to MOST_LANES lanes.
 """
 
 import time
 from collections.abc import Callable, Iterator
 
 from wagma_rma.windows.verbs import Verbs
-from wagma_rma.windows.window import Window
+from wagma_rma.windows.window import MOST_LANES, Window
 
-# Where the suite keeps its words; bulk memory begins behind them.
+# Byte offsets of the words of the checks; bulk memory begins behind them.
 FLAGS, COUNTER, SWAPPED, HIGHEST, TAG, IDLE, PLAIN = 0, 64, 128, 192, 256, 320, 384
 WORDS = 1024
 BULK = 8192
 NBYTES = WORDS + BULK
 ROUNDS = 20
-MOST_LANES = 8
-FIRST_NAP, LAST_NAP = 0.05, 10.0  # seconds
+FIRST_SLEEP, LAST_SLEEP = 0.05, 10.0  # seconds
 MASK = (1 << 64) - 1
 
 
 def check_window(
     make_window: Callable[[int, int], Window],
     barrier: Callable[[], None],
-    nap: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Check that a window keeps the promises of its verbs.
 
     Args:
-        make_window: called once, at every rank, with the bytes of each rank's window and how many of the
-            first of them hold words; returns this rank's window. The caller frees it.
-        barrier: waits until every rank has called it, and lets all see what any rank did before.
-        nap: leaves its rank idle for some seconds, without a verb of the window or anything else that could
-            help its memory along; a scheduler's lets the other ranks go on.
+        make_window: called once, at every rank, with the size of each rank's window and the size of its part
+            for words, bytes; returns this rank's window. The caller frees it.
+        barrier: waits until every rank has called it; what any rank did before is then visible to all.
+        sleep: leaves its rank idle for some seconds: it calls no verb of the window, nor anything else that
+            could help operations on the rank's memory. In a simulation it lets the other ranks run.
 
     Raises:
-        AssertionError: a verb breaks its promise; names it, the rank, what was found and what should be.
+        AssertionError: a verb breaks its promise; names the verb and the rank, what it found and what it
+            should find.
 
     Collective. Takes about a second.
     """
     window = make_window(NBYTES, WORDS)
-    suite = _Suite(window, barrier, nap)
+    suite = _Suite(window, barrier, sleep)
     for check in (
         suite.lanes_are_not_too_many,
         suite.words_begin_as_zero,
         suite.verbs_find_what_was_there,
-        suite.operations_in_flight_are_all_made,
+        suite.operations_in_flight_are_all_performed,
         suite.additions_of_all_ranks_are_all_counted,
         suite.one_swap_wins,
         suite.the_maximum_stays,
@@ -64,16 +65,18 @@ def check_window(
 
 
 def _pattern(rank: int, generation: int, nbytes: int) -> bytes:
-    """Return bytes that tell their rank, generation and place: each 8 of them at once."""
+    """Return bytes of which each 8 hold their rank, generation and place."""
     return b"".join(
         (generation << 32 | rank << 16 | place).to_bytes(8, "little") for place in range(nbytes // 8)
     )
 
 
 class _Suite:
-    def __init__(self, window: Window, barrier: Callable[[], None], nap: Callable[[float], None]) -> None:
+    """The checks, on one rank's window."""
+
+    def __init__(self, window: Window, barrier: Callable[[], None], sleep: Callable[[float], None]) -> None:
         self.verbs = Verbs(window, max(2, window.ranks), BULK)
-        self.window, self.barrier, self.nap = window, barrier, nap
+        self.window, self.barrier, self.sleep = window, barrier, sleep
         self.rank, self.ranks = window.rank, window.ranks
         self.everyone = range(window.ranks)
         self.next_rank = (window.rank + 1) % window.ranks
@@ -89,16 +92,16 @@ class _Suite:
         self.window.waiter.wait_for(lambda: self.verbs.load(rank, word)[0] == value)
 
     def lanes_are_not_too_many(self) -> None:
-        self.expect("lanes, from 1 to 8", 1 <= self.window.lanes <= MOST_LANES, True)
+        self.expect(f"lanes, from 1 to {MOST_LANES}", 1 <= self.window.lanes <= MOST_LANES, True)
 
     def words_begin_as_zero(self) -> None:
         for rank in self.everyone:
             self.expect("load", self.verbs.load(rank, 0, WORDS // 8), [0] * (WORDS // 8))
 
     def verbs_find_what_was_there(self) -> None:
-        """Use words at the next rank that nobody else uses: one of each kind of verb."""
+        """Operate on words of the next rank that no other rank uses, one word for each verb."""
         verbs, rank = self.verbs, self.next_rank
-        added, highest, swapped, stored = (PLAIN + 8 * i for i in range(4))
+        added, highest, swapped = (PLAIN + 8 * i for i in range(3))
         self.expect("fetch_add", verbs.fetch_add(rank, added, 5), 0)
         self.expect("fetch_add", verbs.fetch_add(rank, added, MASK - 5), 5)
         self.expect("fetch_add, beyond 2^64", verbs.fetch_add(rank, added, 3), MASK)
@@ -110,12 +113,11 @@ class _Suite:
         self.expect("compare_and_swap", verbs.compare_and_swap(rank, swapped, 0, 11), 0)
         self.expect("compare_and_swap, another", verbs.compare_and_swap(rank, swapped, 0, 12), 11)
         self.expect("compare_and_swap, the same", verbs.compare_and_swap(rank, swapped, 11, MASK), 11)
-        verbs.store(rank, stored, 13)
-        self.expect("load", verbs.load(rank, added, 4), [2, MASK >> 1, MASK, 13])
+        self.expect("load", verbs.load(rank, added, 3), [2, MASK >> 1, MASK])
         self.barrier()
-        self.expect("load of what another did", verbs.load(self.rank, added, 4), [2, MASK >> 1, MASK, 13])
+        self.expect("load of what another did", verbs.load(self.rank, added, 3), [2, MASK >> 1, MASK])
 
-    def operations_in_flight_are_all_made(self) -> None:
+    def operations_in_flight_are_all_performed(self) -> None:
         """Begin operations at all ranks, on the same word too, and complete them together."""
         before = [self.verbs.load(rank, PLAIN + 64 + 8 * self.rank)[0] for rank in self.everyone]
         self.expect("load", before, [0] * self.ranks)
@@ -140,7 +142,7 @@ class _Suite:
         self.expect("fetch_add, ascending", found, sorted(set(found)))
         self.barrier()
         self.expect("fetch_add of all ranks", self.verbs.load(0, COUNTER), [ROUNDS * self.ranks])
-        # Each addition found another number: shown by their sum, which the ranks add up in another word.
+        # Each addition must have found a different number. Then the sum of what all ranks found is known.
         self.verbs.fetch_add(0, COUNTER + 8, sum(found))
         self.barrier()
         total = ROUNDS * self.ranks
@@ -160,10 +162,11 @@ class _Suite:
                 seen = found
         self.barrier()
         winners = self.verbs.load(0, SWAPPED + 8)[0]
-        # A slow rank finds that others have swapped for a later generation already: no more than one each.
+        # Fewer than ROUNDS where a rank has swapped for a later generation before any swapped for an earlier
+        # one.
         self.expect("compare_and_swap, winners of each swap at most one", winners <= ROUNDS, True)
         self.expect(
-            "compare_and_swap, somebody won the last", self.verbs.load(0, SWAPPED)[0] >> 32, ROUNDS - 1
+            "compare_and_swap, one rank won the last", self.verbs.load(0, SWAPPED)[0] >> 32, ROUNDS - 1
         )
 
     def the_maximum_stays(self) -> None:
@@ -197,7 +200,7 @@ class _Suite:
         self.verbs.write_fence()
         self.barrier()
         for ranges in self.ranges():
-            # Other bytes in each lane.
+            # Different bytes in each lane.
             lanes = [
                 [
                     (rank, offset + 8 * lane, size - 8 * lane)
@@ -219,7 +222,7 @@ class _Suite:
             yield [(rank, WORDS + offset, size) for rank in self.everyone]
 
     def a_tag_read_after_the_data_tells_torn_reads(self) -> None:
-        """Overwrite data while others read it: tag before data, and the reader looks at the tag last."""
+        """Overwrite data while others read it. Writers set a tag before the data; readers load it after."""
         nbytes = BULK // 8 * 8
         kept = 0
         for generation in range(2, ROUNDS + 2):
@@ -241,26 +244,26 @@ class _Suite:
         self.expect("read, of one's own latest data", kept >= ROUNDS, True)
 
     def an_idle_target_holds_nobody_up(self) -> None:
-        """Operate on the memory of a rank that calls no verb, and be through before it calls one.
+        """Operate on the memory of a rank that calls no verb, and complete that before the rank calls one.
 
-        What is in flight to others meanwhile must not hide that this is not through.
-
-        A slow machine may need a longer nap, so it is doubled until it is long enough. If the target had to
-        help, its first verb would find all the rounds of the others still to be served, and that verb is the
-        one by which it says that it is awake.
+        If the target had to help, its first verb would find the operations of the other ranks still to be
+        served, and this verb is the one by which the target says that it is awake. Operations on other ranks
+        are in flight at the same time; their completion must not hide that those on the idle rank are not
+        complete. On a slow machine the others may need more time than the target sleeps, so its sleep is
+        doubled until it is long enough.
         """
         if self.ranks == 1:
             return
-        verbs, (awake, through, added, highest, swapped) = self.verbs, (IDLE + 8 * i for i in range(5))
+        verbs, (awake, completed, added, highest, swapped) = self.verbs, (IDLE + 8 * i for i in range(5))
         mine, others = 2 * PLAIN + 8 * self.rank, [rank for rank in self.everyone if rank != 0]
         counted = 0
-        nap, naps, before = FIRST_NAP, 0, 0
+        seconds, times, before = FIRST_SLEEP, 0, 0
         self.verbs.write(WORDS, _pattern(self.rank, 1, BULK))
         self.verbs.write_fence()
         self.barrier()
         while True:
             if self.rank == 0:
-                self.nap(nap)
+                self.sleep(seconds)
                 verbs.fetch_add(1, awake, 1)
             else:
                 for _ in range(ROUNDS):
@@ -274,18 +277,18 @@ class _Suite:
                     data = verbs.read(0, WORDS, BULK)
                     verbs.read_fence()
                     self.expect("read from an idle rank", data == _pattern(0, 1, BULK), True)
-                if verbs.load(1, awake)[0] == naps:
-                    verbs.fetch_add(1, through, 1)
+                if verbs.load(1, awake)[0] == times:
+                    verbs.fetch_add(1, completed, 1)
             self.barrier()
-            total = verbs.load(1, through)[0]
-            came, before = total - before, total
+            total = verbs.load(1, completed)[0]
+            in_time, before = total - before, total
             self.barrier()
-            if came == self.ranks - 1:
+            if in_time == self.ranks - 1:
                 return
-            nap, naps = 2 * nap, naps + 1
-            assert nap <= LAST_NAP, (
-                f"{type(self.window).__name__}: while rank 0 calls no verb for {nap / 2} s, only {came} of "
-                f"{self.ranks - 1} ranks complete their operations on its memory"
+            seconds, times = 2 * seconds, times + 1
+            assert seconds <= LAST_SLEEP, (
+                f"{type(self.window).__name__}: while rank 0 calls no verb for {seconds / 2} s, only "
+                f"{in_time} of {self.ranks - 1} ranks complete their operations on its memory"
             )
 
     def time_goes_forward(self) -> None:

@@ -160,12 +160,13 @@ def no_memory_for_a_protocol() -> Iterator[None]:
     def protocol(*_: object) -> None:
         raise MemoryError("Protocol: no memory left")
 
-    usual = opening.Protocol
-    opening.Protocol = protocol  # type: ignore[assignment,misc]
+    module: Any = opening
+    usual = module.Protocol
+    module.Protocol = protocol
     try:
         yield
     finally:
-        opening.Protocol = usual  # type: ignore[misc]
+        module.Protocol = usual
 
 
 def waits_for_communicator() -> bool:

@@ -1,4 +1,4 @@
-"""Who goes on when: the schedules of a simulation."""
+"""Schedules: which rank of a simulation runs at each turn, and what interferes with it."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,15 @@ class Stop:
     """A rank that does nothing for some turns of the simulation."""
 
     at: int
-    """When it stops: at this turn of all ranks together, or after this operation of its own."""
+    """The turn of all ranks at which it stops; with `verb` the operation of its own after which it stops,
+    counted from 1."""
     rank: int
     turns: int = FOREVER
-    """For how many turns, or less when nobody else can go on. FOREVER: it never goes on."""
+    """For how many turns, or fewer if no other rank can run. FOREVER: it never runs again."""
     verb: str = ""
-    """Count this rank's operations of this verb only ("fetch_add", say), not turns."""
+    """Count this rank's operations of this verb ("fetch_add", say) instead of turns."""
     seconds: float = 0.0
-    """What passes on its clock meanwhile; clocks go on by a rank's own turns and waits only."""
+    """What is added to its clock. Otherwise a rank's clock advances by its own turns and waits only."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,27 @@ class Interruption:
 class Schedule:
     """How a simulation chooses at each point where it has a choice.
 
-    A choice is a number below the number of options. Options stand in an order in which 0 changes least: the
-    same rank goes on (but another one when it waits), operations complete in the order in which they began,
-    loads are not older than they need be, clocks go on slowly. So a schedule of zeros is the dull one, and a
-    failing schedule shrinks towards it.
+    A choice is a number below the number of options. Option 0 is the one that changes least:
+
+    - the same rank runs on (or if it waits, another one);
+    - operations complete in the order in which they began;
+    - a load finds the newest value that it may find;
+    - clocks advance slowly.
+
+    So a schedule of zeros is the dullest one, and a failing schedule shrinks towards it.
     """
 
     choices: bytes = b""
-    """The first choices, each modulo the number of options. A finished simulation tells all that it made."""
+    """The first choices, each modulo the number of options. Scheduler.choices has all that a run made."""
     policy: str = "dull"
-    """What comes after them: "dull" (always 0), "random", "round-robin" or "priorities".
+    """How the choices after these are made.
 
-    "random": who goes on changes often or seldom, as the seed has it. "round-robin": every `span` turns.
-    "priorities": the rank with the highest priority goes on; a rank that waits, and whoever is running at
-    `changes` random turns among the first `span`, falls to the lowest (Burckhardt et al., ASPLOS 2010: few
-    preemptions find most races).
+    - "dull": always 0.
+    - "random": the rank that runs changes often or seldom; the seed decides which.
+    - "round-robin": the rank that runs changes every `span` turns.
+    - "priorities": the rank with the highest priority runs. A rank falls to the lowest priority when it
+      waits, and when it is running at one of `changes` random turns among the first `span` (Burckhardt et
+      al., ASPLOS 2010: few preemptions find most races).
     """
     seed: int = 0
     span: int = 1

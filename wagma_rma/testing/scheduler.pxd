@@ -1,4 +1,4 @@
-"""One thread at a time, and which one is a matter of choice."""
+"""Runs the ranks of a simulation one at a time, in the order that a schedule gives."""
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
@@ -18,11 +18,10 @@ cdef enum Policy:
 
 cdef enum Verb:
     LOAD = 0
-    STORE = 1
-    FETCH_ADD = 2
-    FETCH_MAX = 3
-    COMPARE_AND_SWAP = 4
-    VERBS = 5
+    FETCH_ADD = 1
+    FETCH_MAX = 2
+    COMPARE_AND_SWAP = 3
+    VERBS = 4
 
 cdef class Scheduler:
     cdef readonly int ranks
@@ -33,10 +32,10 @@ cdef class Scheduler:
     cdef bint ending                 # the same, without the GIL
     cdef bint running
     cdef dict errors                 # what ranks have raised
-    cdef bint stops, interrupts      # there are some
-    cdef list interruptions          # that have not come yet
+    cdef bint stops, interrupts      # whether the schedule has any
+    cdef list interruptions          # that have not happened yet
 
-    # The baton: the thread that has it runs, each of the others waits for its semaphore.
+    # The baton: the thread that holds it runs; each of the others waits for its own semaphore.
     cdef sem_t* batons
     cdef bint* finished              # per rank
     cdef int64_t* stopped_until      # per rank, turns
@@ -46,23 +45,23 @@ cdef class Scheduler:
     # Choices.
     cdef const uint8_t* drawn
     cdef int64_t drawn_count
-    cdef uint8_t* taken              # all choices made, for a replay
+    cdef uint8_t* taken              # all choices made, to repeat the run
     cdef int64_t taken_count, taken_room
     cdef int policy
     cdef uint64_t random             # state of the generator
-    cdef int64_t seldom              # one in so many turns changes who goes on, if RANDOM
+    cdef int64_t seldom              # RANDOM: one in so many turns changes the rank that runs
     cdef int64_t span                # turns: see Schedule
-    cdef int64_t since               # turns since the last change, if ROUND_ROBIN
-    cdef int64_t* priorities         # per rank, if PRIORITIES
-    cdef int64_t lowest
-    cdef int64_t* changes            # turns at which whoever runs falls to the lowest
+    cdef int64_t since               # ROUND_ROBIN: turns since the last change
+    cdef int64_t* priorities         # PRIORITIES: per rank
+    cdef int64_t lowest              # priority so far
+    cdef int64_t* changes            # turns at which the rank that runs falls to the lowest priority
     cdef int change_count
 
     cdef uint64_t draw(self) noexcept nogil
     cdef int choose(self, int options) except -1 nogil
     cdef bint flip(self) except -1 nogil
-    cdef int take(self, int choice, int options) except -1 nogil
-    cdef int did(self, int rank, int verb) except -1 nogil
+    cdef int record_choice(self, int choice, int options) except -1 nogil
+    cdef int count_operation(self, int rank, int verb) except -1 nogil
     cdef int stop(self, stop) except -1
     cdef int turn(self, int rank, bint pausing) except -1 nogil
     cdef int next_rank(self, int rank, bint pausing) except -2 nogil

@@ -1,8 +1,8 @@
-"""One thread at a time, and which one is a matter of choice.
+"""Runs the ranks of a simulation one at a time, in the order that a schedule gives.
 
-Each rank of a simulation is a thread. Exactly one of them holds the baton and runs; before it touches anything
-that others can see it calls turn(), where the schedule decides who goes on. So a list of choices determines a
-run completely, and any interleaving of what threads do between two turns can be had.
+Each rank is a thread. Exactly one of them holds the *baton* and runs. Before it touches anything that others can see
+it calls turn(), where the schedule decides which rank runs next. So a list of choices determines a run completely,
+and any interleaving of what the ranks do between two turns is possible.
 """
 
 import threading
@@ -11,28 +11,28 @@ from libc.stdlib cimport calloc, free, realloc
 
 from wagma_rma.testing.schedule import FOREVER, Schedule
 
-NAMES = ("load", "store", "fetch_add", "fetch_max", "compare_and_swap")  # of the verbs
+NAMES = ("load", "fetch_add", "fetch_max", "compare_and_swap")  # of the verbs
 POLICIES = {"dull": DULL, "random": RANDOM, "round-robin": ROUND_ROBIN, "priorities": PRIORITIES}
 
-cdef int64_t NEVER = FOREVER  # no turn is ever reached that is as late
-cdef double TURN = 1e-6       # seconds that a turn takes on the clock of who has it
+cdef int64_t NEVER = FOREVER  # a turn that no run reaches
+cdef double TURN = 1e-6       # seconds that a turn adds to the clock of its rank
 
 
 class SimulationOver(BaseException):
-    """The simulation has ended before this rank was through."""
+    """The simulation has ended before this rank was done."""
 
 
 class NoEnd(AssertionError):
-    """A simulation went on for too many turns: its ranks wait for what doesn't come."""
+    """A simulation took too many turns: its ranks wait for something that never happens."""
 
 
 cdef class Scheduler:
-    """Runs a function on several ranks, each a thread, one at a time, as a schedule has it.
+    """Runs a function on several ranks, each a thread, one at a time, in the order that a schedule gives.
 
     Args:
-        ranks: how many.
-        schedule: who goes on when.
-        most_turns: a run that takes more has no end.
+        ranks: how many, at most 64.
+        schedule: which rank runs at each turn; None: the dull one.
+        most_turns: a run that takes more raises NoEnd.
 
     Until run() is called one thread may act for any rank.
     """
@@ -67,7 +67,7 @@ cdef class Scheduler:
         self.random = schedule.seed
         self.seldom = <int64_t> 1 << (1 + 2 * (self.draw() % 3))
         for rank in range(ranks):
-            # A random order: each goes in before a random one of those already there.
+            # A random order: each is inserted before a random one of those that are there.
             j = self.draw() % (rank + 1)
             for i in range(rank):
                 self.priorities[i] += self.priorities[i] >= j
@@ -89,15 +89,15 @@ cdef class Scheduler:
 
     @property
     def choices(self):
-        """All choices made so far: with the same stops and interruptions they make the same run again."""
+        """All choices made so far. With the same stops and interruptions they repeat the run exactly."""
         return bytes(self.taken[:self.taken_count])
 
     def run(self, function):
-        """Run `function(rank)` on all ranks and return what each returned; None where a rank was stopped for good.
+        """Run `function(rank)` on all ranks. Return what each returned, or None where a rank was stopped for good.
 
         Raises:
-            NoEnd: it took more turns than it may.
-            BaseException: what a rank raised, the lowest that did so first.
+            NoEnd: the run took more turns than allowed.
+            BaseException: what a rank raised; of several ranks the lowest.
         """
         cdef int first
         results = [None] * self.ranks
@@ -149,6 +149,7 @@ cdef class Scheduler:
         return 0
 
     cdef int wait_for_baton(self, int rank) except -1 nogil:
+        """Wait until another rank passes the baton on to this one."""
         while sem_wait(&self.batons[rank]):
             pass
         if self.ending:
@@ -165,8 +166,8 @@ cdef class Scheduler:
         z = (z ^ (z >> 27)) * <uint64_t> 0x94d049bb133111eb
         return z ^ (z >> 31)
 
-    cdef int take(self, int choice, int options) except -1 nogil:
-        """Note a choice, unless the schedule has drawn another, and return which it is."""
+    cdef int record_choice(self, int choice, int options) except -1 nogil:
+        """Record a choice, and return it; a choice that the schedule has already drawn replaces it."""
         if self.taken_count < self.drawn_count:
             choice = self.drawn[self.taken_count] % options
         if self.taken_count == self.taken_room:
@@ -180,25 +181,29 @@ cdef class Scheduler:
         return choice
 
     cdef int choose(self, int options) except -1 nogil:
-        """Choose one of some options for what the rank that runs does next."""
+        """Choose among some options for the rank that runs."""
         cdef int choice = 0
         if options <= 1:
             return 0
         options = min(options, 255)
         if self.policy != DULL and self.draw() % 4 == 0:
             choice = self.draw() % <uint64_t> options
-        return self.take(choice, options)
+        return self.record_choice(choice, options)
 
     cdef bint flip(self) except -1 nogil:
-        """Choose whether what a memory may do at its weakest happens now."""
-        return self.take(0 if self.policy == DULL else self.draw() % 2, 2)
+        """Choose whether the memory does now what only a weak memory does."""
+        return self.record_choice(0 if self.policy == DULL else self.draw() % 2, 2)
 
     cdef int turn(self, int rank, bint pausing) except -1 nogil:
-        """Let the schedule decide who goes on; return when it is this rank, which holds the baton now."""
+        """Let the schedule decide which rank runs next; return when this rank holds the baton again.
+
+        Args:
+            pausing: this rank waits for another, so another one should run.
+        """
         cdef int following
         self.clocks[rank] += TURN
         if not self.running:
-            return 0  # what comes before run() is nobody's turn
+            return 0  # before run() there are no turns
         following = self.next_rank(rank, pausing)
         if following != rank:
             if following >= 0:
@@ -209,8 +214,8 @@ cdef class Scheduler:
                 raise SimulationOver(self.over)
         return 0
 
-    cdef int did(self, int rank, int verb) except -1 nogil:
-        """Count an operation of a rank, which may stop it at its next turn."""
+    cdef int count_operation(self, int rank, int verb) except -1 nogil:
+        """Count an operation of a rank. A stop may be due after it: the rank stops at its next turn."""
         cdef int64_t* count = &self.operations[rank * VERBS + verb]
         count[0] += 1
         if self.stops:
@@ -221,12 +226,13 @@ cdef class Scheduler:
         return 0
 
     cdef int stop(self, stop) except -1:
+        """Stop a rank."""
         self.stopped_until[stop.rank] = min(NEVER, self.turns + stop.turns)
         self.clocks[stop.rank] += stop.seconds
         return 0
 
     cdef int next_rank(self, int rank, bint pausing) except -2 nogil:
-        """Choose who goes on after `rank`, or return -1 when nobody can."""
+        """Choose which rank runs after `rank`, or return -1 if none can."""
         cdef int[64] candidates
         cdef int count = 0, i, r, soonest = -1, first
         self.turns += 1
@@ -239,7 +245,7 @@ cdef class Scheduler:
                 for stop in self.schedule.stops:
                     if stop.at == self.turns and not stop.verb:
                         self.stop(stop)
-        # The rank itself comes first, or last if it waits; the others come in turn.
+        # The rank itself is the first candidate, or if it waits the last; the others follow in ascending order.
         first = rank + 1 if pausing else max(0, rank)
         for i in range(self.ranks):
             r = (first + i) % self.ranks
@@ -260,7 +266,7 @@ cdef class Scheduler:
             return soonest
         if count == 1:
             return candidates[0]
-        return candidates[self.take(self.preferred(rank, candidates, count, pausing), count)]
+        return candidates[self.record_choice(self.preferred(rank, candidates, count, pausing), count)]
 
     cdef int preferred(self, int rank, int* candidates, int count, bint pausing) noexcept nogil:
         """Return which candidate the policy prefers."""
@@ -286,9 +292,9 @@ cdef class Scheduler:
         return 0
 
     cdef object interruption(self, int rank):
-        """Return what interrupts a wait of this rank now, or None; each interruption comes once."""
-        for coming in self.interruptions:
-            if coming.rank == rank and coming.turn <= self.turns:
-                self.interruptions.remove(coming)
-                return KeyboardInterrupt(f"{coming}")
+        """Return what interrupts a wait of this rank now, or None. Each interruption happens once."""
+        for due in self.interruptions:
+            if due.rank == rank and due.turn <= self.turns:
+                self.interruptions.remove(due)
+                return KeyboardInterrupt(f"{due}")
         return None

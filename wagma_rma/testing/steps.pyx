@@ -1,18 +1,16 @@
 """Many steps of one rank without Python in between.
 
-Python's lock orders whatever its holders do. A race between ranks that pass it to one another at each step would
-be hidden from ThreadSanitizer, so here they step on their own.
+Python's lock orders the actions of the threads that hold it. ThreadSanitizer would miss races between ranks that take
+it at each step, so here a rank does its steps without it.
 """
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
+from wagma_rma.kernels.clock cimport wagma_sleep
 from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.protocol cimport Protocol, Step
 from wagma_rma.protocol.turn cimport Group
 from wagma_rma.protocol.words cimport contribution_age
-
-cdef extern from "wagma_rma/kernels/clock.h" nogil:
-    int wagma_sleep(double seconds)
 
 cdef struct Result:
     Step step
@@ -26,12 +24,12 @@ cdef double chance(uint64_t* state) noexcept nogil:
 
 
 def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] model, float[::1] out, uint64_t seed,
-               double naps):
-    """Step from `first` to `last` with a model whose elements are all 64 * step + rank; none may synchronise.
+               double longest_sleep):
+    """Do the steps `first` to `last` with models whose elements are all 64 * step + rank. None may synchronise.
 
     Args:
-        model, out: at odd steps the average goes into `model`, at even steps into `out`.
-        naps: the longest nap before a step, seconds; three in ten steps begin with one.
+        model, out: at odd steps the average is written to `model`, at even steps to `out`.
+        longest_sleep: seconds; three in ten steps begin with a sleep of at most this.
 
     Returns:
         (report as of Protocol.report(), least and greatest element of the average) of each step.
@@ -53,7 +51,7 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
             for n in range(count):
                 step = first + n
                 if chance(&seed) < 0.3:
-                    wagma_sleep(chance(&seed) * naps)
+                    wagma_sleep(chance(&seed) * longest_sleep)
                 value = step * 64 + <uint64_t> protocol.window.rank
                 for i in range(size):
                     (<float*> pointers.sources[0])[i] = value
@@ -68,13 +66,14 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
                     result.high = max(result.high, average[i])
                 for m in range(protocol.record.group.size):
                     words[n * members + m] = protocol.record.contributions[m]
-        return [tell(protocol, &results[n], words + n * members) for n in range(count)]
+        return [report_of(protocol, &results[n], words + n * members) for n in range(count)]
     finally:
         free(results)
         free(words)
 
 
-cdef tuple tell(Protocol protocol, Result* result, uint64_t* words):
+cdef tuple report_of(Protocol protocol, Result* result, uint64_t* words):
+    """Return an entry of the result of take_steps()."""
     cdef Group* group = protocol.turn.at(result.step.source_step)
     report = dict(result.step)
     report["group"] = tuple([group.ranks[m] for m in range(group.size)])

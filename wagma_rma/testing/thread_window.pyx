@@ -1,19 +1,15 @@
-"""Memory of one process as a window: its ranks are threads.
+"""A window whose ranks are threads of one process.
 
-What the protocol does here it does on real cores and real atomics, but in one address space, where
-ThreadSanitizer sees both sides of every access.
+The protocol runs on real cores with real atomics, but in one address space, where ThreadSanitizer sees both sides of
+every access.
 """
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
+from wagma_rma.kernels.clock cimport wagma_now
+from wagma_rma.kernels.memory cimport LINE
 from wagma_rma.waiting.waiter cimport Waiter
 from wagma_rma.windows.mapped cimport MappedWindow
-
-cdef extern from "wagma_rma/kernels/clock.h" nogil:
-    double wagma_now()
-
-cdef enum:
-    LINE = 64  # bytes of a cache line
 
 
 cdef class ThreadMemory:
@@ -43,10 +39,10 @@ cdef class ThreadWindow(MappedWindow):
     """The window of one rank, for use in one thread at a time.
 
     Args:
-        memory: what all ranks share.
-        rank: 0 to memory.ranks - 1.
-        pace: seconds that its clock counts in a second; a slow one puts off whatever happens after a time, such
-            as taking over the work of a rank that seems stopped.
+        memory: of all ranks.
+        rank: this one, 0 to memory.ranks - 1.
+        pace: seconds that its clock counts in a second. With a slow clock what happens after some time, such as the
+            take-over of a chunk whose owner seems stopped, happens late or never.
 
     Local.
     """
@@ -55,7 +51,7 @@ cdef class ThreadWindow(MappedWindow):
         cdef int r
         self.memory = memory
         self.waiter = PacedWaiter(pace)
-        self.share(rank, memory.ranks, memory.nbytes)
+        self.set_ranks(rank, memory.ranks, memory.nbytes)
         for r in range(memory.ranks):
             self.base[r] = <char*> ((<uintptr_t> memory.allocated[r] + LINE - 1) // LINE * LINE)
 

@@ -1,4 +1,4 @@
-"""Letting Ctrl-C through at the moments one chooses."""
+"""Ctrl-C at chosen moments."""
 
 import signal
 import threading
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class Interrupts:
-    """Defers SIGINT while code runs that must not be cut in two; deliver() is where it comes through."""
+    """Defers SIGINT while code runs that must not be cut in two; deliver() lets it through."""
 
     def __init__(self) -> None:
         self._handler: Any = None
-        self._came: tuple[int, FrameType | None] | None = None
+        self._pending: tuple[int, FrameType | None] | None = None
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Defer interrupts in this block, if it runs where Python delivers them: in the main thread."""
+        """Defer interrupts in this block, if it runs in the main thread: Python interrupts no other."""
         handler = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or not callable(handler):
             yield
@@ -31,10 +31,10 @@ class Interrupts:
             self.deliver()
 
     def deliver(self) -> None:
-        """Call the handler of an interrupt that has come; it usually raises KeyboardInterrupt."""
-        came, self._came = self._came, None
-        if came is not None:
-            self._handler(*came)
+        """Call the handler of a deferred interrupt, if there is one; it usually raises KeyboardInterrupt."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._handler(*pending)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._came = number, frame
+        self._pending = number, frame

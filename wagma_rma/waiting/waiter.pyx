@@ -1,35 +1,35 @@
-"""How a rank waits for other ranks without wearing out a core.
+"""How a rank waits for other ranks without keeping a core busy.
 
-A wait spins for some 10 us (the time in which a rank on another core passes a word on), then yields its core, then
-sleeps for a part of the time that it has waited. So a wait costs next to no CPU, and notices what it waits for at
-most that part of its length too late.
+A wait backs off in three stages:
+
+1. It spins for some 10 us, the time in which a rank on another core passes a word on.
+2. It yields its core, up to 200 us.
+3. It sleeps, each time for a part of the time that it has waited so far, up to a longest sleep.
+
+So a wait costs next to no CPU, and ends too late by at most that part of its length.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
-
-cdef extern from "wagma_rma/kernels/clock.h" nogil:
-    double wagma_now()
-    void wagma_relax()
-    void wagma_yield()
-    int wagma_sleep(double seconds)
+from wagma_rma.kernels.clock cimport wagma_now, wagma_relax, wagma_sleep, wagma_yield
 
 cdef enum:
     SPINS = 24
     RELAXATIONS = 10  # in each spin
 cdef double LATENESS = 0.06
 cdef double YIELD_FOR = 200e-6
-# A sleep this short takes twice its time: too long for ranks that differ by less, as balanced ranks do.
+# So short a sleep takes twice its time. A shorter one would be too late for ranks that differ by less, as balanced
+# ranks do.
 cdef double SHORTEST_SLEEP = 50e-6
 cdef double LONGEST_SLEEP = 5e-3
-cdef double LOOK_EVERY = 50e-3
+cdef double CHECK_EVERY = 50e-3
 
 
 cdef class Waiter:
-    """The clock of one rank, and its way of waiting. Local.
+    """The clock of one rank, and how it waits. Local.
 
-    An exception that a signal handler or the watcher raises in a wait is kept as the *interruption*: a rank must not
-    leave a step half done, so the code that waits decides when to raise it.
+    A signal handler or the watcher may raise an exception during a wait. It is kept as the *interruption*, because a
+    rank must not leave a step half done: the code that waits chooses when to raise it.
     """
 
     def __cinit__(self, *args, **options):
@@ -37,13 +37,13 @@ cdef class Waiter:
         self.longest_sleep = LONGEST_SLEEP
 
     cdef double now(self) noexcept nogil:
-        """Return seconds on a clock that only goes forward."""
+        """Return seconds on a clock that never goes back."""
         return wagma_now()
 
     cdef Wait begin(self, double until) noexcept nogil:
-        """Begin a wait whose sleeps end at `until`, or later once that has passed."""
+        """Begin a wait. No sleep goes on beyond `until`; after that time sleeps are as long as in any wait."""
         cdef Wait wait
-        wait.since = wait.looked = self.now()
+        wait.since = wait.checked = self.now()
         wait.until = until
         wait.longest = self.longest_sleep
         wait.turns = 0
@@ -51,7 +51,7 @@ cdef class Waiter:
         return wait
 
     cdef int pause(self, Wait* wait) except -1 nogil:
-        """Pause between two looks at what is awaited."""
+        """Pause between two polls of what is awaited."""
         cdef double now, seconds
         cdef int i, cut_short = 0
         wait.turns += 1
@@ -69,17 +69,17 @@ cdef class Waiter:
             cut_short = wagma_sleep(seconds)
             self.slept = seconds
         now = self.now()
-        if cut_short or now - wait.looked > LOOK_EVERY:
-            wait.looked = now
-            self.look(now - wait.since, wait.rank)
+        if cut_short or now - wait.checked > CHECK_EVERY:
+            wait.checked = now
+            self.run_handlers(now - wait.since, wait.rank)
         return 0
 
-    cdef int look(self, double waited, int rank) except -1 nogil:
-        """Run signal handlers and the watcher after `waited` seconds; keep what they raise as the interruption.
+    cdef int run_handlers(self, double waited, int rank) except -1 nogil:
+        """Run signal handlers and the watcher after `waited` seconds. Keep what they raise as the interruption.
 
         Args:
-            rank: the rank whose memory should answer, or -1 for a wait for what ranks do: the watcher may then load
-                their words.
+            rank: the rank whose memory should answer; or -1 for a wait in which memory answers, and the watcher may
+                load words.
         """
         if not self.interrupted:
             with gil:
@@ -101,10 +101,10 @@ cdef class Waiter:
         return 0
 
     def wait_for(self, test, double longest=INFINITY):
-        """Wait until `test()` is true, with sleeps of `longest` seconds at most; return the seconds it took.
+        """Wait until `test()` is true, with sleeps of at most `longest` seconds. Return the seconds it took.
 
         Raises:
-            BaseException: the interruption: what a signal handler (Ctrl-C) or the watcher has raised.
+            BaseException: the interruption, from a signal handler (Ctrl-C) or from the watcher.
         """
         cdef Wait wait = self.begin(0)
         wait.longest = min(longest, self.longest_sleep)

@@ -1,4 +1,4 @@
-"""Saying whom one is waiting for: a warning now and then, and a time limit."""
+"""Warnings that name the ranks that a long wait is for, and the time limit of waits."""
 
 import logging
 from collections.abc import Callable
@@ -12,9 +12,9 @@ WARN_EVERY = 30.0  # seconds
 
 
 class SynchronizationTimeout(TimeoutError):
-    """A wait for other ranks outlasted the averager's timeout; the message names the missing ranks.
+    """A wait for other ranks took longer than the averager's timeout; the message names the missing ranks.
 
-    At a synchronisation nothing is lost: calling again with the model of the same step goes on waiting.
+    At a synchronisation nothing is lost: the next call with the model of the same step goes on waiting.
     """
 
 
@@ -31,31 +31,39 @@ class Expectation(NamedTuple):
     """What a wait is for."""
 
     operation: Callable[[], str]
-    """Returns what waits, and where."""
+    """Returns which call waits, at which rank and step."""
     missing: Callable[[], list[int] | None]
-    """Returns the ranks that are waited for, or None if the wait ends without any of them."""
+    """Returns the ranks that are waited for, or None if the wait will end without any of them."""
     check: Callable[[], None]
     """Raises if the wait can't end well."""
     cure: str
-    """What to do after a timeout."""
+    """What the user can do after a timeout."""
 
 
 class Watch:
-    """A window's watcher: is told every now and then for how many seconds a wait has lasted, and for which
-    rank's memory to answer (-1: for ranks to do something).
+    """The watcher of a waiter, which calls it now and then during a wait.
+
+    At each call it delivers interrupts, and checks that the wait can still end well. After 30 seconds, and
+    every 30 seconds from then on, it logs which ranks are missing. At the timeout it raises
+    SynchronizationTimeout.
 
     Args:
-        reached: the newest steps that some ranks are known to have reached.
+        reached: returns the newest steps that some ranks are known to have reached.
         timeout: seconds, or None for no limit.
-        interrupts: come through here.
+        interrupts: deferred interrupts, which each call delivers.
     """
+
+    timeout: float | None
+    """Seconds after which a wait raises SynchronizationTimeout, or None. May be set at any time."""
+    earlier: float
+    """Seconds that earlier waits of the same call have taken. Warnings and the timeout count them too."""
 
     def __init__(
         self, reached: Callable[[list[int]], list[int]], timeout: float | None, interrupts: Interrupts
     ) -> None:
+        self.timeout = timeout
         self._interrupts = interrupts
         self._reached = reached
-        self.timeout = timeout
         self.expect(Expectation(str, list, _nothing, ""))
 
     def expect(self, expectation: Expectation) -> None:
@@ -65,6 +73,15 @@ class Watch:
         self.earlier = 0.0
 
     def __call__(self, seconds: float, rank: int = -1) -> None:
+        """Check on a wait that has lasted for some seconds.
+
+        Args:
+            rank: the rank whose memory does not answer, or -1 if the wait is for what ranks do.
+
+        Raises:
+            SynchronizationTimeout: the wait has lasted for the timeout.
+            BaseException: what the expectation's check or a deferred interrupt raises.
+        """
         self._interrupts.deliver()
         if rank < 0:
             self._expectation.check()
@@ -73,16 +90,18 @@ class Watch:
         if not timed_out and seconds < self._next_warning:
             return
         if rank >= 0:
-            # Its words can't be looked at now.
-            whom = f"rank {rank}, which does not answer (is it stopped, or its network down?)"
+            # No word of this rank can be loaded now, so its step is unknown.
+            awaited = f"rank {rank}, which does not answer (is it stopped, or its network down?)"
         elif (missing := self._expectation.missing()) is None:
             return
         else:
-            whom = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
-        said = f"{self._expectation.operation()}: waited {seconds:.1f} s for {whom}"
+            awaited = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
+        message = f"{self._expectation.operation()}: waited {seconds:.1f} s for {awaited}"
         if timed_out:
-            raise SynchronizationTimeout(f"{said}, the timeout is {self.timeout} s; {self._expectation.cure}")
-        logger.warning("%s", said)
+            raise SynchronizationTimeout(
+                f"{message}, the timeout is {self.timeout} s; {self._expectation.cure}"
+            )
+        logger.warning("%s", message)
         self._next_warning = seconds + WARN_EVERY
 
 

@@ -1,25 +1,19 @@
-"""Memory of all ranks that this process has mapped: C11 atomics straight on it, and bulk data read in place.
+"""A window on memory that this process has mapped: C11 atomics on the words, and bulk data read in place.
 
-Whoever has such memory (shared between processes, or just between threads) gives the addresses.
+A subclass gives the addresses: of memory that processes share, or of memory that threads share.
 """
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-
-cdef extern from "wagma_rma/kernels/atomics.h" nogil:
-    uint64_t wagma_load(void* word)
-    void wagma_store(void* word, uint64_t value)
-    uint64_t wagma_fetch_add(void* word, uint64_t addend)
-    uint64_t wagma_fetch_max(void* word, uint64_t value)
-    uint64_t wagma_compare_and_swap(void* word, uint64_t expected, uint64_t desired)
-    void wagma_fence()
+from wagma_rma.kernels.atomics cimport (wagma_compare_and_swap, wagma_fence, wagma_fetch_add, wagma_fetch_max,
+                                        wagma_load)
 
 
 cdef class MappedWindow(Window):
-    """A window of which every rank's memory is mapped. A subclass calls share() and fills `base`."""
+    """A window with every rank's memory mapped in this process. A subclass calls set_ranks() and then fills `base`."""
 
-    cdef int share(self, int rank, int ranks, int64_t nbytes) except -1:
-        """Say which rank of how many this is, and make the table of their addresses."""
+    cdef int set_ranks(self, int rank, int ranks, int64_t nbytes) except -1:
+        """Set this rank, the number of ranks and their windows' size, and allocate the table `base`."""
         self.rank = rank
         self.ranks = ranks
         self.nbytes = nbytes
@@ -36,10 +30,6 @@ cdef class MappedWindow(Window):
         cdef int i
         for i in range(count):
             values[i] = wagma_load(self.base[rank] + word + 8 * i)
-        return 0
-
-    cdef int store(self, int rank, int64_t word, uint64_t value) except -1 nogil:
-        wagma_store(self.base[rank] + word, value)
         return 0
 
     cdef int fetch_add(self, int rank, int64_t word, uint64_t addend, uint64_t* found) except -1 nogil:
@@ -75,8 +65,8 @@ cdef class MappedWindow(Window):
     cdef int prepare_reads(self, int sources, int64_t nbytes) except -1:
         return 0
 
-    # A sequence lock's two halves (see atomics.h). They pair with each other: who has read a byte that was written
-    # after a write_fence(), finds after its read_fence() the words that were written before.
+    # The two halves of a sequence lock (see atomics.h). They pair with each other: a rank that has read a byte which was
+    # written after a write_fence() finds, after its read_fence(), the words that were written before.
 
     cdef int write_fence(self) except -1 nogil:
         wagma_fence()

@@ -7,6 +7,11 @@ class RemoteWindow(Window):
     progress: str
     why: str
     def __init__(
-        self, comm: MPI.Intracomm, hosts: tuple[int, ...], nbytes: int, words: int, progress: str = ...
+        self,
+        comm: MPI.Intracomm,
+        hosts: tuple[int, ...],
+        nbytes: int,
+        words_bytes: int,
+        progress: str = ...,
     ) -> None: ...
     def free(self) -> None: ...

@@ -1,10 +1,12 @@
-"""The memory of one host as a window: an MPI shared window, mapped by every rank.
+"""A window of one host: an MPI shared window, which every rank maps.
 
-MPI allocates and frees; in between nothing here calls it, so no operation depends on anyone's progress.
+MPI allocates and frees the memory. No verb calls MPI, so no operation waits for another rank to call it.
 """
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
+from wagma_rma.kernels.atomics cimport wagma_fence
+from wagma_rma.kernels.memory cimport LINE
 from wagma_rma.mpi.finalize_hook cimport FinalizeHook
 from wagma_rma.windows.mapped cimport MappedWindow
 
@@ -12,25 +14,21 @@ import os
 
 from mpi4py import MPI
 
-cdef extern from "wagma_rma/kernels/atomics.h" nogil:
-    void wagma_fence()
-
 cdef enum:
-    LINE = 64  # bytes of a cache line
-    # What MPIs take beside the memory asked for: rounding to pages, and state of their own. Open MPI also
-    # insists on a twentieth more than it takes.
+    # Bytes that MPIs allocate beside the windows: rounding to pages, and state of their own. Open MPI also insists that a
+    # twentieth more is free than it allocates.
     PER_RANK = 8192
     PER_WINDOW = 65536
 SHARED_MEMORY = "/dev/shm"
 
 
 def free_shared_memory():
-    """Return the bytes that are free where both MPIs put shared windows, or None if that can't be told."""
+    """Return the bytes that are free where both MPIs allocate shared windows, or None if they can't be told. Local."""
     try:
-        room = os.statvfs(SHARED_MEMORY)
+        status = os.statvfs(SHARED_MEMORY)
     except OSError:
         return None
-    return room.f_bavail * room.f_frsize
+    return status.f_bavail * status.f_frsize
 
 
 cdef class SharedWindow(MappedWindow):
@@ -39,25 +37,26 @@ cdef class SharedWindow(MappedWindow):
     Args:
         comm: a communicator whose ranks all run on this host; it must live as long as the window.
         nbytes: the size of each rank's window, the same at every rank.
-        words: how many of the first bytes hold words; they begin as zero.
+        words_bytes: how many of the first bytes hold words; they begin as zero.
 
-    Raises:
-        MemoryError: less shared memory is free than all windows need, on every rank.
+    Raises (on every rank):
+        MemoryError: less shared memory is free than all windows need.
+
     Collective, and so is free().
     """
 
-    def __init__(self, comm, int64_t nbytes, int64_t words):
+    def __init__(self, comm, int64_t nbytes, int64_t words_bytes):
         cdef int r
         self.comm = comm
-        self.share(comm.Get_rank(), comm.Get_size(), nbytes)
-        # Some MPIs reserve only and die of SIGBUS when the memory is touched, so ask first. Rank 0's answer
-        # counts: each would see a different moment.
+        self.set_ranks(comm.Get_rank(), comm.Get_size(), nbytes)
+        # Some MPIs only reserve memory, and the process ends with SIGBUS when it touches more than there is; so ask first.
+        # All ranks use the answer of rank 0, since the free memory changes between their questions.
         needed = (self.ranks * (nbytes + PER_RANK) + PER_WINDOW) * 21 // 20
-        room = comm.bcast(free_shared_memory())
-        if room is not None and needed > room:
+        available = comm.bcast(free_shared_memory())
+        if available is not None and needed > available:
             raise MemoryError(
                 f"SharedWindow: {self.ranks} ranks need {needed} bytes of shared memory ({nbytes} each), but "
-                f"{SHARED_MEMORY} has {room} free; enlarge it (docker: --shm-size), use a smaller model, "
+                f"{SHARED_MEMORY} has {available} free; enlarge it (docker: --shm-size), use a smaller model, "
                 f"or run fewer ranks on this host")
         info = MPI.Info.Create()
         info.Set("alloc_shared_noncontig", "true")
@@ -67,11 +66,11 @@ cdef class SharedWindow(MappedWindow):
         self.window.Lock_all(MPI.MODE_NOCHECK)
         self.finalize_hook = FinalizeHook(self.window)
         for r in range(self.ranks):
-            # Mappings begin at a page, so aligning in this process aligns alike in all.
+            # Mappings begin at a page in each process, so the same offset is aligned in all of them.
             address = self.window.Shared_query(r)[0].address
             self.base[r] = <char*> <uintptr_t> ((address + LINE - 1) // LINE * LINE)
-        # Pairs with the barrier: whoever is through it finds zeros, or what a verb has made of them.
-        memset(self.base[self.rank], 0, words)
+        # Before the barrier: after it every rank finds zeros here, or what a verb has changed them to.
+        memset(self.base[self.rank], 0, words_bytes)
         wagma_fence()
         comm.Barrier()
 

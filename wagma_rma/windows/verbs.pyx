@@ -1,4 +1,7 @@
-"""The verbs of a window, for Python: what a test of a window needs, at a test's speed."""
+"""The verbs of a window for Python, at Python's speed: for measurements, diagnosis and tests, not for the protocol.
+
+``python -m wagma_rma`` and ``progress_choice`` measure with it; ``wagma_rma.testing`` checks windows with it.
+"""
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -10,17 +13,17 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 
 
 cdef class Verbs:
-    """Calls the verbs of a window. Each operation on words is completed before it returns, but several()'s.
+    """The verbs of a window. Each operation on words is complete when its method returns.
 
     Args:
         window: any Window.
-        sources, nbytes: what prepare_reads() is told.
+        sources, nbytes: arguments of prepare_reads().
     """
 
     cdef readonly Window window
     cdef int sources
-    cdef const void** bytes  # per lane and source
-    cdef dict sizes          # of what each lane reads
+    cdef const void** bytes  # per lane and source: where a read's bytes are
+    cdef dict sizes          # the bytes of each read of a lane, by lane
 
     def __cinit__(self, Window window, int sources=1, int64_t nbytes=0):
         self.window = window
@@ -43,23 +46,24 @@ cdef class Verbs:
         finally:
             free(values)
 
-    def store(self, int rank, int64_t word, uint64_t value):
-        with nogil:
-            self.window.store(rank, word, value)
-            self.window.complete()
-
     def fetch_add(self, int rank, int64_t word, uint64_t addend):
-        """Return what was found; so do fetch_max() and compare_and_swap()."""
+        """Add to a word, and return what it held before."""
         return self.several([("fetch_add", rank, word, addend)])[0]
 
     def fetch_max(self, int rank, int64_t word, uint64_t value):
+        """Raise a word to a value, and return what it held before."""
         return self.several([("fetch_max", rank, word, value)])[0]
 
     def compare_and_swap(self, int rank, int64_t word, uint64_t expected, uint64_t desired):
+        """Replace a word if it holds `expected`, and return what it held before."""
         return self.several([("compare_and_swap", rank, word, expected, desired)])[0]
 
     def several(self, operations):
-        """Begin (verb, rank, word, values...) for each operation, complete them all, and return what each found."""
+        """Begin all operations, complete them together, and return what each word held before.
+
+        Args:
+            operations: (verb, rank, word, values...) of each; "load" has no values.
+        """
         cdef uint64_t* found = <uint64_t*> calloc(max(1, len(operations)), 8)
         cdef uint64_t value, desired
         cdef int i, rank
@@ -88,7 +92,7 @@ cdef class Verbs:
             free(found)
 
     def write(self, int64_t offset, bytes data):
-        """Write into this rank's bulk memory; nobody need see it before the next write_fence()."""
+        """Write into this rank's bulk memory. Others may see it only after the next write_fence()."""
         cdef const char* source = data
         cdef int64_t nbytes = len(data)
         with nogil:
@@ -100,12 +104,12 @@ cdef class Verbs:
         return self.reads(0, [(rank, offset, nbytes)])[0]
 
     def reads(self, int lane, ranges):
-        """Read (rank, offset, nbytes) of each range in one lane, and return them."""
+        """Read ranges, each (rank, offset, nbytes), in one lane, and return their bytes."""
         self.start_reads(lane, ranges)
         return self.complete_reads(lane)
 
     def start_reads(self, int lane, ranges):
-        """Begin what reads() does; complete_reads() returns the data."""
+        """Begin to read ranges, each (rank, offset, nbytes), in one lane."""
         cdef int source, rank
         cdef int64_t offset, nbytes
         for source, (rank, offset, nbytes) in enumerate(ranges):
@@ -114,6 +118,7 @@ cdef class Verbs:
         self.sizes[lane] = [nbytes for _, _, nbytes in ranges]
 
     def complete_reads(self, int lane):
+        """Complete the reads of a lane, and return their bytes."""
         cdef int i
         with nogil:
             self.window.complete_reads(lane)
@@ -123,15 +128,17 @@ cdef class Verbs:
         ]
 
     def write_fence(self):
+        """Make all bulk writes and words of this rank so far visible before any later write of it."""
         with nogil:
             self.window.write_fence()
 
     def read_fence(self):
+        """Have all bulk reads so far done before any later verb begins."""
         with nogil:
             self.window.read_fence()
 
     def pause(self, double until=0, int times=1):
-        """Pause in one wait; return the seconds it took on the window's clock."""
+        """Pause some times in one wait. Return the seconds that it took on the waiter's clock."""
         cdef Wait wait = self.window.waiter.begin(until)
         cdef int i
         with nogil:

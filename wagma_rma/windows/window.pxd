@@ -4,21 +4,20 @@ from libc.stdint cimport int64_t, uint64_t
 
 from wagma_rma.waiting.waiter cimport Waiter
 
-cdef enum:
-    MOST_LANES = 8  # that a window may have
+cpdef enum:
+    MOST_LANES = 8  # that the protocol can use
 
 cdef class Window:
     cdef readonly int rank        # this rank
     cdef readonly int ranks       # how many ranks have a window
-    cdef readonly int lanes       # how many batches of bulk reads may be in flight at a time: 1 to MOST_LANES
+    cdef readonly int lanes       # how many groups of bulk reads may be in flight at a time, 1 to MOST_LANES
     cdef readonly int64_t nbytes  # size of each rank's window
-    cdef double least_take_over   # seconds of silence after which a rank may be taken for stopped
-    cdef readonly Waiter waiter   # its clock, and how this rank waits
+    cdef double least_take_over   # seconds of silence after which the protocol may treat a rank as stopped
+    cdef readonly Waiter waiter   # this rank's clock, and how it waits
 
-    # Words: 64 bits, at a byte offset divisible by 8, touched by these verbs only. Each verb starts an
-    # operation; what it found is in *value or *found after complete().
+    # Words: 64 bits, at a byte offset divisible by 8, touched by these verbs only. Each verb begins an
+    # operation; its result is in *value or *found after complete().
     cdef int load(self, int rank, int64_t word, int count, uint64_t* values) except -1 nogil
-    cdef int store(self, int rank, int64_t word, uint64_t value) except -1 nogil
     cdef int fetch_add(self, int rank, int64_t word, uint64_t addend, uint64_t* found) except -1 nogil
     cdef int fetch_max(self, int rank, int64_t word, uint64_t value, uint64_t* found) except -1 nogil
     cdef int compare_and_swap(self, int rank, int64_t word, uint64_t expected, uint64_t desired,
@@ -34,6 +33,6 @@ cdef class Window:
     cdef int prepare_reads(self, int sources, int64_t nbytes) except -1
     cdef bint is_near(self, int rank) noexcept nogil
 
-    # Fences between the two.
+    # Fences, between words and bulk memory.
     cdef int write_fence(self) except -1 nogil
     cdef int read_fence(self) except -1 nogil

@@ -1,5 +1,7 @@
 from wagma_rma.waiting.waiter import Waiter
 
+MOST_LANES: int
+
 class Window:
     @property
     def rank(self) -> int: ...

@@ -13,7 +13,8 @@ import optax
 import orbax.checkpoint as ocp
 from mpi4py import MPI
 
-from jax_bindings import PytreeAverager, digits
+from jax_bindings import PytreeAverager
+from jax_bindings.demo import digits
 
 STEPS = 20
 parser = argparse.ArgumentParser()

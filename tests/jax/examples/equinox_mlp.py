@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from mpi4py import MPI
 
-from jax_bindings import PytreeAverager, digits, wagma
+from jax_bindings import PytreeAverager, wagma
+from jax_bindings.demo import digits
 
 comm = MPI.COMM_WORLD
 data = digits.load(0, comm.rank, comm.size)

@@ -14,7 +14,8 @@ import optax
 from flax.training.train_state import TrainState
 from mpi4py import MPI
 
-from jax_bindings import PytreeAverager, digits, floating
+from jax_bindings import PytreeAverager, floating
+from jax_bindings.demo import digits
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--average", nargs="+", default=["params", "batch_stats"])

@@ -10,7 +10,8 @@ import optax
 from flax import nnx
 from mpi4py import MPI
 
-from jax_bindings import PytreeAverager, digits
+from jax_bindings import PytreeAverager
+from jax_bindings.demo import digits
 
 
 class Network(nnx.Module):

@@ -5,7 +5,6 @@ import re
 import signal
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -13,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_bindings import PytreeAverager, pytree
+from jax_bindings import PytreeAverager, leaves
+from tests.jax.jaxprs import traced
 from tests.jax.programs.pytree import message, numpy_leaves
 from tests.support import models
 from tests.support.changes import changed
@@ -87,7 +87,7 @@ def fetched(comm):
     start = models.mixed(comm.rank, 0)
     options = {"sync_period": 2, "group_size": comm.size, "quorum": comm.size}
     with (
-        changed(pytree, _is_far=lambda leaf: isinstance(leaf, jax.Array)),
+        changed(leaves, is_on_accelerator=lambda leaf: isinstance(leaf, jax.Array)),
         PytreeAverager(comm, jax.tree.map(jnp.asarray, start), **options) as averager,
         GroupAverager(comm, models.mixed(comm.rank, 0), **options) as reference,
         GroupAverager(comm, models.mixed(comm.rank, 0), **options) as by_function,
@@ -178,6 +178,33 @@ def loops(comm, backend):
     return wrong
 
 
+def leaks(comm, backend):
+    """Trace, and run, steps of one averager and of two under JAX's leak checker; return what it finds."""
+    found = {}
+    start = mine(comm)
+    with (
+        PytreeAverager(comm, start, backend=backend, **ALL) as one,
+        PytreeAverager(comm, start, backend=backend, **ALL) as two,
+        jax.checking_leaks(),
+    ):
+
+        def turns(params):
+            return jax.lax.fori_loop(0, 2, lambda _, params: two(one(params)), params)
+
+        functions = {
+            "one": one,
+            "one, twice": lambda params: one(one(params)),
+            "two": lambda params: (one(params), two(params)),
+            "two in a loop": turns,
+            "two in nested functions": lambda params: jax.jit(two)(jax.jit(one)(one(params))),
+        }
+        for name, function in functions.items():
+            found[name] = message(lambda function=function: jax.block_until_ready(jax.jit(function)(start)))
+        kept = []
+        found["a leak of the user's"] = message(lambda: jax.jit(lambda x: kept.append(one(x)) or x)(start))
+    return found
+
+
 def several(comm):
     """Use two averagers in one function, independent of each other; return facts."""
     facts = {}
@@ -187,9 +214,12 @@ def several(comm):
         def both(first, second):
             return one(first), two(second), one.synchronize(first)
 
-        jaxpr = jax.make_jaxpr(both)(start, start["w"])
-        steps = [equation for equation in jaxpr.eqns if equation.primitive.name == "wagma_step"]
-        facts["chained"] = [b.invars[-1] is a.outvars[-1] for a, b in pairwise(steps)]
+        facts["alone"] = traced(one, start)
+        facts["waits"] = traced(both, start, start["w"])
+        called = []
+        for name, averager in {"one": one, "two": two}.items():
+            for method in ("average_at", "synchronize_at"):
+                watch(averager, method, lambda *_, name=name: called.append(name))
         compiled = jax.jit(both)
         for _ in range(50):
             first, second, third = compiled(start, start["w"])
@@ -198,7 +228,19 @@ def several(comm):
         ]  # fmt: skip
         jax.block_until_ready(third)
         facts["steps"] = [one.step, two.step]
+        facts["in order"] = called == ["one", "two", "one"] * 50
     return facts
+
+
+def watch(averager, method, told):
+    """Have `told` called with the arguments of each call of a method of the numpy averager."""
+    usual = getattr(averager._averager, method)
+
+    def telling(*arguments):
+        told(*arguments)
+        return usual(*arguments)
+
+    setattr(averager._averager, method, telling)
 
 
 def transformed(comm, backend):

@@ -188,8 +188,13 @@ def errors(comm):
             lambda: PytreeAverager(comm, Twins(jnp.zeros(1), jnp.zeros(1)) if comm.rank else good)
         ),
         "option": message(lambda: PytreeAverager(comm, good, quorum=9)),
+        "option at one rank": message(lambda: PytreeAverager(comm, good, sync_period=2 + comm.rank)),
+        "window": message(lambda: PytreeAverager(comm, good, window="far")),
+        "no option": message(lambda: PytreeAverager(comm, good, groupsize=2)),
+        "no communicator": message(lambda: PytreeAverager(None, good)),
     }
     with PytreeAverager(comm, good, sync_period=2) as averager:
+        said["timeout"] = message(lambda: setattr(averager, "timeout", -1))
         for name, wrong in {"integer": integer, "longer": longer, "less": less, "more": more}.items():
             said[f"{name}, eager"] = message(lambda wrong=wrong: averager(wrong))
             said[f"{name}, jit"] = message(lambda wrong=wrong: jax.jit(averager)(wrong))

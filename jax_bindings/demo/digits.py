@@ -27,7 +27,11 @@ class Digits(NamedTuple):
 
 
 def load(seed: int, rank: int, ranks: int) -> Digits:
-    """Return scikit-learn's 1,797 digits: a fifth for testing, of the rest every `ranks`-th for each rank."""
+    """Return scikit-learn's 1,797 digits: a fifth is the test set, and each rank gets its part of the rest.
+
+    Args:
+        seed: of the order of the digits, the same at every rank.
+    """
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(images))
     images = (images[order] / 16).astype(np.float32)  # 64 pixels of 0 to 16
@@ -38,12 +42,12 @@ def load(seed: int, rank: int, ranks: int) -> Digits:
 
 
 def init(seed: int) -> Params:
-    """Return the weights of a network of two hidden layers."""
-    chance = np.random.default_rng([seed, 0, 3])
+    """Return the weights of a network of two hidden layers, the same for the same seed."""
+    random = np.random.default_rng([seed, 0, 3])
     sizes = (64, HIDDEN, HIDDEN, CLASSES)
     return [
         {
-            "weights": chance.standard_normal((inputs, outputs), np.float32)
+            "weights": random.standard_normal((inputs, outputs), np.float32)
             * np.float32((2 / inputs) ** 0.5),
             "bias": np.zeros(outputs, np.float32),
         }

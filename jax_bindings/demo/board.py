@@ -1,4 +1,4 @@
-"""A live table of all ranks' progress, printed by rank 0. Nobody waits for anybody to keep it up to date."""
+"""A live table of all ranks' progress, printed by rank 0. No rank waits for another to keep it up to date."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ REPRINT_EVERY = 2.0  # seconds, elsewhere
 
 
 class Progress(NamedTuple):
-    """What a rank tells the others about itself."""
+    """What a rank has done so far."""
 
     step: int
     loss: float
@@ -28,10 +28,10 @@ class Progress(NamedTuple):
 
 
 def on_terminal() -> bool:
-    """Say whether what rank 0 prints ends on a terminal that can be redrawn.
+    """Say whether the output of rank 0 arrives on a terminal, where the table can be redrawn in place.
 
-    The launcher's own output decides: a rank's is a pipe under MPICH and a pseudo-terminal under Open MPI,
-    wherever the launcher's goes.
+    The launcher's own output decides. A rank's output says nothing: it is a pipe under MPICH and a
+    pseudo-terminal under Open MPI, wherever the launcher's output goes.
     """
     if os.environ.get("TERM", "dumb") == "dumb":
         return False
@@ -48,10 +48,10 @@ def on_terminal() -> bool:
 
 
 class Board:
-    """The table. Every rank posts its progress; rank 0 shows what has arrived when it posts its own.
+    """The table. Every rank posts its progress; when rank 0 posts its own, it shows what has arrived.
 
     Args:
-        comm: the ranks; duplicated, so that no other message is taken for progress.
+        comm: the ranks; duplicated, so that no other message is mistaken for progress.
         show: whether rank 0 prints the table.
 
     Making a board is collective, and so is close().
@@ -69,7 +69,11 @@ class Board:
         self._lines = 0
 
     def post(self, progress: Progress, last: bool = False) -> None:
-        """Tell rank 0, at most once in POST_EVERY seconds unless it is the last time. Local, never blocks."""
+        """Send progress to rank 0, at most once in POST_EVERY seconds. Local, never blocks.
+
+        Args:
+            last: whether the rank posts no more; this progress is always sent.
+        """
         now = time.monotonic()
         if not last and now < self._posted + POST_EVERY:
             return
@@ -88,7 +92,7 @@ class Board:
             self._draw()
 
     def close(self) -> None:
-        """Show the end. Collective: rank 0 waits for every rank's last post."""
+        """Show the table for the last time. Collective: rank 0 waits for every rank's last post."""
         if self._comm.rank == 0:
             while len(self._ended) < self._comm.size:
                 self._receive()

@@ -1,16 +1,16 @@
-"""A picture of a run: a lane for each rank, with what it did when, and how each step came out."""
+"""A picture of a run: a row for each rank, with its activities over time and the outcome of each step."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-from wagma_rma import Outcome
+from wagma_rma.bindings import Outcome
 
 
 class Step(NamedTuple):
     """One step of one rank. Times in seconds, on a clock that all ranks share."""
 
     begin: float
-    slowed: float  # spent being slow, at the beginning
+    slowed: float  # spent asleep, at the beginning
     waited: float  # for other ranks
     averaging: float  # the whole call of the averager, waiting included
     end: float
@@ -38,23 +38,23 @@ Spans = dict[str, list[tuple[float, float]]]
 
 
 def spans(steps: list[Step], origin: float) -> tuple[Spans, Spans]:
-    """Return what one rank did and how its steps came out: (begin, duration) by kind."""
-    did: Spans = {kind: [] for kind in COLORS}
-    came: Spans = {kind: [] for kind in COLORS}
+    """Return one rank's activities and its steps' outcomes: (begin, duration) by name in COLORS."""
+    activities: Spans = {name: [] for name in COLORS}
+    outcomes: Spans = {name: [] for name in COLORS}
     for step in steps:
         begin, end = step.begin - origin, step.end - origin
         called = end - step.averaging
-        kind = AVERAGES[step.outcome]
-        did["slowed"].append((begin, step.slowed))
-        did["compute"].append((begin + step.slowed, called - begin - step.slowed))
-        did["wait"].append((called, step.waited))
-        did[kind].append((called + step.waited, step.averaging - step.waited))
-        came[kind].append((begin, end - begin))
-    return did, came
+        outcome = AVERAGES[step.outcome]
+        activities["slowed"].append((begin, step.slowed))
+        activities["compute"].append((begin + step.slowed, called - begin - step.slowed))
+        activities["wait"].append((called, step.waited))
+        activities[outcome].append((called + step.waited, step.averaging - step.waited))
+        outcomes[outcome].append((begin, end - begin))
+    return activities, outcomes
 
 
 def _middle(ranks: list[list[Step]], origin: float, until: float) -> tuple[float, float]:
-    """Return a second or so from the middle of the run, around a slow step if there is one."""
+    """Return (begin, end) of a second or so near the middle of the run, with a slow step if there is one."""
     width = min(until, max(1.0, until / 12))
     slow = [step.begin + step.slowed / 2 - origin for steps in ranks for step in steps if step.slowed]
     center = min(slow, key=lambda time: abs(time - until / 2), default=until / 2)
@@ -63,10 +63,10 @@ def _middle(ranks: list[list[Step]], origin: float, until: float) -> tuple[float
 
 
 def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
-    """Write a PNG: above the whole run, below a second from its middle.
+    """Write a PNG: above, the whole run; below, a second from its middle.
 
     Args:
-        ranks: the steps of each rank; every rank has done one at least.
+        ranks: the steps of each rank, at least one of each.
     """
     import matplotlib
 
@@ -83,17 +83,17 @@ def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
     )
     for axis, (begin, end) in zip(axes, ((0.0, until), zoom), strict=True):
         for rank, steps in enumerate(ranks):
-            did, came = spans(steps, origin)
-            for kind, color in COLORS.items():
+            activities, outcomes = spans(steps, origin)
+            for name, color in COLORS.items():
                 axis.broken_barh(
-                    did[kind],
+                    activities[name],
                     (rank - 0.36, 0.52),
                     facecolor=color,
-                    hatch=HATCHES.get(kind),
+                    hatch=HATCHES.get(name),
                     edgecolor=HATCH_INK,
                     linewidth=0,
                 )
-                axis.broken_barh(came[kind], (rank + 0.20, 0.14), facecolor=color, linewidth=0)
+                axis.broken_barh(outcomes[name], (rank + 0.20, 0.14), facecolor=color, linewidth=0)
         axis.set_xlim(begin, end)
         axis.set_ylim(len(ranks) - 0.45, -0.55)
         axis.set_yticks(range(len(ranks)), [f"rank {rank}" for rank in range(len(ranks))])
@@ -108,8 +108,8 @@ def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
     figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
     figure.legend(
         handles=[
-            Patch(facecolor=color, label=kind, hatch=HATCHES.get(kind), edgecolor=HATCH_INK, linewidth=0)
-            for kind, color in COLORS.items()
+            Patch(facecolor=color, label=name, hatch=HATCHES.get(name), edgecolor=HATCH_INK, linewidth=0)
+            for name, color in COLORS.items()
         ],
         title="thick: what a rank does; thin line below: how its step came out",
         loc="outside lower center",

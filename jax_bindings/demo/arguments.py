@@ -1,0 +1,130 @@
+"""The command line of the demo."""
+
+import argparse
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from wagma_rma.bindings import choose_grouping
+
+Mode: TypeAlias = Literal["wagma", "allreduce", "local"]
+
+MODES: dict[Mode, str] = {
+    "wagma": "groups average at every step without waiting for absent ranks, and all ranks average every "
+    "--sync-period steps",
+    "allreduce": "all ranks average at every step (sync_period=1)",
+    "local": "ranks average only once, at the end (group_size=1, one synchronisation)",
+}
+DESCRIPTION = "Train a network on handwritten digits while some ranks are slow now and then."
+EPILOG = (
+    "With slow ranks, no rank waits for absent ones between synchronisations (quorum = 1), and results vary "
+    "a little from run to run. Without slow ranks (--slow-every 0) the same options give the same result: "
+    "groups then wait for all of their members (quorum = group size), because the order of arrival is "
+    "chance. All ranks do the same number of steps, so a rank that is always the slowest holds up every "
+    "synchronisation. The modes differ most when ranks are slow in turn (--slow-rank 0 1 2 3), or when there "
+    "are more ranks than cores and the others can use the core of a rank that sleeps."
+)
+
+
+class Arguments(argparse.Namespace):
+    """What was asked for."""
+
+    mode: Mode
+    slow_rank: list[int]
+    """The ranks that are slow now and then; none if they would be slow for no time."""
+    slow_seconds: float
+    slow_every: int
+    steps: int
+    batch_size: int
+    group_size: int | None
+    sync_period: int
+    seed: int
+    timeline: Path
+    no_table: bool
+
+
+def parse(arguments: list[str] | None, ranks: int) -> Arguments:
+    """Parse the command line. Local; ends the program if it is wrong.
+
+    Args:
+        arguments: the words of it; None: those that the program was started with.
+    """
+    parser = argparse.ArgumentParser(
+        prog="jax_bindings.demo",
+        usage="mpiexec -n 4 python -m jax_bindings.demo [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+    )
+    add = parser.add_argument
+    modes = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
+    add("--mode", choices=MODES, default="wagma", help=modes + " (%(default)s)")
+    add("--slow-rank", type=int, nargs="+", metavar="RANK", help="the ranks that are slow now and then (1)")
+    add(
+        "--slow-seconds",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="how long a slow rank sleeps (%(default)s)",
+    )
+    add(
+        "--slow-every",
+        type=int,
+        default=20,
+        metavar="N",
+        help="a slow rank sleeps at one step in so many, drawn from the seed; 0: never (%(default)s)",
+    )
+    add(
+        "--steps",
+        type=int,
+        default=205,
+        metavar="N",
+        help="steps of training; a few more than a multiple of --sync-period, so that the models differ at "
+        "the end (%(default)s)",
+    )
+    add("--batch-size", type=int, default=128, metavar="N", help="images per step and rank (%(default)s)")
+    add("--group-size", type=int, metavar="N", help="ranks in a group (near the square root of all)")
+    add(
+        "--sync-period",
+        type=int,
+        default=10,
+        metavar="N",
+        help="steps from one synchronisation to the next (%(default)s)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of data, start and slow steps (%(default)s)")
+    add(
+        "--timeline",
+        type=Path,
+        default=Path("wagma_timeline.png"),
+        metavar="PNG",
+        help="the file for the picture of the run (%(default)s)",
+    )
+    add("--no-table", action="store_true", help="show no progress while training")
+    chosen = parser.parse_args(arguments, Arguments())
+    _check(parser, chosen, ranks)
+    return chosen
+
+
+def _check(parser: argparse.ArgumentParser, chosen: Arguments, ranks: int) -> None:
+    """Check the values, and fill in what depends on the number of ranks."""
+    if chosen.slow_rank is None:
+        chosen.slow_rank = [1] if ranks > 1 else []
+    values: dict[str, tuple[float, int]] = {
+        "steps": (chosen.steps, 1),
+        "batch-size": (chosen.batch_size, 1),
+        "sync-period": (chosen.sync_period, 1),
+        "slow-every": (chosen.slow_every, 0),
+        "slow-seconds": (chosen.slow_seconds, 0),
+        "seed": (chosen.seed, 0),
+    }
+    for name, (value, least) in values.items():
+        if not value >= least:
+            parser.error(f"--{name} must be {least} or more")
+    if not all(0 <= rank < ranks for rank in chosen.slow_rank):
+        parser.error(f"--slow-rank must be between 0 and {ranks - 1}: there are {ranks} ranks")
+    if not chosen.timeline.absolute().parent.is_dir():
+        parser.error(f"--timeline: there is no directory {chosen.timeline.absolute().parent}")
+    try:
+        choose_grouping(ranks, chosen.group_size)
+    except (TypeError, ValueError) as error:
+        parser.error(f"--group-size: {error}")
+    if not (chosen.slow_every and chosen.slow_seconds):
+        chosen.slow_rank = []

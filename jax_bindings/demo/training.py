@@ -1,0 +1,126 @@
+"""The training of the demo, on one rank."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from mpi4py import MPI
+
+from jax_bindings import PytreeAverager
+from jax_bindings.demo import digits
+from jax_bindings.demo.arguments import Arguments
+from jax_bindings.demo.board import Board, Progress
+from jax_bindings.demo.timeline import Step
+from wagma_rma.bindings import AveragerOptions, choose_grouping
+
+Batch: TypeAlias = tuple[digits.Floats, digits.Integers]  # images, labels
+Update: TypeAlias = Callable[..., tuple[digits.Params, optax.OptState, jax.Array]]
+
+
+class Run(NamedTuple):
+    """What a rank reports when it is done."""
+
+    steps: list[Step]
+    progress: Progress
+    own_accuracy: float
+    accuracy: float
+    """Of the synchronised model."""
+    backend: str
+    """How the compiled program averaged."""
+
+
+def averager_options(chosen: Arguments, ranks: int) -> AveragerOptions:
+    """Return the averager's options that make up a mode."""
+    if chosen.mode == "allreduce":
+        return {"group_size": 1, "sync_period": 1}
+    if chosen.mode == "local":
+        return {"group_size": 1, "sync_period": chosen.steps + 2}
+    size = choose_grouping(ranks, chosen.group_size).size
+    return {
+        "group_size": size,
+        "sync_period": chosen.sync_period,
+        "quorum": 1 if chosen.slow_rank else size,
+    }
+
+
+def slow_steps(chosen: Arguments, rank: int) -> set[int]:
+    """Return the steps at which this rank is slow: one of every --slow-every."""
+    if rank not in chosen.slow_rank:
+        return set()
+    starts = range(1, chosen.steps + 1, chosen.slow_every)
+    random = np.random.default_rng([chosen.seed, rank, 2])
+    return {int(start + random.integers(chosen.slow_every)) for start in starts}
+
+
+def train(comm: MPI.Intracomm, chosen: Arguments) -> Run:
+    """Train on this rank. Collective."""
+    data = digits.load(chosen.seed, comm.rank, comm.size)
+    random = np.random.default_rng([chosen.seed, comm.rank, 1])
+    slow = slow_steps(chosen, comm.rank)
+    optimizer = optax.adam(1e-3)
+    start = digits.init(chosen.seed)
+
+    def batch() -> Batch:
+        chosen_images = random.integers(len(data.images), size=chosen.batch_size)
+        return data.images[chosen_images], data.labels[chosen_images]
+
+    def accuracy(model: digits.Params) -> float:
+        return float(digits.accuracy(model, data.test_images, data.test_labels))
+
+    with PytreeAverager(comm, start, **averager_options(chosen, comm.size)) as averager:
+        params, state = averager.params, optimizer.init(averager.params)
+        # Ranks take a second or so to compile, some longer than others. Compiled before the first step, they
+        # don't look slow.
+        update = jax.jit(_update_of(optimizer, averager)).lower(params, state, *batch()).compile()
+        board = Board(comm, show=not chosen.no_table)
+        comm.Barrier()
+
+        steps: list[Step] = []
+        begin = time.monotonic()
+        for step in range(1, chosen.steps + 1):
+            slowed = chosen.slow_seconds if step in slow else 0.0
+            time.sleep(slowed)
+            params, state, loss = update(params, state, *batch())
+            loss = float(loss)
+            jax.block_until_ready(params)
+            steps.append(_timed(averager, begin, slowed))
+            begin = steps[-1].end
+            board.post(_progress(averager, step, loss))
+        mean = averager.synchronize(params)
+        steps.append(_timed(averager, begin, 0.0))
+        last = _progress(averager, chosen.steps, loss)
+        board.post(last, last=True)
+        board.close()
+        return Run(steps, last, accuracy(params), accuracy(mean), averager.backend)
+
+
+def _update_of(optimizer: optax.GradientTransformation, averager: PytreeAverager) -> Update:
+    """Return what a step of training computes: the loss, an update of the params, and their average."""
+
+    def loss_of(params: digits.Params, images: jax.Array, labels: jax.Array) -> jax.Array:
+        scores = digits.logits(params, images)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scores, labels))
+
+    def update(
+        params: digits.Params, state: optax.OptState, images: jax.Array, labels: jax.Array
+    ) -> tuple[digits.Params, optax.OptState, jax.Array]:
+        loss, gradients = jax.value_and_grad(loss_of)(params, images, labels)
+        updates, state = optimizer.update(gradients, state, params)
+        return averager(optax.apply_updates(params, updates)), state, loss
+
+    return update
+
+
+def _timed(averager: PytreeAverager, begin: float, slowed: float) -> Step:
+    """Return the step that has just ended."""
+    report = averager.report
+    return Step(begin, slowed, report.seconds_waited, report.seconds, time.monotonic(), report.outcome)
+
+
+def _progress(averager: PytreeAverager, step: int, loss: float) -> Progress:
+    sums = averager.statistics
+    return Progress(step, loss, sums.fresh, sums.late, sums.missed, sums.synchronized, sums.seconds_waited)

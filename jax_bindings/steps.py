@@ -1,0 +1,115 @@
+"""The steps of one averager on memory of the host, one at a time, on whichever thread JAX calls them."""
+
+import contextlib
+import enum
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from jax_bindings import xla_call
+from jax_bindings.leaves import Flat, empty
+from wagma_rma.bindings import Array, GroupAverager, Leaves, Sources, Structure
+
+
+class Step(enum.Enum):
+    """Which step; the value is the name that errors give it."""
+
+    AVERAGE = "average"
+    SYNCHRONIZE = "synchronize"
+
+    def on_arrays(self, averager: GroupAverager, model: Leaves, out: Leaves) -> Leaves:
+        """Do this step; return `out`."""
+        if self is Step.AVERAGE:
+            return averager.average(model, out)
+        return averager.synchronize(model, out)
+
+    def at_addresses(self, averager: GroupAverager, sources: Sources, targets: list[int]) -> None:
+        """Do this step on memory that is given by address."""
+        if self is Step.AVERAGE:
+            averager.average_at(sources, targets)
+        else:
+            averager.synchronize_at(sources, targets)
+
+
+class HostSteps:
+    """The steps of one averager: for eager calls, for host callbacks, and for calls that XLA makes.
+
+    Args:
+        structure: of the models, for errors that begin with the name of a step.
+        start: a model, for the shapes and dtypes.
+        keep_out: whether the averages of all callbacks may go to the same memory, which is then allocated
+            once: JAX copies them before the program goes on. New memory would cost as much as the copy.
+
+    Attributes:
+        numbers: what compiled programs call the steps by (xla_call.register).
+        failure: the newest exception of a compiled step. JAX keeps nothing but its text.
+    """
+
+    def __init__(
+        self, averager: GroupAverager, structure: Structure, start: Leaves, *, keep_out: bool
+    ) -> None:
+        self._averager = averager
+        self._structure = structure
+        self._shapes = {path: (leaf.shape, leaf.dtype) for path, leaf in start.items()}
+        self._keep_out = keep_out
+        self._kept_out: Leaves | None = None
+        self._turn = threading.Lock()
+        self.failure: BaseException | None = None
+        # Programs that JAX has cached hold the numbers, and so nothing that keeps this object alive.
+        self.numbers = {
+            Step.AVERAGE: xla_call.register(self._average_at, len(start)),
+            Step.SYNCHRONIZE: xla_call.register(self._synchronize_at, len(start)),
+        }
+
+    def eager(self, step: Step, flat: Flat) -> Leaves:
+        """Do a step outside of any program; return the average in new memory."""
+        out = self._new_out()
+        by_leaf = flat.on_accelerator
+        if by_leaf:
+            try:
+                self._structure.leaves(step.value, flat.model)
+            except (TypeError, ValueError):
+                by_leaf = False  # the averager raises it, on every rank if this is a synchronisation
+        with self._turn:
+            if not by_leaf:
+                return step.on_arrays(self._averager, flat.model, out)
+            # A leaf is published while the next is still being copied from the device.
+            sources: list[Callable[[], Array]] = [
+                partial(np.ascontiguousarray, leaf) for leaf in flat.selected
+            ]
+            step.at_addresses(self._averager, sources, [leaf.ctypes.data for leaf in out.values()])
+            return out
+
+    def called_back(self, step: Step, paths: list[str], values: list[Array]) -> list[Array]:
+        """Do a step for a host callback of a compiled program."""
+        with self._turn, self._noting_failure():
+            out = self._kept_out or self._new_out()
+            if self._keep_out:
+                self._kept_out = out
+            return list(step.on_arrays(self._averager, Leaves(zip(paths, values, strict=True)), out).values())
+
+    def close(self) -> None:
+        """Close the averager. Collective."""
+        with self._turn:
+            self._averager.close()
+
+    def _average_at(self, sources: list[int], targets: list[int]) -> None:
+        with self._turn, self._noting_failure():
+            Step.AVERAGE.at_addresses(self._averager, sources, targets)
+
+    def _synchronize_at(self, sources: list[int], targets: list[int]) -> None:
+        with self._turn, self._noting_failure():
+            Step.SYNCHRONIZE.at_addresses(self._averager, sources, targets)
+
+    def _new_out(self) -> Leaves:
+        return Leaves((path, empty(shape, dtype)) for path, (shape, dtype) in self._shapes.items())
+
+    @contextlib.contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.failure = error
+            raise

@@ -1,0 +1,89 @@
+"""What a binding to another framework builds on. jax_bindings imports this module of wagma_rma, and no other.
+
+A binding hands the arrays of a framework's own containers to the numpy averager. Below, `operation` is the
+name that errors begin with: that of the binding's own class.
+
+1. `check_mpi(operation, comm)` refuses a communicator that can't be used. Local.
+2. `Leaves` is a flat model: numpy arrays by path. The paths are those that users of the framework know, since
+   errors name leaves by them. Their order is the binding's, and the same at every rank. `DTYPE_NAMES` says
+   which dtypes can be averaged.
+3. `agree(comm, operation, found)` raises on every rank what one rank has found wrong. Collective. A binding
+   calls it after it has checked its own arguments: otherwise the other ranks would wait, in the constructor
+   of the averager, for a rank that has raised an error.
+4. `NamedAverager(operation, comm, leaves, **options)` is a GroupAverager. `average(model, out)` performs a
+   step on Leaves. `average_at(sources, targets)` performs it on memory that is given by address, or by
+   functions that each fetch a leaf when the step needs it. `synchronize` and `synchronize_at` likewise.
+5. `Structure(operation, leaves).leaves(operation, model)` checks a model as a step would, without a step.
+
+`Report`, `Outcome` and `Statistics` say what came of the steps. `choose_grouping` returns the grouping that
+an averager chooses by default.
+
+One thread at a time may use an averager. A binding to a framework that calls from several needs a lock.
+"""
+
+from typing import Any, Literal, TypedDict, Unpack
+
+from mpi4py import MPI
+
+from wagma_rma.averager import GroupAverager
+from wagma_rma.groups.choice import choose as choose_grouping
+from wagma_rma.groups.grouping import Grouping
+from wagma_rma.kernels.dtypes import NAMES as DTYPE_NAMES
+from wagma_rma.model.structure import Array, Leaves, Sources, Structure
+from wagma_rma.mpi.agreement import Facts, agree
+from wagma_rma.opening import check_mpi
+from wagma_rma.report import Outcome, Report, Statistics
+
+__all__ = [
+    "DTYPE_NAMES",
+    "Array",
+    "AveragerOptions",
+    "Facts",
+    "GroupAverager",
+    "Grouping",
+    "Leaves",
+    "NamedAverager",
+    "Outcome",
+    "Report",
+    "Sources",
+    "Statistics",
+    "Structure",
+    "agree",
+    "check_mpi",
+    "choose_grouping",
+]
+
+
+class AveragerOptions(TypedDict, total=False):
+    """The options of a GroupAverager, for the signature of a binding's class."""
+
+    group_size: int | None
+    sync_period: int
+    quorum: int
+    patience: float | Literal["auto"]
+    grouping: Grouping | None
+    broadcast: bool
+    start_step: int
+    timeout: float | None
+    topology: bool
+    window: Literal["auto", "shared", "remote"]
+    progress: Literal["auto", "thread", "none"]
+
+
+class NamedAverager(GroupAverager):
+    """A GroupAverager that a binding has made for its users, whose errors name the binding's class.
+
+    Args:
+        operation: the name of that class.
+        comm, model, options: as of GroupAverager.
+
+    Raises: as GroupAverager. Collective.
+    """
+
+    def __init__(
+        self, operation: str, comm: MPI.Intracomm, model: Any, **options: Unpack[AveragerOptions]
+    ) -> None:
+        for name in options.keys() - AveragerOptions.__annotations__.keys():
+            raise TypeError(f"{operation}.__init__() got an unexpected keyword argument {name!r}")
+        self._operation = operation  # first: whatever is wrong with the rest says it
+        super().__init__(comm, model, **options)
