@@ -1,8 +1,8 @@
 """A step as a part of a compiled program: on CPUs a call of XLA's FFI, elsewhere an ordered host callback.
 
 The FFI call gets XLA's own buffers and averages them in place. It has no effect that JAX knows of, since JAX
-dispatches programs with effects ten times slower; XLA is told that it has one, and neither drops nor merges
-nor repeats it. The calls of one program are chained: each but the first takes one number of what the call
+dispatches programs with effects ten times slower. XLA is told that the call has an effect, and does not drop,
+merge or repeat it. The calls of one program are chained: each but the first takes one number of what the call
 before it returned. Otherwise XLA might choose different orders at different ranks, and ranks that did the
 steps of two averagers in different orders would wait for each other. Calls of different programs are ordered
 by their data alone: each step's params come from the step before.

@@ -37,40 +37,47 @@ NAME = "PytreeAverager"  # in errors
 class PytreeAverager:
     """Average a pytree of arrays over small, changing groups of ranks, in or out of jit.
 
-    `params = averager(params)` does one step: wagma_rma.GroupAverager says what a step is. In a compiled
-    function it is one step each time that the function runs, and in each turn of a lax loop. (Pass the params
-    to the function as arguments: constants would be averaged once, when tracing.) Eager calls and compiled
-    ones share the averager and its steps. What orders these is that each is given what came of the one
-    before; several averagers in one function keep the order of the program besides.
+    `params = averager(params)` performs one step; wagma_rma.GroupAverager says what a step is. In a compiled
+    function it performs one step each time that the function runs, and one in each iteration of a lax loop.
+    Pass the params to the function as arguments: constants are averaged only once, when JAX traces the
+    function. Eager calls and compiled ones count the same steps.
+
+    The order of steps: in one function they keep the order of the program, those of several averagers too. (A
+    nested jit, a loop's body and a branch are functions of their own.) Calls of compiled functions are ordered
+    by their data alone, so give each call the params that the one before it returned.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
-        params: any pytree of jax.Arrays and numpy arrays of float32, float64, float16 or bfloat16; what the
-            averager will be called with, and the start. Unlike GroupAverager's model it is not written to.
-            All of its leaves are averaged unless `select` says otherwise. A leaf on several devices of this
-            process, replicated or sharded, is averaged as a whole, once, and comes back as it was.
+        params: any pytree of jax.Arrays and numpy arrays of float32, float64, float16 or bfloat16: an example
+            of what the averager will be called with, and the start. Unlike GroupAverager's model it is not
+            written to. All leaves are averaged, unless `select` says otherwise. A leaf on several devices of
+            this process, replicated or sharded, is averaged as a whole, once, and returned on the same
+            devices.
         select: which leaves are averaged: a function of a leaf's path (a tuple of keys, as
             jax.tree_util.tree_map_with_path gives it) and the leaf, or a pytree of bools like `params`, in
-            which one may stand for a whole subtree. It is asked once. The other leaves may be anything, such
-            as integers or random keys, or be missing; a step returns them as they came. None: all.
-        backend: how a compiled function calls the averager. "ffi": XLA hands over its buffers, which are
+            which one bool may stand for a whole subtree. The function is called only here. The other leaves
+            may be anything, such as integers or random keys, or be missing; a step returns them unchanged.
+            None: all are averaged.
+        backend: how a compiled function calls the averager. "ffi": XLA passes its own buffers, which are
             averaged in place; on one CPU device. "callback": an ordered jax.experimental.io_callback, which
-            copies them; on any devices, and in the order of the program whatever becomes of the results.
-            "auto": "ffi" where it can be.
+            copies them; on any devices, and its calls keep their order even without common data. "auto":
+            "ffi" where that is possible.
         options: group_size, sync_period, quorum, patience, grouping, broadcast, start_step, timeout,
             topology, window, progress: as of GroupAverager.
 
     Attributes:
         params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
-            leaves that are not selected as they came.
+            leaves that are not selected, unchanged.
         backend: "ffi" or "callback": what compiled functions use (on several devices always the latter).
 
     Raises (on every rank): as GroupAverager. Messages name leaves as jax.tree_util.keystr does.
 
     Making an averager is collective, and so is close(). As a context manager it closes itself at the end of
-    its block, and an error of a step in a compiled function leaves the block as itself.
+    its block; and where a step in a compiled function failed, the block raises the averager's own error
+    instead of JAX's.
 
     Example, on each of two ranks:
+        >>> import jax.numpy as jnp
         >>> comm = MPI.COMM_WORLD
         >>> params = {"w": jnp.zeros(3) + comm.rank}
         >>> with PytreeAverager(comm, params, group_size=2, quorum=2, broadcast=False) as averager:
@@ -118,7 +125,7 @@ class PytreeAverager:
         self.params = flat.placed(start)
 
     def __call__(self, params: Params) -> Params:
-        """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
+        """Perform one step: average with this step's group, or with all ranks at a multiple of sync_period.
 
         Args:
             params: of the structure, shapes and dtypes that the averager was made with.
@@ -130,16 +137,17 @@ class PytreeAverager:
             TypeError, ValueError: `params` is not like the params the averager was made with. The step does
                 not count. At an eager synchronisation every rank raises it; inside jit it is raised when
                 tracing, by this rank alone.
-            SynchronizationTimeout, RuntimeError: as GroupAverager.average. From compiled code all that the
-                step itself raises, Ctrl-C in a wait too, is an error of JAX's (JaxRuntimeError or ValueError)
-                whose message holds its type and its text; `with averager:` turns it into itself again.
+            SynchronizationTimeout, RuntimeError: as GroupAverager.average. In a compiled function whatever
+                the step raises, KeyboardInterrupt too, arrives as an error of JAX (JaxRuntimeError or
+                ValueError) whose message holds its type and its text. A block `with averager:` raises the
+                original exception in its place.
 
         Collective and blocking at a multiple of sync_period.
         """
         return self._step(Step.AVERAGE, params)
 
     def synchronize(self, params: Params) -> Params:
-        """Do one step: give every rank the mean of all params, the same bits everywhere.
+        """Perform one step that gives every rank the mean of all params, the same bits everywhere.
 
         Args, Returns, Raises: as a call.
 

@@ -20,13 +20,13 @@ class Step(enum.Enum):
     SYNCHRONIZE = "synchronize"
 
     def on_arrays(self, averager: GroupAverager, model: Leaves, out: Leaves) -> Leaves:
-        """Do this step; return `out`."""
+        """Perform this step; return `out`."""
         if self is Step.AVERAGE:
             return averager.average(model, out)
         return averager.synchronize(model, out)
 
     def at_addresses(self, averager: GroupAverager, sources: Sources, targets: list[int]) -> None:
-        """Do this step on memory that is given by address."""
+        """Perform this step on memory that is given by address."""
         if self is Step.AVERAGE:
             averager.average_at(sources, targets)
         else:
@@ -39,12 +39,12 @@ class HostSteps:
     Args:
         structure: of the models, for errors that begin with the name of a step.
         start: a model, for the shapes and dtypes.
-        keep_out: whether the averages of all callbacks may go to the same memory, which is then allocated
-            once: JAX copies them before the program goes on. New memory would cost as much as the copy.
+        keep_out: whether all callbacks may return their averages in the same memory, because JAX copies them
+            before the program goes on. New memory for each would cost as much as the copy.
 
     Attributes:
         numbers: what compiled programs call the steps by (xla_call.register).
-        failure: the newest exception of a compiled step. JAX keeps nothing but its text.
+        failure: the newest exception of a compiled step. JAX keeps only its text.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class HostSteps:
         }
 
     def eager(self, step: Step, flat: Flat) -> Leaves:
-        """Do a step outside of any program; return the average in new memory."""
+        """Perform a step outside of any program; return the average in new memory."""
         out = self._new_out()
         by_leaf = flat.on_accelerator
         if by_leaf:
@@ -83,7 +83,7 @@ class HostSteps:
             return out
 
     def called_back(self, step: Step, paths: list[str], values: list[Array]) -> list[Array]:
-        """Do a step for a host callback of a compiled program."""
+        """Perform a step for a host callback of a compiled program."""
         with self._turn, self._noting_failure():
             out = self._kept_out or self._new_out()
             if self._keep_out:

@@ -1,7 +1,7 @@
-/* The part of XLA's FFI that xla_call.pyx needs, transcribed, so that building needs no JAX.
+/* The part of XLA's FFI that xla_call.pyx needs, transcribed, so that a build needs no JAX.
  *
  * XLA promises to keep this layout within a major version of the API. Each struct begins with its size and a list of
- * extensions. A test holds these to jaxlib's own xla/ffi/api/c_api.h, field by field.
+ * extensions. A test compares these structs with jaxlib's own xla/ffi/api/c_api.h, field by field.
  */
 #ifndef WAGMA_XLA_CALL_H
 #define WAGMA_XLA_CALL_H
@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { XLA_MAJOR = 0, XLA_MINOR = 1 }; /* the oldest version that has all of this */
-enum { XLA_METADATA = 1 };             /* the extension by which XLA asks for them */
-enum { XLA_EXECUTE = 3 };              /* the stage */
-enum { XLA_INTERNAL = 13 };            /* of errors, that which JAX raises as JaxRuntimeError */
+enum { XLA_MAJOR = 0, XLA_MINOR = 1 }; /* of the API: the oldest version that has all of this */
+enum { XLA_METADATA = 1 };             /* the extension by which XLA asks for the version */
+enum { XLA_EXECUTE = 3 };              /* the stage at which a call is a step */
+enum { XLA_INTERNAL = 13 };            /* the code of an error that JAX raises as JaxRuntimeError */
 
 struct xla_extension {
     size_t size;

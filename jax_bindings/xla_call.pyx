@@ -1,7 +1,7 @@
-"""Averager's steps as calls that a compiled program makes: XLA hands over its buffers, and they are averaged in place.
+"""Steps of an averager as calls of a compiled program: XLA passes its buffers, and they are averaged in place.
 
-XLA calls `execute` on one of its threads, or on the one that runs the program, without the GIL. The step itself
-is the numpy API's; it reads the operands' memory and writes the results' and nothing is copied on the way.
+XLA calls `execute` without the GIL, on a thread of its own or on the one that runs the program. The step itself is
+the numpy averager's. It reads the memory of the operands and writes that of the results; nothing else is copied.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -49,8 +49,8 @@ cdef extern from "xla_call.h" nogil:
         xla_buffers operands, results
         xla_attributes attributes
 
-# What compiled programs may call, by the number that is compiled into them. Numbers are given in the order of the
-# program, so one that JAX has cached on disk means the same in the next run of it.
+# What compiled programs may call, by the number that is compiled into them. Numbers are counted from 1 in each run,
+# so that a program that JAX has cached on disk finds the same step behind its number in the next run.
 cdef dict steps = {}
 cdef int64_t last = 0
 
@@ -58,11 +58,11 @@ cdef int64_t last = 0
 def register(method, int leaves):
     """Return a number by which compiled programs call `method(sources, targets)`.
 
-    Programs live as long as JAX likes; they don't keep the method's object alive.
+    JAX may keep a program for ever; a program does not keep the method's object alive.
 
     Args:
-        method: a bound method; gets the addresses of the operands and of the results, two lists.
-        leaves: how many of each; what a program passes beyond them only orders its calls.
+        method: a bound method. Its arguments are two lists: the addresses of the operands and of the results.
+        leaves: the length of each list. Further operands of a program only order its calls.
     """
     global last
     last += 1

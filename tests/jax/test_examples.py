@@ -1,4 +1,4 @@
-"""The examples of tests/examples run, and learn."""
+"""The examples of tests/jax/examples run, and learn."""
 
 import importlib.util
 import re

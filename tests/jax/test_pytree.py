@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import pool
+from tests.support import launch, pool
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -81,4 +81,4 @@ def test_errors_name_the_leaf_as_jax_does_on_every_rank():
 
 
 def test_a_program_may_end_without_blocking_or_closing():
-    assert pool.run(2, "jax.pytree:unclosed", limit=60) == ["returned"] * 2
+    assert launch.run(2, "jax.pytree:unclosed", limit=60) == ["returned"] * 2

@@ -482,6 +482,11 @@ LIFECYCLE = [
         tests=ERRORS,
     ),
     mutation(
+        "a rank that is slow to leave a refused synchronisation counts as one that waits in it",
+        replace("Synchronizer._waits_before", "and entered_attempt(word) >= self._attempt", ""),
+        tests=ERRORS,
+    ),
+    mutation(
         "a close() that was cut short serves steps",
         replace("REFUSALS", "State.CLOSING: dict.fromkeys(_EACH_STEP, _CLOSING)", "State.CLOSING: {}"),
         tests=ERRORS,

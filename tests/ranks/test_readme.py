@@ -1,6 +1,7 @@
-"""The examples of the README and of docstrings run as printed, and print what they say they print."""
+"""The programs of the documents and of docstrings run as printed, and print what they say they print."""
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -8,28 +9,48 @@ import pytest
 from tests.support import launch
 
 README = launch.ROOT / "README.md"
+# A program begins with its name, and is followed by a session that runs it: see README.md.
+PROGRAM = re.compile(
+    r"```python\n(# (?P<name>\w+\.py)\n.*?)```\n\n```console\n\$ mpiexec -n (\d+) python (?P=name)\n(.*?)```",
+    re.DOTALL,
+)
 
 
-def example(name):
-    """Return (program, printed output) of an example: a python block, its mpiexec line, then its output."""
-    block = re.search(
-        rf"```python\n(# {re.escape(name)}\n.*?)```\n\n```sh\nmpiexec -n 4 python {re.escape(name)}\n```"
-        r"\n\n```text\n(.*?)```",
-        README.read_text(),
-        re.DOTALL,
-    )
-    assert block, f"README.md has no example {name} with its mpiexec line and its output"
-    return block.group(1), block.group(2)
+def programs():
+    """Return (document, name, program, ranks, printed output) of all complete programs in documents."""
+    documents = [
+        README,
+        *sorted((launch.ROOT / "wagma_rma").glob("*.md")),
+        launch.ROOT / "jax_bindings/README.md",
+    ]
+    found = []
+    for document in filter(lambda path: path.exists(), documents):
+        text = document.read_text()
+        for program, name, ranks, printed in PROGRAM.findall(text):
+            found.append((document.relative_to(launch.ROOT), name, program, int(ranks), printed))
+        complete = re.findall(r"```python\n# (\w+\.py)\n", text)
+        assert complete == [name for where, name, *_ in found if launch.ROOT / where == document], (
+            f"{document}: a program lacks the session that runs it, as those in README.md have it"
+        )
+    return found
 
 
-@pytest.mark.parametrize("name", ["average.py", "train.py"])
-def test_the_examples_print_what_the_readme_shows(name, tmp_path):
-    program, printed = example(name)
-    assert len([line for line in program.splitlines() if line]) <= 16  # the name, and 15 lines
+PROGRAMS = programs()
+
+
+def test_the_readme_has_its_three_programs_which_are_short():
+    short = {name: program for where, name, program, *_ in PROGRAMS if launch.ROOT / where == README}
+    assert list(short) == ["mean.py", "average.py", "train.py"]
+    for program in short.values():
+        assert len([line for line in program.splitlines() if line]) <= 16  # the name, and 15 lines
+
+
+@pytest.mark.parametrize(("name", "program", "ranks", "printed"), [example[1:] for example in PROGRAMS])
+def test_a_program_prints_what_its_document_shows(name, program, ranks, printed, tmp_path):
     (tmp_path / name).write_text(program)
     # Unbuffered ranks write a line in two pieces, which mpiexec may mix with another rank's.
     whole_lines = {"PYTHONUNBUFFERED": ""}
-    code, output = launch.Ranks(4, [sys.executable, name], whole_lines, tmp_path).wait(120)
+    code, output = launch.Ranks(ranks, [sys.executable, name], whole_lines, tmp_path).wait(120)
     assert code == 0, output
 
     def without_numbers(text):
@@ -40,6 +61,13 @@ def test_the_examples_print_what_the_readme_shows(name, tmp_path):
         return sorted(re.sub(r"[-\d.]+", "#", line) for line in text.splitlines())
 
     assert without_numbers(output) == without_numbers(printed)
+
+
+@pytest.mark.parametrize(("name", "program"), [example[1:3] for example in PROGRAMS])
+def test_a_spawned_process_that_imports_the_program_starts_no_mpi(name, program, tmp_path):
+    (tmp_path / name).write_text(program)
+    importing = f"import sys, {name.removesuffix('.py')}; sys.exit('mpi4py.MPI' in sys.modules)"
+    subprocess.run([sys.executable, "-c", importing], check=True, timeout=60, cwd=tmp_path)
 
 
 def test_the_examples_of_docstrings_are_right():

@@ -83,7 +83,7 @@ cdef class SimulatedWindow(Window):
         return item
 
     cdef bint must_wait(self, int i) noexcept nogil:
-        """Say whether an operation must wait for one that began before: on the same bytes they keep their order."""
+        """Return whether an operation must wait for one that began before: on the same bytes they keep their order."""
         cdef int j
         cdef Pending* item = &self.pending[i]
         cdef Pending* before

@@ -124,7 +124,7 @@ cdef class RemoteWords:
         return wagma_batch_add(batch, verb, rank, word, operand, found)
 
     cdef bint have_begun(self) noexcept nogil:
-        """Say whether any operation has been begun and not completed."""
+        """Return whether any operation has been begun and not completed."""
         return self.direct.count or self.threaded.count
 
     cdef int complete(self) except -1 nogil:
@@ -170,7 +170,7 @@ cdef class RemoteWords:
         return 0
 
     cdef bint awaits_far_rank(self) noexcept nogil:
-        """Say whether a direct operation might wait for a rank of another host that has something to answer."""
+        """Return whether a direct operation might wait for a rank of another host that has something to answer."""
         if self.threaded.count or (self.reads_in_flight and not self.threaded.by_swap):
             return True
         return self.bells.unanswered() >= 0

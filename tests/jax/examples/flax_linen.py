@@ -17,11 +17,6 @@ from mpi4py import MPI
 from jax_bindings import PytreeAverager, floating
 from jax_bindings.demo import digits
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--average", nargs="+", default=["params", "batch_stats"])
-parser.add_argument("--steps", type=int, default=150)
-chosen = parser.parse_args()
-
 
 class Network(nn.Module):
     @nn.compact
@@ -35,41 +30,48 @@ class State(TrainState):
     batch_stats: Any
 
 
-comm = MPI.COMM_WORLD
-data = digits.load(0, comm.rank, comm.size)
-network = Network()
-variables = network.init(jax.random.key(0), data.images[:1], train=False)
-state = State.create(apply_fn=network.apply, tx=optax.adam(3e-3), **variables)
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--average", nargs="+", default=["params", "batch_stats"])
+    parser.add_argument("--steps", type=int, default=150)
+    chosen = parser.parse_args()
+
+    comm = MPI.COMM_WORLD
+    data = digits.load(0, comm.rank, comm.size)
+    network = Network()
+    variables = network.init(jax.random.key(0), data.images[:1], train=False)
+    state = State.create(apply_fn=network.apply, tx=optax.adam(3e-3), **variables)
+
+    def averaged(state):
+        return {name: getattr(state, name) for name in chosen.average}
+
+    # `floating` leaves out Adam's counter, should the optimizer's state be averaged.
+    averager = PytreeAverager(comm, averaged(state), select=floating, sync_period=10)
+
+    @jax.jit
+    def step(state, images, labels):
+        def loss_of(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            scores, new = state.apply_fn(variables, images, train=True, mutable=["batch_stats"])
+            loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+            return loss, new["batch_stats"]
+
+        gradients, batch_stats = jax.grad(loss_of, has_aux=True)(state.params)
+        state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
+        return state.replace(**averager(averaged(state)))
+
+    random = np.random.default_rng(comm.rank)
+    for _ in range(chosen.steps):
+        batch = random.integers(len(data.images), size=64)
+        state = step(state, data.images[batch], data.labels[batch])
+    state = state.replace(**averager.synchronize(averaged(state)))
+    averager.close()
+
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    scores = network.apply(variables, data.test_images, train=False)
+    accuracy = jnp.mean(scores.argmax(axis=1) == data.test_labels)
+    print(f"rank {comm.rank}: accuracy {accuracy:.3f}")
 
 
-def averaged(state):
-    return {name: getattr(state, name) for name in chosen.average}
-
-
-# `floating` leaves out Adam's counter, should the optimizer's state be averaged.
-averager = PytreeAverager(comm, averaged(state), select=floating, sync_period=10)
-
-
-@jax.jit
-def step(state, images, labels):
-    def loss_of(params):
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        scores, new = state.apply_fn(variables, images, train=True, mutable=["batch_stats"])
-        return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean(), new["batch_stats"]
-
-    gradients, batch_stats = jax.grad(loss_of, has_aux=True)(state.params)
-    state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
-    return state.replace(**averager(averaged(state)))
-
-
-chance = np.random.default_rng(comm.rank)
-for _ in range(chosen.steps):
-    batch = chance.integers(len(data.images), size=64)
-    state = step(state, data.images[batch], data.labels[batch])
-state = state.replace(**averager.synchronize(averaged(state)))
-averager.close()
-
-variables = {"params": state.params, "batch_stats": state.batch_stats}
-scores = network.apply(variables, data.test_images, train=False)
-accuracy = jnp.mean(scores.argmax(axis=1) == data.test_labels)
-print(f"rank {comm.rank}: accuracy {accuracy:.3f}")
+if __name__ == "__main__":
+    main()

@@ -24,33 +24,36 @@ class Network(nnx.Module):
         return self.last(nnx.relu(self.norm(self.first(images))))
 
 
-comm = MPI.COMM_WORLD
-data = digits.load(0, comm.rank, comm.size)
-network = Network(nnx.Rngs(0))
-optimizer = nnx.Optimizer(network, optax.adam(3e-3), wrt=nnx.Param)
-averaged = nnx.Any(nnx.Param, nnx.BatchStat)
-averager = PytreeAverager(comm, nnx.state(network, averaged), sync_period=10)
-nnx.update(network, averager.params)
-
-
 def loss_of(network, images, labels):
     return optax.softmax_cross_entropy_with_integer_labels(network(images), labels).mean()
 
 
-@nnx.jit
-def step(network, optimizer, images, labels):
-    optimizer.update(network, nnx.grad(loss_of)(network, images, labels))
-    nnx.update(network, averager(nnx.state(network, averaged)))
+def main():
+    comm = MPI.COMM_WORLD
+    data = digits.load(0, comm.rank, comm.size)
+    network = Network(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(network, optax.adam(3e-3), wrt=nnx.Param)
+    averaged = nnx.Any(nnx.Param, nnx.BatchStat)
+    averager = PytreeAverager(comm, nnx.state(network, averaged), sync_period=10)
+    nnx.update(network, averager.params)
+
+    @nnx.jit
+    def step(network, optimizer, images, labels):
+        optimizer.update(network, nnx.grad(loss_of)(network, images, labels))
+        nnx.update(network, averager(nnx.state(network, averaged)))
+
+    network.train()
+    random = np.random.default_rng(comm.rank)
+    for _ in range(150):
+        batch = random.integers(len(data.images), size=64)
+        step(network, optimizer, data.images[batch], data.labels[batch])
+    nnx.update(network, averager.synchronize(nnx.state(network, averaged)))
+    averager.close()
+
+    network.eval()
+    accuracy = jnp.mean(network(data.test_images).argmax(axis=1) == data.test_labels)
+    print(f"rank {comm.rank}: accuracy {accuracy:.3f}")
 
 
-network.train()
-chance = np.random.default_rng(comm.rank)
-for _ in range(150):
-    batch = chance.integers(len(data.images), size=64)
-    step(network, optimizer, data.images[batch], data.labels[batch])
-nnx.update(network, averager.synchronize(nnx.state(network, averaged)))
-averager.close()
-
-network.eval()
-accuracy = jnp.mean(network(data.test_images).argmax(axis=1) == data.test_labels)
-print(f"rank {comm.rank}: accuracy {accuracy:.3f}")
+if __name__ == "__main__":
+    main()

@@ -219,7 +219,7 @@ def several(comm):
         called = []
         for name, averager in {"one": one, "two": two}.items():
             for method in ("average_at", "synchronize_at"):
-                watch(averager, method, lambda *_, name=name: called.append(name))
+                Probe(averager).before(method, lambda *_, name=name: called.append(name))
         compiled = jax.jit(both)
         for _ in range(50):
             first, second, third = compiled(start, start["w"])
@@ -230,17 +230,6 @@ def several(comm):
         facts["steps"] = [one.step, two.step]
         facts["in order"] = called == ["one", "two", "one"] * 50
     return facts
-
-
-def watch(averager, method, told):
-    """Have `told` called with the arguments of each call of a method of the numpy averager."""
-    usual = getattr(averager._averager, method)
-
-    def telling(*arguments):
-        told(*arguments)
-        return usual(*arguments)
-
-    setattr(averager._averager, method, telling)
 
 
 def transformed(comm, backend):

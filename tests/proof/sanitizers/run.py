@@ -101,7 +101,13 @@ def build(directory, sanitizers, edit=None):
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(installed), "."],
         cwd=tree,
-        env={**os.environ, "WAGMA_RMA_DEBUG": "1", "CFLAGS": flags, "LDFLAGS": flags},
+        env={
+            **os.environ,
+            "WAGMA_RMA_DEBUG": "1",
+            "WAGMA_RMA_TESTING": "1",
+            "CFLAGS": flags,
+            "LDFLAGS": flags,
+        },
         capture_output=True,
         text=True,
     )
