@@ -4,7 +4,7 @@ Such a place survives what is done to sources every day: other lines are edited,
 statement is wrapped or indented otherwise, a comment is rewritten. An edit names
 
 - a function: "Snapshots.publish" of Cython or Python, "wagma_fetch_add" of C, "operations.c:flush" where that
-  name alone is of several; or a table of a module, such as "TRANSITIONS";
+  name alone is of several; or a macro, or a table of a module, such as "TRANSITIONS";
 - a token: text of one statement, or from one into the next, that the function contains once. White space
   counts only between two words; comments and docstrings don't count at all.
 """
@@ -24,11 +24,12 @@ SUFFIXES = (".py", ".pyx", ".pxd", ".c", ".h")
 STRING = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
 PYTHON = re.compile(rf'("""(?:\\.|[^\\])*?"""|#[^\n]*|\\\n)|{STRING}', re.DOTALL)
 C = re.compile(rf"(/\*.*?\*/|//[^\n]*|\\\n)|{STRING}", re.DOTALL)
-# The head of a class or a function, in Python and Cython; and of a function in C.
+# The head of a class or a function, in Python and Cython; in C of a function, and of a macro.
 HEAD = re.compile(
     r"(?:(?:cdef )?class (\w+)|(?:async )?def (\w+)\(|cp?def [^=(]*?(\w+)\().*?:(?=\s|\Z)", re.DOTALL
 )
 C_HEAD = re.compile(r"^[A-Za-z_][\w\s*]*?\b(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
+MACRO = re.compile(r"^#define (\w+)(?:.*\\\n)*.*$", re.MULTILINE)
 TABLE = re.compile(r"(\w+)(?:: [^=]+)? = ")
 
 
@@ -218,10 +219,11 @@ def essence(path: str, text: str) -> str:
 
 @cache
 def functions_of(path: str, text: str) -> tuple[Function, ...]:
-    """Return the functions of a file, and the tables of a module."""
+    """Return the functions of a file, its macros, and the tables of a module."""
     if not is_c(path):
         return tuple(python_functions(path, text))
-    bare, found = blanked(path, text, strings=True), []
+    bare = blanked(path, text, strings=True)
+    found = [Function(macro[1], path, *macro.span()) for macro in MACRO.finditer(text)]
     for head in C_HEAD.finditer(bare):
         depth, end = 1, head.end()
         while depth:

@@ -44,6 +44,9 @@ cdef class Slots:
 
 C = """/* flush() is called at the end. */
 #include <stdint.h>
+#define LOOP(i, n) \\
+    for (int i = 0; /* to n */ \\
+         i < n; i++)
 
 static int flush(struct batch *b) {
     int i, error = 0;
@@ -86,14 +89,15 @@ def test_a_token_is_replaced_in_its_function_alone():
     )
 
 
-def test_functions_of_modules_and_of_c_are_found_and_tables_too():
+def test_functions_of_modules_and_of_c_are_found_and_macros_and_tables_too():
     sources = Sources({"slots.pyx": CYTHON, "batch.c": C})
     assert set(sources.functions()) == {
         *("TABLE", "estimate", "Slots", "Slots.free", "Slots.close", "Slots.is_free"),
-        *("flush", "batch.c:flush", "perform", "batch.c:perform"),
+        *("flush", "batch.c:flush", "perform", "batch.c:perform", "LOOP", "batch.c:LOOP"),
     }
     assert sources.body("estimate").split()[-4:] == ["min(sample,", "2", "*", "past)"]
     assert sources.body("flush").endswith("return error;\n}")
+    assert difference(replace("LOOP", "; i < n", "; i <= n"))[1] == ["    for (int i = 0; i <= n; i++)"]
     assert difference(replace("TABLE", "2", "3")) == (['    "two": 2,'], ['    "two": 3,'])
     assert difference(replace("estimate", "2 * past", "past"))[1] == ["    return past + min(sample, past)"]
 
