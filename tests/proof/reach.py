@@ -43,7 +43,7 @@ ELSEWHERE = {"statistics", "unfinished", "pins"}
 
 def counts(directory, module):
     """Return {line: executions} and {line: [executions of each branch]} of a module."""
-    objects = next((directory / "build").glob("temp.*")) / FOLDER
+    objects = next((directory / "build").glob("temp.*")) / "build" / "cython" / FOLDER
     command = ["gcov", "--json-format", "--branch-probabilities", "--stdout", f"{module}.gcda"]
     output = subprocess.run(command, cwd=objects, capture_output=True, text=True, check=True).stdout
     lines, branches = defaultdict(int), defaultdict(list)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.proof import leaks
 from tests.support import launch, pool
+from tests.support.guardian import is_running
 
 MEAN_OF_4 = [1.5]
 LIMIT = 120  # seconds: ends what hangs, and says nothing of how long it should take
@@ -41,13 +42,6 @@ sys.exit(0)
     job = launch.Ranks(3, [sys.executable, "-W", "error", "-c", program])
     assert job.wait(LIMIT) == (0, "")
     assert [name for names in job.results(3) for name in names if Path("/dev/shm", name).exists()] == []
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("others", ["synchronize", "average", "close"])
@@ -163,10 +157,10 @@ import wagma_rma
 """
 
 
-def import_error(directory, **env):
+def import_error(directory, program=IMPORT, **env):
     """Return what python says when it fails to import wagma_rma in a directory."""
     ran = subprocess.run(
-        [sys.executable, "-c", IMPORT],
+        [sys.executable, "-c", program],
         cwd=directory,
         env={**os.environ, **launch.OVERSUBSCRIBED, "PYTHONPATH": str(directory), **env},
         capture_output=True,
@@ -192,6 +186,48 @@ def test_importing_an_unbuilt_checkout_names_the_command_to_run(tmp_path):
     last = said[said.rindex("ImportError: ") :]
     assert "not built" in last
     assert "pip install -e '.[mpich,jax,test]'" in last
+
+
+def test_importing_an_unbuilt_checkout_says_where_another_one_is(tmp_path):
+    copy_of_the_package(tmp_path / "checkout", "*.so")
+    copy_of_the_package(tmp_path / "installed")
+    said = import_error(tmp_path / "checkout", PYTHONPATH=f"{tmp_path}/checkout:{tmp_path}/installed")
+    last = said[said.rindex("ImportError: ") :]
+    assert f"imported from {tmp_path}/checkout/wagma_rma, which is not built" in last
+    assert f"run Python in another folder to import the one in {tmp_path}/installed" in last
+
+
+def test_extensions_of_another_copy_are_an_import_error(tmp_path):
+    copy_of_the_package(tmp_path / "checkout", "*.so")
+    copy_of_the_package(tmp_path / "installed")
+    # As the finder of an editable installation does.
+    lend = f"""
+import importlib.machinery, sys
+class Lends:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.startswith("wagma_rma."):
+            folder = "{tmp_path}/installed/" + "/".join(name.split(".")[:-1])
+            return importlib.machinery.PathFinder.find_spec(name, [folder])
+sys.meta_path.append(Lends)
+import wagma_rma
+"""
+    said = import_error(tmp_path / "checkout", program=IMPORT.replace("import wagma_rma", lend))
+    last = said[said.rindex("ImportError: ") :]
+    assert f"imported from {tmp_path}/checkout/wagma_rma, which is not built" in last
+    assert f"its extensions would be those of {tmp_path}/installed/wagma_rma" in last
+
+
+def test_a_part_of_testing_that_is_not_built_says_how_to_get_it(tmp_path):
+    copy_of_the_package(tmp_path)
+    for extension in (tmp_path / "wagma_rma" / "testing").glob("*.so"):
+        extension.unlink()
+    program = IMPORT + "from wagma_rma.testing import Verbs, check_window\nfrom wagma_rma.testing import {}"
+    last = import_error(tmp_path, program=program.format("SimulatedWindow")).splitlines()[-1]
+    assert last.startswith("ImportError: wagma_rma.testing.SimulatedWindow is not built")
+    assert "WAGMA_RMA_TESTING=1 pip install '.[mpich]'" in last
+    last = import_error(tmp_path, program=program.format("Nothing")).splitlines()[-1]
+    assert last.startswith("ImportError: cannot import name 'Nothing'")
 
 
 def test_importing_without_an_mpi_library_names_the_command_to_run(tmp_path):

@@ -1,6 +1,10 @@
-"""The examples of the README and of docstrings run as printed, and print what they say they print."""
+"""The programs of the documents and of docstrings run as printed, and print what they say they print.
+
+Those of jax_bindings/README.md: tests/jax/test_readme.py.
+"""
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -8,28 +12,49 @@ import pytest
 from tests.support import launch
 
 README = launch.ROOT / "README.md"
+TESTS = launch.ROOT / "tests"
+DOCUMENTS = [README, *sorted((launch.ROOT / "wagma_rma").glob("*.md"))]
+# A program begins with its name. A session follows that runs it: see README.md.
+PROGRAM = re.compile(r"```python\n(# (\w+\.py)\n.*?)```", re.DOTALL)
+SESSION = r"```\n\n```console\n\$ mpiexec -n (\d+) python %s\n(.*?)```"
 
 
-def example(name):
-    """Return (program, printed output) of an example: a python block, its mpiexec line, then its output."""
-    block = re.search(
-        rf"```python\n(# {re.escape(name)}\n.*?)```\n\n```sh\nmpiexec -n 4 python {re.escape(name)}\n```"
-        r"\n\n```text\n(.*?)```",
-        README.read_text(),
-        re.DOTALL,
+def programs(document):
+    """Return (name, program) of each complete program of a document."""
+    return [(name, program) for program, name in PROGRAM.findall(document.read_text())]
+
+
+def session(document, name, program):
+    """Return (ranks, printed output) of the session that follows a program."""
+    _, rest = document.read_text().split(program)
+    found = re.match(SESSION % re.escape(name), rest, re.DOTALL)
+    assert found, f"{document}: {name} has no session that runs it, as the programs of README.md have"
+    return int(found[1]), found[2]
+
+
+def each_program(documents):
+    examples = [(document, *program) for document in documents for program in programs(document)]
+    return pytest.mark.parametrize(
+        ("document", "name", "program"),
+        examples,
+        ids=[f"{path.parent.name}/{name}" for path, name, _ in examples],
     )
-    assert block, f"README.md has no example {name} with its mpiexec line and its output"
-    return block.group(1), block.group(2)
 
 
-@pytest.mark.parametrize("name", ["average.py", "train.py"])
-def test_the_examples_print_what_the_readme_shows(name, tmp_path):
-    program, printed = example(name)
-    assert len([line for line in program.splitlines() if line]) <= 16  # the name, and 15 lines
+def test_the_readme_has_its_three_programs_which_are_short():
+    short = dict(programs(README))
+    assert list(short) == ["mean.py", "average.py", "train.py"]
+    for program in short.values():
+        assert len([line for line in program.splitlines() if line]) <= 16  # the name, and 15 lines
+
+
+@each_program(DOCUMENTS)
+def test_a_program_prints_what_its_document_shows(document, name, program, tmp_path):
+    ranks, printed = session(document, name, program)
     (tmp_path / name).write_text(program)
     # Unbuffered ranks write a line in two pieces, which mpiexec may mix with another rank's.
     whole_lines = {"PYTHONUNBUFFERED": ""}
-    code, output = launch.Ranks(4, [sys.executable, name], whole_lines, tmp_path).wait(120)
+    code, output = launch.Ranks(ranks, [sys.executable, name], whole_lines, tmp_path).wait(120)
     assert code == 0, output
 
     def without_numbers(text):
@@ -42,6 +67,13 @@ def test_the_examples_print_what_the_readme_shows(name, tmp_path):
     assert without_numbers(output) == without_numbers(printed)
 
 
+@each_program([*DOCUMENTS, launch.ROOT / "jax_bindings/README.md"])
+def test_a_spawned_process_that_imports_the_program_starts_no_mpi(document, name, program, tmp_path):
+    (tmp_path / name).write_text(program)
+    importing = f"import sys, {name.removesuffix('.py')}; sys.exit('mpi4py.MPI' in sys.modules)"
+    subprocess.run([sys.executable, "-c", importing], check=True, timeout=60, cwd=tmp_path)
+
+
 def test_the_examples_of_docstrings_are_right():
     for modules in launch.run(2, "ranks.doctests:run", limit=60):
         assert all(failed == 0 and attempted > 0 for failed, attempted in modules.values()), modules
@@ -50,6 +82,9 @@ def test_the_examples_of_docstrings_are_right():
 def test_the_commands_are_those_that_ci_runs():
     readme, ci = README.read_text(), (README.parent / ".ci" / "run").read_text()
     assert "pip install -e '.[mpich,jax,test]'" in readme
-    assert 'pip install --quiet -e ".[$mpi,jax,test]"' in ci
+    assert 'install --quiet -e ".[$1,jax,test]"' in ci
     assert "\n```sh\npytest\n```" in readme
-    assert "\n    pytest\n" in ci
+    # That is all folders of tests, which CI runs with the first MPI in two parts.
+    run = re.findall(r'^ *(?:stage|second) "mpich: [a-z ]+" tests (tests/.*)$', ci, re.MULTILINE)
+    folders = sorted({str(path.parent.relative_to(launch.ROOT)) for path in TESTS.rglob("test_*.py")})
+    assert sorted(folder for folders in run for folder in folders.split()) == folders

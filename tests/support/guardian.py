@@ -17,6 +17,14 @@ NAME = "RANKS_SESSION"  # in the environment of all that is to end with the sess
 LIMIT = 10.0  # seconds: processes that outlive SIGKILL for longer are an error
 
 
+def is_running(pid: int) -> bool:
+    """Say whether a process has not ended; one that only waits to be reaped has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def marked(mark: str) -> list[int]:
     """Return the ids of the processes that have "NAME=value" in their environment."""
     found = []

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support import launch
+from tests.support import launch, pool
 
 NETNS = Path("/run/netns")
 NETWORK = "10.77.0.{}/24"
@@ -110,6 +110,7 @@ class Hosts:
         self.switch = f"{self.name}-switch"
         self.agent = _directory(self.name) / "agent"
         self._jobs: list[launch.Ranks] = []
+        self._pools = pool.Pools(most_idle=8)
 
     def namespace(self, host: int) -> str:
         """Return the name of the host's network namespace."""
@@ -146,10 +147,15 @@ class Hosts:
 
     def __exit__(self, *_: object) -> None:
         try:
-            for job in self._jobs:
-                job.kill()
+            self.end_jobs()
         finally:
             _delete(self.name)
+
+    def end_jobs(self) -> None:
+        """End all that run() and start() have left running."""
+        self._pools.kill()
+        for job in self._jobs:
+            job.kill()
 
     def start(
         self,
@@ -203,12 +209,29 @@ class Hosts:
         return job
 
     def run(
-        self, ranks_per_host: int | Sequence[int], function: str, *, limit: float = 120, **options: Any
+        self,
+        ranks_per_host: int | Sequence[int],
+        function: str,
+        *,
+        limit: float = 120,
+        by_node: bool = False,
+        netmod: str | None = None,
+        **arguments: Any,
     ) -> list[Any]:
-        """Run `function` as `start` does, return what it returned at each rank; see `launch.run`."""
-        job = self.start(ranks_per_host, function, **options)
+        """Run `function` on each rank of a pool that is placed as start_command() says; see `pool.run`."""
         ranks = ranks_per_host * self.count if isinstance(ranks_per_host, int) else sum(ranks_per_host)
-        return job.completed(ranks, limit, function)
+        modules = pool.modules_of(function)
+
+        def start(command: list[str]) -> launch.Ranks:
+            return self.start_command(ranks_per_host, command, by_node=by_node, netmod=netmod)
+
+        return self._pools.run(
+            (str(ranks_per_host), by_node, netmod, modules),
+            lambda: pool.Pool(ranks, start, modules),
+            function,
+            arguments,
+            limit,
+        )
 
     def pids(self, host: int, job: launch.Ranks) -> dict[int, int]:
         """Return the process ids of the job's ranks that have begun on this host."""

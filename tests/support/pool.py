@@ -2,14 +2,18 @@
 
     pool.run(4, "ranks.averaging:exact", limit=60, lent=True)
 
-A pool is one mpiexec; there is one for each number of ranks and environment (see `Pool`). A function gets a new
-duplicate of its communicator, and what it prints is shown if it fails. A rank that raises, dies or runs past the
-limit fails that test alone, with what all ranks have said: the pool is then killed, and the next test gets a new
-one. What a function changes for the whole process it must put back; `worker.py` does that for signal handlers,
-logging and the like, and refuses other changes.
+A pool is one mpiexec; there is one for each number of ranks and environment. A function gets a new duplicate
+of the communicator, and what it prints is shown if it fails. When a rank raises, dies or runs past the limit:
 
-A test that ends, kills or stops processes, looks at the exit code or the output of a program, or needs a fresh
-process has ranks of its own: launch.run().
+1. the test fails, with what all ranks have said and where each is;
+2. the pool is killed;
+3. the next test gets a new one.
+
+What a function changes for the whole process must be as it was when it returns. `worker.py` restores signal
+handlers, logging, warnings and the environment, and reports other changes as errors.
+
+A test has ranks of its own, by launch.run(), if it ends, kills or stops processes, looks at the exit code or
+the output of a program, leaves an averager open, or needs a fresh process.
 """
 
 import atexit
@@ -117,9 +121,8 @@ class Pool:
                         if launch.STILLBORN in output and not self._connections:
                             self._ranks.start_again()
                             continue
-                        raise Failed(
-                            f"only {len(self._connections)} of {self.ranks} ranks of a pool have begun:\n{output}"
-                        ) from None
+                        begun = f"{len(self._connections)} of {self.ranks}"
+                        raise Failed(f"only {begun} ranks of a pool have begun:\n{output}") from None
                     continue
                 connection.settimeout(START_LIMIT)
                 self._connections[json.loads(_line(connection))["rank"]] = connection
@@ -192,7 +195,8 @@ def _line(connection: socket.socket) -> bytes:
 class Pools:
     """The pools that are kept, by key; those used last stay."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_idle: int = MOST_IDLE_RANKS) -> None:
+        self._most_idle = most_idle
         self._pools: OrderedDict[object, Pool] = OrderedDict()
         self.wrong: list[str] = []  # what pools have said at their ends
 
@@ -202,7 +206,7 @@ class Pools:
         """Run a function on the pool of a key, made if there is none."""
         pool = self._pools.pop(key, None) or make()
         self._pools[key] = pool
-        while len(self._pools) > 1 and sum(each.ranks for each in self._pools.values()) > MOST_IDLE_RANKS:
+        while len(self._pools) > 1 and sum(each.ranks for each in self._pools.values()) > self._most_idle:
             self._close(self._pools.popitem(last=False)[1])
         try:
             return pool.run(function, arguments, limit)
@@ -214,6 +218,11 @@ class Pools:
         """End all ranks."""
         while self._pools:
             self._close(self._pools.popitem()[1])
+
+    def kill(self) -> None:
+        """End all ranks at once."""
+        while self._pools:
+            self._pools.popitem()[1].kill()
 
     def _close(self, pool: Pool) -> None:
         try:

@@ -155,6 +155,7 @@ def assert_empty(networks):
 
 
 def test_a_job_that_is_killed_leaves_no_process_even_behind_a_link_that_is_down(two):
+    two.end_jobs()
     job = two.start(2, "support.hosts:wait")
     wait_until(lambda: len(job.pids()) == 4)
     assert len(processes_in(networks_of(two.name))) > 4

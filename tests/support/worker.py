@@ -1,7 +1,7 @@
 """A rank of a pool: python -m mpi4py -m tests.support.worker MODULE ...
 
-It imports the modules, and then runs the functions that it is told of over a socket, until that is closed. While
-it is idle it waits for the socket and takes no part in MPI.
+It imports the modules, and then runs the functions that it is told of over a socket, until that is closed.
+While it is idle it waits for the socket and takes no part in MPI.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Unrestored(Exception):
 def attributes() -> dict[tuple[str, str], Any]:
     """Return what the names of the library's modules, and of their classes, stand for.
 
-    Numbers that a module counts in are not among them: lower-case names of modules whose values are no functions.
+    Not those that may well change: names of modules in lower case for what is no function or class.
     """
     found: dict[tuple[str, str], Any] = {}
     for name, module in list(sys.modules.items()):

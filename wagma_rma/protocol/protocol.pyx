@@ -82,7 +82,7 @@ cdef class Protocol:
             with nogil:
                 self.group_step(step, pointers)
                 if self.waiter.interrupted:
-                    # The others have been served: they rely on every record being opened by those who arrive in it.
+                    # The others have been served: they rely on an open record of every group in which this rank has arrived.
                     self.miss(pointers)
         except BaseException:
             # A rank that does not answer: the step can't be ended, but the model is as it came.

@@ -25,6 +25,7 @@ from wagma_rma.protocol.words import (
     FAILED,
     KEEPS_ARRAYS,
     PUBLISHED,
+    entered_attempt,
     entered_stage,
     entered_step,
     pack_entered,
@@ -292,8 +293,12 @@ class Synchronizer:
         return []
 
     def _waits_before(self, word: int, step: int) -> bool:
-        """Return whether a rank with this word waits in a synchronisation after the last, up to `step`."""
-        return word < CLOSED and entered_stage(word) == ARRIVED and self._last < entered_step(word) <= step
+        """Return whether a rank with this word waits in a synchronisation after the last, up to `step`.
+
+        A rank of an earlier attempt does not: all have refused that one, and the rank is about to learn it.
+        """
+        waits = word < CLOSED and entered_stage(word) == ARRIVED and entered_attempt(word) >= self._attempt
+        return waits and self._last < entered_step(word) <= step
 
     def _check_open(self, operation: str, step: int) -> None:
         """Raise if a rank that this synchronisation needs has left for good."""

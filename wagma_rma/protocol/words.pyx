@@ -25,3 +25,8 @@ def entered_step(word):
 def entered_stage(word):
     """Return the stage that an `entered` word below CLOSED names."""
     return word & mask(PHASE_BITS)
+
+
+def entered_attempt(word):
+    """Return the attempt that an `entered` word below CLOSED names."""
+    return word >> PHASE_BITS & mask(ATTEMPT_BITS)

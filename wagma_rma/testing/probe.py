@@ -1,12 +1,10 @@
-"""What tests look at, and replace, inside an averager: the one place outside it that knows its private names."""
+"""What tests look at, and replace, inside an averager: the one place that knows its private names."""
 
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-from mpi4py import MPI
 
 from wagma_rma import opening
 from wagma_rma.opening import Parts
@@ -48,7 +46,7 @@ class Probe:
     @property
     def is_freed(self) -> bool:
         """Whether close() has given back the window and the communicator."""
-        return bool(self._parts.comm == MPI.COMM_NULL)
+        return not self._parts.comm
 
     def pin(self, rank: int) -> None:
         """Pin the newest snapshot of a rank, as one that reads it does."""
@@ -101,7 +99,7 @@ class Probe:
         return bool(self._parts.announcements.entered([rank])[0] >= words.CLOSED)
 
     def missing(self) -> list[int] | None:
-        """Return the ranks whose arrival a synchronisation waits for, or None. Another thread may be in it."""
+        """Return the ranks whose arrival a synchronisation waits for, or None. Any thread may be in it."""
         return self._parts.synchronizer.missing
 
     def check_group(self, step: int, group: tuple[int, ...]) -> None:
@@ -110,7 +108,7 @@ class Probe:
 
     # Replacements.
 
-    def replace_communicator(self, replacement: Callable[[MPI.Intracomm], Any]) -> None:
+    def replace_communicator(self, replacement: Callable[[Any], Any]) -> None:
         """Have synchronisations use another communicator, made from the averager's own."""
         self._parts.synchronizer._comm = replacement(self._parts.comm)
 
@@ -143,7 +141,7 @@ class Probe:
             buffers._snapshots = usual
 
     def before(self, method: str, told: Callable[..., object]) -> None:
-        """From now on have `told` called with the arguments of each call of a method of the numpy averager."""
+        """From now on have `told` called, with its arguments, before each call of a method."""
         usual = getattr(self._averager, method)
 
         def telling(*args: Any) -> Any:

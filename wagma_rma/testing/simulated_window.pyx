@@ -37,7 +37,7 @@ cdef class SimulatedWindow(Window):
     Args:
         memory: of all ranks.
         rank: this one.
-        lanes: groups of bulk reads that may be in flight at a time.
+        lanes: sets of bulk reads that may be in flight at a time.
     """
 
     def __cinit__(self, SimulatedMemory memory, int rank, int lanes=1):
@@ -83,7 +83,7 @@ cdef class SimulatedWindow(Window):
         return item
 
     cdef bint must_wait(self, int i) noexcept nogil:
-        """Say whether an operation must wait for one that began before: on the same bytes they keep their order."""
+        """Return whether an operation must wait for one that began before: on the same bytes they keep their order."""
         cdef int j
         cdef Pending* item = &self.pending[i]
         cdef Pending* before

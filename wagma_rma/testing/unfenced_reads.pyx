@@ -13,7 +13,7 @@ from wagma_rma.testing.simulated_memory cimport SimulatedMemory
 
 
 cdef bint overlap(int64_t offset, int64_t nbytes, int64_t other, int64_t other_nbytes) noexcept nogil:
-    """Say whether two ranges of bytes have any in common."""
+    """Return whether two ranges of bytes have any in common."""
     return offset < other + other_nbytes and other < offset + nbytes
 
 

@@ -11,7 +11,7 @@ cdef struct Wait:
 cdef class Waiter:
     cdef double lateness         # the part of a wait that a sleep may take
     cdef double longest_sleep    # seconds
-    cdef double slept            # seconds that the last pause slept; whoever uses it sets it back to 0
+    cdef double slept            # seconds that the last pause slept; its reader sets it back to 0
     cdef public object watcher   # called with (seconds waited, Wait.rank) now and then; may raise
     cdef bint interrupted        # a signal handler or the watcher has raised in a pause: the wait must end soon
     cdef object interruption     # what it raised

@@ -18,8 +18,8 @@ cdef enum:
     RELAXATIONS = 10  # in each spin
 cdef double LATENESS = 0.06
 cdef double YIELD_FOR = 200e-6
-# So short a sleep takes twice its time. A shorter one would be too late for ranks that differ by less, as balanced
-# ranks do.
+# Even a sleep this short takes twice its time: too long for ranks that differ by less, as balanced ranks do. So a wait
+# yields first.
 cdef double SHORTEST_SLEEP = 50e-6
 cdef double LONGEST_SLEEP = 5e-3
 cdef double CHECK_EVERY = 50e-3

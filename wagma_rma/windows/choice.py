@@ -20,7 +20,7 @@ class OpenedWindow(NamedTuple):
 
 
 def is_remote(hosts: tuple[int, ...], window: str = "auto") -> bool:
-    """Say whether the window of ranks on these hosts is a remote one. Local.
+    """Return whether the window of ranks on these hosts is a remote one. Local.
 
     Args:
         hosts: the host of each rank (wagma_rma.mpi.hosts.host_numbers).

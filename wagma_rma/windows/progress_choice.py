@@ -38,7 +38,7 @@ def choose_progress(
 
 
 def _operations_wait(window: Window, comm: MPI.Intracomm, hosts: tuple[int, ...], words_bytes: int) -> bool:
-    """Say whether an operation waits until its target calls MPI, for any two ranks. Collective."""
+    """Return whether an operation waits until its target calls MPI, for any two ranks. Collective."""
     verbs = Verbs(window, 1, NBYTES)
     nbytes = min(NBYTES, window.nbytes - words_bytes)
     waited = False

@@ -4,8 +4,8 @@ Operations are begun one by one and completed together, as a batch (mpi/operatio
 
 - *direct*: this rank performs these itself. They are on words of this host, or on all words where there is no progress
   thread.
-- *threaded*: the progress thread performs these (mpi/progress.h). They are on words of other hosts, and on words of this
-  host where complete() finds that MPI might make this rank wait for another host.
+- *threaded*: the progress thread performs these (mpi/progress.h). They are on words of other hosts, and on words of
+  this host where complete() finds that MPI might make this rank wait for another host.
 
 A call of MPI that waits can't be cut short. Where the thread makes that call instead, this rank waits for its thread:
 then it can name the rank that does not answer, and be interrupted.
@@ -124,14 +124,14 @@ cdef class RemoteWords:
         return wagma_batch_add(batch, verb, rank, word, operand, found)
 
     cdef bint have_begun(self) noexcept nogil:
-        """Say whether any operation has been begun and not completed."""
+        """Return whether any operation has been begun and not completed."""
         return self.direct.count or self.threaded.count
 
     cdef int complete(self) except -1 nogil:
         """Complete all operations begun so far. The two batches are performed at the same time."""
         if self.direct.count and self.thread is not NULL:
-            # A call of MPI that completes an operation also waits for other operations in flight, to any rank: with Open
-            # MPI for those on words, with MPICH over ofi for all. Meanwhile it lets no other thread into MPI.
+            # A call of MPI that completes an operation also waits for other operations in flight, to any rank: with
+            # Open MPI for those on words, with MPICH over ofi for all. Meanwhile it lets no other thread into MPI.
             if self.performing:
                 self.wait_for_thread()  # it performs rings, or what an interruption has left
             if self.awaits_far_rank():
@@ -170,7 +170,7 @@ cdef class RemoteWords:
         return 0
 
     cdef bint awaits_far_rank(self) noexcept nogil:
-        """Say whether a direct operation might wait for a rank of another host that has something to answer."""
+        """Return whether a direct operation might wait for a rank of another host that has something to answer."""
         if self.threaded.count or (self.reads_in_flight and not self.threaded.by_swap):
             return True
         return self.bells.unanswered() >= 0

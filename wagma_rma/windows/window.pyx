@@ -84,7 +84,7 @@ cdef class Window:
         return refuse(self, "prepare_reads")
 
     cdef bint is_near(self, int rank) noexcept nogil:
-        """Say whether a rank is on this host, so that reading its bulk memory moves nothing over a network."""
+        """Return whether a rank is on this host, so that reading its bulk memory moves nothing over a network."""
         return True
 
     cdef int write_fence(self) except -1 nogil:

@@ -1,0 +1,2 @@
+#define WAGMA_ABI_MPICH 1
+#include "rma.c"

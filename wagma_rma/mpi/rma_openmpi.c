@@ -1,0 +1,2 @@
+#define WAGMA_ABI_OPENMPI 1
+#include "rma.c"
