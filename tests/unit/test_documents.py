@@ -25,7 +25,7 @@ each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: 
 
 
 def is_there(document: Path, name: str) -> bool:
-    """Return whether a path exists, seen from the document's folder, a folder in it, the root, or the package."""
+    """Return whether a path exists from the document, a folder beside it, the root, or the package."""
     folders = [document.parent, ROOT, PACKAGE]
     if document.parent != ROOT:
         folders += filter(Path.is_dir, document.parent.iterdir())
