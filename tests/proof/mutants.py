@@ -1,688 +1,665 @@
-"""The mutations of mutations.py: one break each, as a replacement of text in a source file."""
+"""The mutations that mutations.py runs: one break each, as edits of functions of the sources (anchors.py)."""
 
 from dataclasses import dataclass
 
-PROTOCOL, SNAPSHOTS = "wagma_rma/protocol/protocol.pyx", "wagma_rma/protocol/snapshots.pyx"
-REMOTE = "wagma_rma/windows/remote.pyx"
+from tests.proof.anchors import Edit, Misfit, Sources, delete, insert, replace
+
 BUFFERS = "tests/ranks/test_buffers.py"
+WINDOWS = "tests/ranks/test_windows.py"
+SIMULATED = "tests/unit/test_windows.py"
+CUT_SHORT = "tests/ranks/test_cut_short.py"
+ERRORS = "tests/ranks/test_errors.py"
 
 
 @dataclass(frozen=True)
 class Mutation:
+    """A break of the sources.
+
+    Args:
+        equivalent: why nothing can catch it; it is run only when it is named.
+        tests: what must catch it.
+        quick: it is one of the few that stand for the rest.
+        mpi: the only MPI for which it changes what is run.
+    """
+
     name: str
-    file: str
-    old: str
-    new: str
-    also: tuple[str, str] | None = None  # another edit of the same file
-    equivalent: str = ""  # why nothing can catch it; run only when it is named
+    edits: tuple[Edit, ...]
+    equivalent: str = ""
     tests: str = "tests/proof/test_protocol.py"
     quick: bool = False
-    mpi: str = ""  # the only MPI for which it changes what is run
+    mpi: str = ""
+
+    def apply(self, sources: Sources) -> dict[str, str]:
+        """Return the files that it changes, with their new texts.
+
+        Raises:
+            Misfit: it is no longer one of these sources.
+        """
+        try:
+            return sources.edited(self.edits)
+        except Misfit as error:
+            raise Misfit(f"mutation {self.name}: {error}") from None
 
 
-MUTATIONS = [
-    # Publishing and pins.
-    Mutation(
+def mutation(name: str, *edits: Edit, **how: str | bool) -> Mutation:
+    """Return a mutation."""
+    return Mutation(name, edits, **how)  # type: ignore[arg-type]
+
+
+PUBLISHING = [
+    mutation(
         "retired not checked",
-        SNAPSHOTS,
-        "if slot != self.current_slot and self.retired[slot] == 0 and not",
-        "if slot != self.current_slot and not",
+        replace("Snapshots.free_slot", "and self.retired[slot] == 0", ""),
         quick=True,
     ),
-    Mutation(
-        "lent slots are chosen",
-        SNAPSHOTS,
-        " and not self.lent[slot]:\n                    return",
-        ":\n                    return",
-    ),
-    Mutation(
+    mutation("lent slots are chosen", replace("Snapshots.free_slot", "and not self.lent[slot]", "")),
+    mutation(
         "a lent model is copied like any other",
-        SNAPSHOTS,
-        "            if there:\n",
-        "            if False:\n",
+        replace("Snapshots.lent_slot_of", "if holds", "if False"),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "a lent model is published under its own average",
-        SNAPSHOTS,
-        "\n                             and not begin <= pointers.targets[i] < begin + self.layout.snapshot_bytes)",
-        ")",
+        replace(
+            "Snapshots.lent_slot_of",
+            "and not begin <= pointers.targets[i] < begin + self.layout.snapshot_bytes",
+            "",
+        ),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "part of a lent model is enough",
-        SNAPSHOTS,
-        "there = (there and pointers",
-        "there = (True and pointers",
+        replace("Snapshots.lent_slot_of", "(holds and", "(True and"),
         tests=BUFFERS,
     ),
-    Mutation(
-        "a published slot stays lent",
-        SNAPSHOTS,
-        "            self.lent[slot] = False\n            self.seconds",
-        "            self.seconds",
-    ),
-    Mutation(
+    mutation("a published slot stays lent", delete("Snapshots.publish", "self.lent[slot] = False")),
+    mutation(
         "Buffers: published arrays may be written to",
-        "wagma_rma/buffers.py",
-        "            leaf.setflags(write=False)\n",
-        "            pass\n",
+        delete("Buffers._forget", "setflags"),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "Buffers: an average lies where its model does",
-        "wagma_rma/buffers.py",
-        "            if not self._any_lies_in(slot, leaves):\n",
-        "            if True:\n",
+        replace("Buffers.besides", "not self._any_lies_in(slot, leaves)", "True"),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "Buffers: a slot for an average that was refused stays lent",
-        "wagma_rma/buffers.py",
-        "        for slot in list(self._lent)[1:]:\n",
-        "        for slot in []:\n",
+        replace("Buffers.settle", "list(self._lent)[1:]", "[]"),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "Buffers: a slot that Ctrl-C has made forgotten stays lent",
-        "wagma_rma/buffers.py",
-        "            if slot not in self._lent:\n",
-        "            if False:\n",
+        replace("Buffers.settle", "slot not in self._lent", "False"),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "Buffers: a view that begins where a lent array does counts as one",
-        "wagma_rma/model/leaf_pointers.pyx",
-        " or not is_plain(leaf)):\n            return",
-        "):\n            return",
+        replace("begin_alike", "or not is_plain(leaf)", ""),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "Buffers: an output is written over what was published",
-        "wagma_rma/averager.py",
-        "        if self._buffers.holds_any_of(filled):\n",
-        "        if False:\n",
+        replace("Memory.hold", "self._buffers.holds_any_of(filled)", "False"),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "Buffers: windows are freed under arrays",
-        "wagma_rma/buffers.py",
-        "        return bool(self._memory)\n",
-        "        return False\n",
+        replace("Buffers.in_use", "bool(self._memory)", "False"),
         tests=BUFFERS,
     ),
-    Mutation(
+    mutation(
         "no pin",
-        SNAPSHOTS,
-        "return self.window.fetch_add(rank, self.layout.published, one_pin(), found)",
-        "return self.window.load(rank, self.layout.published, 1, found)",
-    ),
-    Mutation(
-        "neither pins nor unpins",
-        SNAPSHOTS,
-        "return self.window.fetch_add(rank, self.layout.published, one_pin(), found)",
-        "return self.window.load(rank, self.layout.published, 1, found)",
-        also=(
-            "return self.window.fetch_add(rank, self.layout.retired + 8 * slot, minus_one, &self.ignored)",
-            "return 0",
+        replace(
+            "Snapshots.pin",
+            "fetch_add(rank, self.layout.published, one_pin(), found)",
+            "load(rank, self.layout.published, 1, found)",
         ),
     ),
-    Mutation("pins not settled", SNAPSHOTS, "        if taken:\n", "        if False:\n"),
-    Mutation(
+    mutation(
+        "neither pins nor unpins",
+        replace(
+            "Snapshots.pin",
+            "fetch_add(rank, self.layout.published, one_pin(), found)",
+            "load(rank, self.layout.published, 1, found)",
+        ),
+        insert("Snapshots.unpin", "return 0", before="return"),
+    ),
+    mutation("pins not settled", replace("Snapshots.name_newest", "if taken", "if False")),
+    mutation(
         "pins settled across the overflow of their field",
-        SNAPSHOTS,
-        "        taken = (published_pins(found) - self.pins_settled) & PINS\n",
-        "        taken = published_pins(found) - self.pins_settled\n",
+        replace("Snapshots.name_newest", "& mask(PIN_BITS)", ""),
     ),
-    Mutation(
+    mutation(
         "whole pin count settled",
-        SNAPSHOTS,
-        "taken = (published_pins(found) - self.pins_settled) & PINS",
-        "taken = published_pins(found)",
+        replace("Snapshots.name_newest", "- self.pins_settled) & mask(PIN_BITS)", ")"),
     ),
-    Mutation(
+    mutation(
         "data after word: no write fence before publishing",
-        SNAPSHOTS,
-        "        self.window.write_fence()\n        self.window.fetch_add(",
-        "        self.window.fetch_add(",
+        delete("Snapshots.name_newest", "self.window.write_fence()"),
         quick=True,
     ),
-    Mutation(
+    mutation(
         "published before it is written",
-        SNAPSHOTS,
-        "        self.write(slot, pointers)\n        self.move_on(step, slot)\n        return 1",
-        "        self.move_on(step, slot)\n        self.write(slot, pointers)\n"
-        "        self.window.write_fence()\n        return 1",
+        delete("Snapshots.publish", "self.write(slot, pointers)"),
+        insert(
+            "Snapshots.publish",
+            "self.write(slot, pointers)\nself.window.write_fence()",
+            after="self.name_newest(step, slot)",
+        ),
     ),
-    Mutation(
+    mutation(
         "slot of the newest snapshot written again",
-        SNAPSHOTS,
-        "if slot != self.current_slot and self.retired[slot] == 0 and",
-        "if self.retired[slot] == 0 and",
+        replace("Snapshots.free_slot", "slot != self.current_slot and", ""),
     ),
-    Mutation(
+    mutation(
         "published although no slot is free",
-        SNAPSHOTS,
-        "        if slot < 0:\n            self.own = self.spare",
-        "        if slot < 0:\n            slot = (self.current_slot + 1) % self.layout.slots\n"
-        "        if slot < 0:\n            self.own = self.spare",
+        insert(
+            "Snapshots.publish",
+            "if slot < 0:\n    slot = (self.current_slot + 1) % self.layout.slots",
+            before="if slot < 0",
+        ),
     ),
-    Mutation(
+    mutation(
         "unpinned at the first finished chunk",
-        PROTOCOL,
-        "if (self.finished_found + 1) % <uint64_t> self.layout.chunks == 0:",
-        "if self.finished_found % <uint64_t> self.layout.chunks == 0:",
+        replace("Exchange.end_count", "(self.finished_found + 1)", "self.finished_found"),
     ),
-    Mutation(
+    mutation(
         "one member not unpinned",
-        PROTOCOL,
-        "        for m in range(self.group.size):\n"
-        "            self.snapshots.unpin(self.group.ranks[m], contribution_slot",
-        "        for m in range(1, self.group.size):\n"
-        "            self.snapshots.unpin(self.group.ranks[m], contribution_slot",
+        replace("Record.unpin_all", "self.snapshots.unpin(", "if m > 0: self.snapshots.unpin("),
     ),
-    # Opening.
-    Mutation(
+]
+
+OPENING = [
+    mutation(
         "losing helper does not unpin",
-        PROTOCOL,
-        "            if self.swapped[m] != self.contributions[m]:\n",
-        "            if False:\n",
+        replace("Record.activate", "self.swapped[m] != self.contributions[m]", "False"),
         quick=True,
     ),
-    Mutation(
+    mutation(
         "record loaded after the pins",
-        PROTOCOL,
-        "                self.snapshots.pin(self.group.ranks[m], &self.found[m])\n        self.window.complete()\n",
-        "                self.snapshots.pin(self.group.ranks[m], &self.found[m])\n        self.window.complete()\n"
-        "        self.load_contributions(False)\n",
+        insert(
+            "Record.activate",
+            "self.load_contributions(False)",
+            before="for m in range(self.group.size): self.swapped[m] =",
+        ),
     ),
-    Mutation(
+    mutation(
         "later step of a member not noticed",
-        PROTOCOL,
-        "            if published_step(self.found[m]) > step:\n",
-        "            if False:\n",
+        replace("Record.activate", "published_step(self.found[m]) > self.step", "False"),
         equivalent="who has left the step has seen it open, so the swap from an older contribution fails",
     ),
-    Mutation(
+    mutation(
         "arrivals counted in ACTIVATING",
-        PROTOCOL,
-        "            elif state_phase(self.state) == GATHERING:\n"
-        "                arrived = state_arrived(self.state) + 1",
-        "            elif state_phase(self.state) != OPEN:\n"
-        "                arrived = state_arrived(self.state) + 1",
+        replace("Record.arrive", "state_phase(self.state) == GATHERING", "state_phase(self.state) != OPEN"),
     ),
-    Mutation(
+    mutation(
         "opened before all contributions are there",
-        PROTOCOL,
-        "        for m in range(self.group.size):\n            self.swapped[m] = self.contributions[m]\n",
-        "        self.swap_state(OPEN, state_arrived(self.state), &swapped)\n"
-        "        for m in range(self.group.size):\n            self.swapped[m] = self.contributions[m]\n",
+        insert(
+            "Record.activate",
+            "self.swap_state(OPEN, state_arrivals(self.state), &swapped)",
+            before="for m in range(self.group.size): self.swapped[m] =",
+        ),
     ),
-    Mutation(
+    mutation(
         "quorum ignored",
-        PROTOCOL,
-        "self.window.now() >= wait.until and state_arrived(self.state) >= quorum)",
-        "self.window.now() >= wait.until)",
+        replace("Record.wait_until_open", "and state_arrivals(self.state) >= quorum", ""),
     ),
-    Mutation(
+    mutation(
         "no patience by default",
-        PROTOCOL,
-        "        return max(LEAST_PATIENCE, self.layout.chunks * (self.sum_seconds + self.collect_seconds))\n",
-        "        return 0\n",
+        replace("Protocol.now_patience", "return max(", "return 0 * max("),
     ),
-    Mutation(
-        "one long sum becomes patience",
-        PROTOCOL,
-        "    return MEMORY * past + (1 - MEMORY) * min(sample, 2 * past)\n",
-        "    return MEMORY * past + (1 - MEMORY) * sample\n",
-    ),
-    Mutation(
+    mutation("one long sum becomes patience", replace("estimate", "min(sample, 2 * past)", "sample")),
+    mutation(
         "waits for ever for a stopped activator",
-        PROTOCOL,
-        "elif self.outcome.initiated or 0 <= activating_since < self.window.now() - self.window.least_take_over:",
-        "elif self.outcome.initiated:",
+        replace("Record.wait_until_open", "0 <= activating_since <", "False and 0 <= activating_since <"),
     ),
-    Mutation(
-        "wrong age",
-        PROTOCOL,
-        "pack_contribution(step, step - published_step(self.found[m]), published_slot(self.found[m]))",
-        "pack_contribution(step, 0, published_slot(self.found[m]))",
-    ),
-    Mutation(
+    mutation("wrong age", replace("Record.activate", "self.step - published_step(self.found[m])", "0")),
+    mutation(
         "wrong slot",
-        PROTOCOL,
-        "pack_contribution(step, step - published_step(self.found[m]), published_slot(self.found[m]))",
-        "pack_contribution(step, step - published_step(self.found[m]), 0)",
-    ),
-    # Choosing the source.
-    Mutation(
-        "s = max(v, latest) for every LATE", PROTOCOL, "        if self.was_open:\n", "        if True:\n"
-    ),
-    Mutation(
-        "latest set when a step opens",
-        PROTOCOL,
-        "        self.swap_state(OPEN, state_arrived(self.state), &swapped)\n        return 0",
-        "        self.swap_state(OPEN, state_arrived(self.state), &swapped)\n"
-        "        for m in range(self.group.size):\n"
-        "            if published_step(self.found[m]) != step:\n"
-        "                self.window.fetch_max(self.group.ranks[m], self.layout.latest, step, &self.swapped[m])\n"
-        "        return self.window.complete()",
-    ),
-    Mutation(
-        "latest told to FRESH ranks too",
-        PROTOCOL,
-        "            if contribution_age(self.contributions[m]) != 0:\n                self.window.fetch_max",
-        "            if True:\n                self.window.fetch_max",
-    ),
-    Mutation(
-        "LATE always mixes",
-        PROTOCOL,
-        "self.mixes = (self.outcome.source_step - contribution_age(self.contributions[self.group.me])) != step",
-        "self.mixes = True",
-    ),
-    Mutation(
-        "LATE never mixes",
-        PROTOCOL,
-        "        self.mixes = (self.outcome.source_step",
-        "        self.mixes = False and (self.outcome.source_step",
-    ),
-    Mutation(
-        "wrong divisor for LATE",
-        PROTOCOL,
-        "        output.divisor = self.group.size + self.mixes\n",
-        "        output.divisor = self.group.size\n",
-        quick=True,
-    ),
-    Mutation(
-        "contributions of the later step not loaded",
-        PROTOCOL,
-        "                self.aim(latest)\n                self.load_contributions(True)\n",
-        "                self.aim(latest)\n",
-    ),
-    # Chunks.
-    Mutation(
-        "chunks that are taken are claimed again",
-        PROTOCOL,
-        "            if word_step(self.chunks[c]) != self.outcome.step:\n                return c\n",
-        "            return c\n",
-    ),
-    Mutation(
-        "DONE stored, not swapped",
-        PROTOCOL,
-        "        self.window.compare_and_swap(self.home, self.layout.chunk_word(self.outcome.step, c), seen,\n"
-        "                                     pack_chunk(self.outcome.step, DONE, self.group.me), &self.done_found)\n",
-        "        self.window.store(self.home, self.layout.chunk_word(self.outcome.step, c),\n"
-        "                          pack_chunk(self.outcome.step, DONE, self.group.me))\n"
-        "        self.done_found = seen\n",
-    ),
-    Mutation(
-        "losers count in finished",
-        PROTOCOL,
-        "            self.chunks[c] = self.done_found\n            return 0\n",
-        "            self.chunks[c] = self.done_found\n"
-        "            self.begin_count()\n            self.window.complete()\n            return 0\n",
-    ),
-    Mutation(
-        "finished compared with C",
-        PROTOCOL,
-        "if (self.finished_found + 1) % <uint64_t> self.layout.chunks == 0:",
-        "if self.finished_found + 1 == <uint64_t> self.layout.chunks:",
-    ),
-    Mutation(
-        "the last chunk is not counted",
-        PROTOCOL,
-        "        while left or done:\n",
-        "        while left:\n",
-    ),
-    Mutation(
-        "what a look finds is what the swap to DONE expected",
-        PROTOCOL,
-        "                self.end_done(summed, seen)\n",
-        "                self.end_done(summed, self.chunks[summed])\n",
-    ),
-    Mutation(
-        "counted in the turn of DONE, before it is known to be this rank's",
-        PROTOCOL,
-        "                self.begin_done(summed, seen)\n            counting = done\n",
-        "                self.begin_done(summed, seen)\n            counting = summed >= 0\n",
-        also=(
-            "                done = self.collected[summed]\n                left -= done\n",
-            "                done = 0\n                left -= self.collected[summed]\n",
+        replace(
+            "Record.activate",
+            "- published_step(self.found[m]), published_slot(self.found[m])",
+            "- published_step(self.found[m]), 0",
         ),
     ),
-    Mutation(
-        "a lane is used again before its reads are complete",
-        PROTOCOL,
-        "        self.window.complete_reads(lane)\n        self.scatter(c, <char*>",
-        "        self.scatter(c, <char*>",
-    ),
-    Mutation(
-        "a chunk counts as collected whether or not its sums are this rank's",
-        PROTOCOL,
-        "        if self.done_found != seen:\n",
-        "        if False:\n",
-    ),
-    Mutation(
-        "waits for ever for a stopped claimer",
-        PROTOCOL,
-        "                if now - wait.since < take_over:\n",
-        "                if True:\n",
-    ),
-    Mutation(
-        "a take-over does not set its tag",
-        PROTOCOL,
-        "                self.start_sum(0, c, pointers)\n                self.sum_chunk(0, c, pointers)\n",
-        "                self.tagged = True\n"
-        "                self.start_sum(0, c, pointers)\n                self.sum_chunk(0, c, pointers)\n",
-    ),
-    Mutation(
-        "own model summed though an older one contributes",
-        PROTOCOL,
-        "if (m == self.group.me and self.outcome.kind == FRESH and not",
-        "if (m == self.group.me and not",
-    ),
-    Mutation(
-        "a member left out of the sum",
-        PROTOCOL,
-        "            slot = contribution_slot(self.contributions[m])\n",
-        "            slot = contribution_slot(self.contributions[max(m - 1, 0)])\n",
-    ),
-    Mutation(
-        "sum in another order at each member",
-        PROTOCOL,
-        "            self.read(lane, m, m, self.layout.snapshot(slot)",
-        "            self.read(lane, (m + self.group.me) % self.group.size, m, self.layout.snapshot(slot)",
-    ),
-    Mutation(
-        "summed before the reads are complete",
-        PROTOCOL,
-        "        self.window.complete_reads(lane)\n        self.scatter(c, self.window.own",
-        "        self.scatter(c, self.window.own",
-    ),
-    Mutation(
-        "DONE before the sum is visible: no write fence",
-        PROTOCOL,
-        "        self.window.read_fence()\n        self.window.write_fence()\n        return 0\n",
-        "        self.window.read_fence()\n        return 0\n",
-    ),
-    Mutation(
-        "DONE before the sources are read: no read fence",
-        PROTOCOL,
-        "        self.window.read_fence()\n        self.window.write_fence()\n        return 0\n",
-        "        self.window.write_fence()\n        return 0\n",
-    ),
-    # Results.
-    Mutation(
-        "tag after data",
-        PROTOCOL,
-        "            self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step, &found)\n"
-        "            self.window.complete()\n            self.window.write_fence()\n            self.tagged = True\n",
-        "            pass\n",
-        also=(
-            "        self.window.wrote(place, chunk.count * section.sum_width)\n",
-            "        self.window.wrote(place, chunk.count * section.sum_width)\n"
-            "        self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step,\n"
-            "                              &found)\n        self.window.complete()\n",
-        ),
-    ),
-    Mutation(
-        "no fence between tag and data",
-        PROTOCOL,
-        "            self.window.complete()\n            self.window.write_fence()\n            self.tagged = True",
-        "            self.window.complete()\n            self.tagged = True",
-    ),
-    Mutation(
-        "no tag check by the reader",
-        PROTOCOL,
-        "            kept[0] = kept[0] and self.found[m] == step\n",
-        "            pass\n",
-        quick=True,
-    ),
-    Mutation(
-        "only the last owner's tag checked",
-        PROTOCOL,
-        "            kept[0] = kept[0] and self.found[m] == step\n",
-        "            kept[0] = self.found[m] == step\n",
-    ),
-    Mutation(
-        "no read fence between data and tag",
-        PROTOCOL,
-        "        self.window.read_fence()\n        for m in range(self.group.size):\n"
-        "            self.found[m] = step\n",
-        "        for m in range(self.group.size):\n            self.found[m] = step\n",
-    ),
-    Mutation(
-        "MISSED keeps what was collected",
-        PROTOCOL,
-        "        self.outcome.kind = MISSED\n        return self.snapshots.restore(pointers)\n",
-        "        self.outcome.kind = MISSED\n        return 0\n",
-    ),
-    Mutation(
-        "MISSED reports the later step that it could not use",
-        PROTOCOL,
-        "        if self.outcome.source_step != self.outcome.step:\n            self.aim(self.outcome.step)\n",
-        "        if False:\n            self.aim(self.outcome.step)\n",
-    ),
-    Mutation(
-        "MISSED restored from the newest snapshot",
-        SNAPSHOTS,
-        '        """Copy `own` into the caller\'s output, leaf by leaf."""\n',
-        '        """Copy `own` into the caller\'s output, leaf by leaf."""\n'
-        "        self.own = self.window.own(self.layout.snapshot(self.current_slot))\n",
-    ),
-    Mutation(
-        "collected from the result slot of its own step",
-        PROTOCOL,
-        "            self.layout.result(self.outcome.source_step) + section.result",
-        "            self.layout.result(self.outcome.step) + section.result",
-    ),
-    # Synchronisation and layout.
-    Mutation(
-        "no barrier after the synchronisation",
-        "wagma_rma/protocol/synchronization.py",
-        "        yield self._every_rank(self._not_come_to, published), FOR_RANKS\n        # Only now",
-        "        # Only now",
-    ),
-    Mutation(
-        "mean of all not divided by their number",
-        SNAPSHOTS,
-        "        output.divisor = self.window.ranks\n",
-        "        output.divisor = 1\n",
-    ),
-    Mutation(
-        "K < tau: too few records",
-        "wagma_rma/options.py",
-        "            0 if alone else self.sync_period,\n",
-        "            0 if alone else max(1, self.sync_period - 2),\n",
-    ),
-    Mutation(
+    mutation(
         "an interrupted wait leaves its record closed",
-        PROTOCOL,
-        "                        or self.window.interrupted):\n"
-        "                    self.swap_state(ACTIVATING, state_arrived(self.state), &swapped)\n",
-        "                        or self.window.interrupted):\n"
-        "                    if self.window.interrupted:\n                        return 0\n"
-        "                    self.swap_state(ACTIVATING, state_arrived(self.state), &swapped)\n",
+        insert(
+            "Record.wait_until_open",
+            "if self.waiter.interrupted:\n    return 0",
+            before="self.swap_state(ACTIVATING",
+        ),
     ),
-    # Windows, by the conformance suite.
-    Mutation(
-        "SharedWindow: fetch_add in two operations",
-        "wagma_rma/atomics.h",
-        "return atomic_fetch_add((wagma_word *)word, addend);",
-        "uint64_t seen = atomic_load((wagma_word *)word);\n    sched_yield();\n"
-        "    atomic_store((wagma_word *)word, seen + addend);\n    return seen;",
-        tests="tests/ranks/test_windows.py",
+]
+
+SOURCE = [
+    mutation(
+        "s = max(v, latest) for every LATE",
+        replace("Protocol.choose_source", "if self.record.was_open", "if True"),
     ),
-    Mutation(
-        "SharedWindow: fetch_max lowers",
-        "wagma_rma/atomics.h",
-        "while (seen < value && !atomic",
-        "while (!atomic",
-        tests="tests/ranks/test_windows.py",
+    mutation(
+        "latest set when a step opens",
+        insert(
+            "Record.activate",
+            "for m in range(self.group.size):\n"
+            "    if published_step(self.found[m]) != self.step:\n"
+            "        self.window.fetch_max(self.group.ranks[m], self.layout.latest, self.step, &self.swapped[m])\n"
+            "self.window.complete()",
+            after="self.swap_state(OPEN",
+        ),
     ),
-    Mutation(
-        "SharedWindow: compare_and_swap in two operations",
-        "wagma_rma/atomics.h",
-        "    atomic_compare_exchange_strong((wagma_word *)word, &expected, desired);\n    return expected;",
-        "    uint64_t seen = atomic_load((wagma_word *)word);\n    sched_yield();\n"
-        "    if (seen == expected) atomic_store((wagma_word *)word, desired);\n    return seen;",
-        tests="tests/ranks/test_windows.py",
+    mutation(
+        "latest told to FRESH ranks too",
+        replace("Record.unpin_all", "contribution_age(self.contributions[m]) != 0", "True"),
     ),
-    Mutation(
-        "SharedWindow: loads the first word only",
-        "wagma_rma/windows/mapped.pyx",
-        "            values[i] = wagma_load(self.base[rank] + word + 8 * i)",
-        "            values[i] = wagma_load(self.base[rank] + word)",
-        tests="tests/ranks/test_windows.py",
+    mutation(
+        "LATE always mixes",
+        replace(
+            "Protocol.choose_source", "self.record.step - self.record.own_age() != self.last.step", "True"
+        ),
     ),
-    Mutation(
-        "SharedWindow: reads from itself",
-        "wagma_rma/windows/mapped.pyx",
-        "        bytes[0] = self.base[rank] + offset",
-        "        bytes[0] = self.base[self.rank] + offset",
-        tests="tests/ranks/test_windows.py",
+    mutation(
+        "LATE never mixes",
+        replace(
+            "Protocol.choose_source", "self.record.step - self.record.own_age() != self.last.step", "False"
+        ),
     ),
-    Mutation(
-        "SharedWindow: no fence",
-        "wagma_rma/atomics.h",
-        "    atomic_thread_fence(memory_order_seq_cst);\n",
-        "",
-        equivalent="x86 keeps the order of plain stores, and of plain loads, and every word's verb is a barrier there",
-        tests="tests/ranks/test_windows.py",
-    ),
-    Mutation(
-        "SimulatedWindow: a write fence that does nothing",
-        "wagma_rma/testing/simulated_window.pyx",
-        "        self.settle(WORD, 0)\n        self.settle(WRITE, 0)\n",
-        "        self.settle(WORD, 0)\n",
-        tests="tests/unit/test_windows.py",
+    mutation(
+        "wrong divisor for LATE",
+        replace("Sums.write_average", "+ self.mixes", ""),
         quick=True,
     ),
-    Mutation(
+    mutation(
+        "contributions of the later step not loaded",
+        replace(
+            "Protocol.choose_source",
+            "self.record.select(latest) self.record.load_contributions(True)",
+            "self.record.select(latest)",
+        ),
+    ),
+]
+
+CHUNKS = [
+    mutation(
+        "chunks that are taken are claimed again",
+        replace("Exchange.next_to_claim", "word_step(self.words[c]) != self.record.step", "True"),
+    ),
+    mutation(
+        "DONE stored, not swapped",
+        # As good as a store, which a window does not have: swapped from whatever the word holds now.
+        insert(
+            "Exchange.begin_mark",
+            "self.window.load(self.record.home, self.layout.chunk_word(self.record.step, self.summed), 1,\n"
+            "                 &self.done_expected)\n"
+            "self.window.complete()",
+            before="compare_and_swap",
+        ),
+    ),
+    mutation(
+        "losers count in finished",
+        insert(
+            "Exchange.end_mark",
+            "self.window.fetch_add(self.record.home, self.layout.finished(self.record.step), 1,\n"
+            "                      &self.finished_found)\n"
+            "self.window.complete()",
+            after="self.words[self.summed] = self.done_found",
+        ),
+    ),
+    mutation(
+        "finished compared with C",
+        replace(
+            "Exchange.end_count",
+            "(self.finished_found + 1) % <uint64_t> self.layout.chunks == 0",
+            "self.finished_found + 1 == <uint64_t> self.layout.chunks",
+        ),
+    ),
+    mutation(
+        "the last chunk is not counted",
+        replace("Exchange.perform", "self.left or self.uncounted", "self.left"),
+    ),
+    mutation(
+        "what a look finds is what the swap to DONE expected",
+        replace("Exchange.end_mark", "== self.done_expected", "== self.words[self.summed]"),
+    ),
+    mutation(
+        "counted in the turn of DONE, before it is known to be this rank's",
+        replace("Exchange.begin_count", "self.counting = self.uncounted", "self.counting = self.summed >= 0"),
+        delete("Exchange.end_mark", "self.uncounted = True"),
+    ),
+    mutation(
+        "a lane is used again before its reads are complete",
+        delete("Sums.end_collecting", "self.window.complete_reads(lane)"),
+    ),
+    mutation(
+        "a chunk counts as collected whether or not its sums are this rank's",
+        replace("Exchange.end_mark", "self.done_found == self.done_expected", "True"),
+    ),
+    mutation(
+        "waits for ever for a stopped claimer",
+        replace(
+            "Exchange.wait_or_take_over", "if now - self.idle.since <", "if True or now - self.idle.since <"
+        ),
+    ),
+    mutation(
+        "a take-over does not set its tag",
+        insert(
+            "Exchange.wait_or_take_over", "self.sums.results.tagged = True", before="self.sums.begin_sum("
+        ),
+    ),
+    mutation(
+        "own model summed though an older one contributes",
+        replace("Sums.begin_sum", "and self.fresh", ""),
+    ),
+    mutation(
+        "a member left out of the sum",
+        replace("Sums.begin_sum", "self.record.contributions[m]", "self.record.contributions[max(m - 1, 0)]"),
+    ),
+    mutation(
+        "sum in another order at each member",
+        replace(
+            "Sums.begin_sum",
+            "self.read(lane, m,",
+            "self.read(lane, (m + self.record.group.me) % self.record.group.size,",
+        ),
+    ),
+    mutation(
+        "summed before the reads are complete",
+        delete("Sums.end_sum", "self.window.complete_reads(lane)"),
+    ),
+    mutation(
+        "DONE before the sum is visible: no write fence",
+        delete("Results.end_write", "self.window.write_fence()"),
+    ),
+    mutation(
+        "DONE before the sources are read: no read fence",
+        delete("Results.end_write", "self.window.read_fence()"),
+    ),
+]
+
+RESULTS = [
+    mutation(
+        "tag after data",
+        delete("Sums.end_sum", "self.results.begin_write("),
+        replace("Sums.end_sum", "return self.results.end_write(", "self.results.end_write("),
+        insert(
+            "Sums.end_sum",
+            "return self.results.begin_write(self.record.step)",
+            after="self.results.end_write(",
+        ),
+    ),
+    mutation(
+        "no fence between tag and data",
+        delete("Results.begin_write", "self.window.write_fence()"),
+    ),
+    mutation("no tag check by the reader", delete("Results.end_read", "kept[0] and"), quick=True),
+    mutation(
+        "only the last owner's tag checked",
+        replace("Results.end_read", "kept[0] and", ""),
+    ),
+    mutation(
+        "no read fence between data and tag",
+        delete("Results.end_read", "self.window.read_fence()"),
+    ),
+    mutation(
+        "MISSED keeps what was collected",
+        replace("Protocol.miss", "return self.snapshots.restore(pointers)", "return 0"),
+    ),
+    mutation(
+        "MISSED reports the later step that it could not use",
+        replace("Protocol.miss", "self.record.step != self.last.step", "False"),
+    ),
+    mutation(
+        "MISSED restored from the newest snapshot",
+        insert(
+            "Snapshots.restore",
+            "self.own = self.window.own(self.layout.snapshot(self.current_slot))",
+            before="for i in range(",
+        ),
+    ),
+    mutation(
+        "collected from the result slot of its own step",
+        # Which is the step of the newest snapshot, where a rank could publish.
+        replace(
+            "Sums.begin_collecting", "begin_read(self.record.step,", "begin_read(self.snapshots.current_step,"
+        ),
+    ),
+]
+
+SYNCHRONIZATION = [
+    mutation(
+        "no barrier after the synchronisation",
+        delete("Synchronizer._phases", "yield self._every_rank(self._not_reached"),
+    ),
+    mutation(
+        "mean of all not divided by their number",
+        replace("Snapshots.publish_mean", "self.window.ranks", "1"),
+    ),
+    mutation(
+        "K < tau: too few records",
+        replace("Options.layout", "else self.sync_period", "else max(1, self.sync_period - 2)"),
+    ),
+]
+
+LIFECYCLE = [
+    mutation(
+        "a synchronisation that was cut short leaves READY",
+        replace("Steps._note_failure", "not self._synchronizer.cut_short", "True"),
+        tests=CUT_SHORT,
+    ),
+    mutation(
+        "a group step is served though a synchronisation was cut short",
+        replace("REFUSALS", "State.SYNCHRONIZING: {Call.GROUP_STEP: _CUT_SHORT}", "State.SYNCHRONIZING: {}"),
+        tests=CUT_SHORT,
+    ),
+    mutation(
+        "close() does not do the part that others count on",
+        replace("Steps.close", "self._lifecycle.state is State.CLOSING_COUNTED_ON", "False"),
+        tests=CUT_SHORT,
+    ),
+    mutation(
+        "COUNTED_ON is forgotten by close()",
+        replace(
+            "TRANSITIONS",
+            "Event.CLOSE: State.CLOSING_COUNTED_ON, }, State.BROKEN",
+            "Event.CLOSE: State.CLOSING, }, State.BROKEN",
+        ),
+        tests=CUT_SHORT,
+    ),
+    mutation(
+        "it is not noted that others count on a rank",
+        delete("Steps._note_failure", "self._lifecycle.happens(Event.COUNT_ON)"),
+        tests=CUT_SHORT,
+    ),
+    mutation(
+        "BREAK not noted at a synchronisation",
+        replace("Steps._note_failure", "isinstance(error, StepMismatch)", "False"),
+        tests=ERRORS,
+    ),
+    mutation(
+        "REFUSED keeps SYNCHRONIZING",
+        delete("Steps._note_failure", "self._lifecycle.happens(Event.REFUSED)"),
+        tests=ERRORS,
+    ),
+    mutation(
+        "a rank that is slow to leave a refused synchronisation counts as one that waits in it",
+        replace("Synchronizer._waits_before", "and entered_attempt(word) >= self._attempt", ""),
+        tests=ERRORS,
+    ),
+    mutation(
+        "a close() that was cut short serves steps",
+        replace("REFUSALS", "State.CLOSING: dict.fromkeys(_EACH_STEP, _CLOSING)", "State.CLOSING: {}"),
+        tests=ERRORS,
+    ),
+    mutation(
+        "what is broken serves steps",
+        replace("REFUSALS", "State.BROKEN: dict.fromkeys(_EACH_STEP, _BROKEN)", "State.BROKEN: {}"),
+        tests=ERRORS,
+    ),
+    mutation(
+        "a second thread is served",
+        replace("Steps._using", "if not self._busy.acquire(blocking=False)", "if False"),
+        tests=ERRORS,
+    ),
+]
+
+CONFORMANCE = [
+    mutation(
+        "SharedWindow: fetch_add in two operations",
+        replace(
+            "wagma_fetch_add",
+            "return atomic_fetch_add((wagma_word *)word, addend);",
+            "int sched_yield(void); uint64_t seen = atomic_load((wagma_word *)word); sched_yield();"
+            " atomic_store((wagma_word *)word, seen + addend); return seen;",
+        ),
+        tests=WINDOWS,
+    ),
+    mutation(
+        "SharedWindow: fetch_max lowers",
+        replace("wagma_fetch_max", "seen < value &&", ""),
+        tests=WINDOWS,
+    ),
+    mutation(
+        "SharedWindow: compare_and_swap in two operations",
+        replace(
+            "wagma_compare_and_swap",
+            "atomic_compare_exchange_strong((wagma_word *)word, &expected, desired); return expected;",
+            "int sched_yield(void); uint64_t seen = atomic_load((wagma_word *)word); sched_yield();"
+            " if (seen == expected) atomic_store((wagma_word *)word, desired); return seen;",
+        ),
+        tests=WINDOWS,
+    ),
+    mutation(
+        "SharedWindow: loads the first word only",
+        replace("MappedWindow.load", "+ 8 * i", ""),
+        tests=WINDOWS,
+    ),
+    mutation(
+        "SharedWindow: reads from itself",
+        replace("MappedWindow.read", "self.base[rank]", "self.base[self.rank]"),
+        tests=WINDOWS,
+    ),
+    mutation(
+        "SharedWindow: no fence",
+        delete("wagma_fence", "atomic_thread_fence(memory_order_seq_cst)"),
+        equivalent="x86 keeps the order of plain stores, and of plain loads, and every word's verb is a barrier there",
+        tests=WINDOWS,
+    ),
+    mutation(
+        "SimulatedWindow: a write fence that does nothing",
+        delete("SimulatedWindow.write_fence", "self.settle(WRITE, 0)"),
+        tests=SIMULATED,
+        quick=True,
+    ),
+    mutation(
         "SimulatedWindow: a read fence that does nothing",
-        "wagma_rma/testing/simulated_window.pyx",
-        "    cdef int read_fence(self) except -1 nogil:\n        self.may_be_old = False\n",
-        "    cdef int read_fence(self) except -1 nogil:\n",
-        tests="tests/unit/test_windows.py",
+        delete("UnfencedReads.fence", "self.may_be_old = False"),
+        tests=SIMULATED,
     ),
-    Mutation(
+    mutation(
         "SimulatedWindow: reads complete with another lane's",
-        "wagma_rma/testing/simulated_window.pyx",
-        "        self.settle(READ, lane)\n",
-        "        self.settle(READ, 0)\n",
-        tests="tests/unit/test_windows.py",
+        replace("SimulatedWindow.complete_reads", "self.settle(READ, lane)", "self.settle(READ, 0)"),
+        tests=SIMULATED,
     ),
-    # The window over MPI.
-    Mutation(
+]
+
+REMOTE = [
+    mutation(
         "RemoteWindow: the thread's operations are not waited for",
-        REMOTE,
-        "        if self.operating and not self.ringing:\n            self.wait_for_thread()\n        self.slept = 0\n",
-        "        self.slept = 0\n",
-        tests="tests/ranks/test_windows.py",
+        replace("RemoteWords.complete", "self.performing and not self.only_bells", "False"),
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: what was found is not given",
-        "wagma_rma/mpi/operations.c",
-        "        if (w->operations[i].found) *",
-        "        if (!w->operations[i].found) *",
-        tests="tests/ranks/test_windows.py",
+        replace("wagma_batch_return_results", "if (b->operations[i].found)", "if (!b->operations[i].found)"),
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: operations are not flushed",
-        "wagma_rma/mpi/operations.c",
-        "        if (!error) error = w->rma->flush(rank, w->win);\n",
-        "",
-        tests="tests/ranks/test_windows.py",
+        delete("operations.c:flush", "b->rma->flush(rank, b->win)"),
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: only one rank is flushed",
-        "wagma_rma/mpi/operations.c",
-        "        if (!error) error = w->rma->flush(rank, w->win);\n",
-        "        if (!error) error = w->rma->flush(rank, w->win);\n        break;\n",
-        mpi="mpich",  # Open MPI over TCP makes a compare-and-swap before it returns
-        tests="tests/ranks/test_windows.py",
+        insert("operations.c:flush", "break;", after="b->rma->flush(rank, b->win)"),
+        mpi="mpich",  # Open MPI over TCP performs a compare-and-swap before it returns
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: additions replace",
-        "wagma_rma/mpi/operations.c",
-        "wagma_handle ops[] = {w->nothing, w->replace, w->add, w->max};",
-        "wagma_handle ops[] = {w->nothing, w->replace, w->replace, w->max};",
+        replace("new_batch", "handle_of(MPI.SUM)", "handle_of(MPI.REPLACE)"),
         mpi="mpich",
-        tests="tests/ranks/test_windows.py",
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: the maximum is a sum",
-        "wagma_rma/mpi/operations.c",
-        "wagma_handle ops[] = {w->nothing, w->replace, w->add, w->max};",
-        "wagma_handle ops[] = {w->nothing, w->replace, w->add, w->add};",
+        replace("new_batch", "handle_of(MPI.MAX)", "handle_of(MPI.SUM)"),
         mpi="mpich",
-        tests="tests/ranks/test_windows.py",
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: operations on one word do not keep their order",
-        "wagma_rma/mpi/operations.c",
-        "if (before->state != MADE && before->word == o->word && before->rank == o->rank) return 1;",
-        "if (before->state != MADE && before->word == o->word && before->rank == o->rank) return 0;",
+        replace("operations.c:must_wait", "return 1", "return 0"),
         mpi="openmpi",
-        tests="tests/ranks/test_windows.py",
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: a swap that fails counts as made",
-        "wagma_rma/mpi/operations.c",
-        "if (swapped || o->verb",
-        "if (1 || o->verb",
+        replace("perform_by_swap", "if (swapped ||", "if (1 ||"),
         mpi="openmpi",
-        tests="tests/ranks/test_windows.py",
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: bulk reads are not waited for",
-        REMOTE,
-        "        if not request.active:\n",
-        "        if True:\n",
-        tests="tests/ranks/test_windows.py",
+        replace("RemoteReads.complete_request", "not request.active", "True"),
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: only the first piece of a read is waited for",
-        REMOTE,
-        "        for i in range(lane * self.sources * self.pointers, (lane + 1) * self.sources * self.pointers):\n",
-        "        for i in range(lane * self.sources * self.pointers, lane * self.sources * self.pointers + 1):\n",
-        tests="tests/ranks/test_windows.py",
+        replace(
+            "RemoteReads.complete",
+            "(lane + 1) * self.sources * self.pieces",
+            "lane * self.sources * self.pieces + 1",
+        ),
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: lanes read into the same memory",
-        REMOTE,
-        "        bytes[0] = self.scratch + place * self.source_bytes\n",
-        "        bytes[0] = self.scratch + source * self.source_bytes\n",
-        tests="tests/ranks/test_windows.py",
+        replace("RemoteReads.begin", "place * self.source_bytes", "source * self.source_bytes"),
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: an error of MPI is not looked at",
-        REMOTE,
-        "        if error == 0:\n            return 0\n        with gil:\n            self.drop()\n",
-        "        if True:\n            return 0\n        with gil:\n            self.drop()\n",
-        tests="tests/ranks/test_windows.py",
+        replace("RemoteWords.check", "error == 0", "True"),
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: the rank itself waits in MPI",
-        REMOTE,
-        "            if self.in_flight():\n",
-        "            if False:\n",
+        replace("RemoteWords.complete", "self.awaits_far_rank()", "False"),
         mpi="mpich",
-        tests="tests/ranks/test_windows.py",
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: the rank that is flushed is named",
-        REMOTE,
-        "self.look(self.now() - started, self.awaited())",
-        "self.look(self.now() - started, self.far.waits_for)",
+        replace("RemoteWords.wait_for_thread", "self.awaited()", "self.threaded.waits_for"),
         mpi="mpich",
-        tests="tests/ranks/test_windows.py",
+        tests=WINDOWS,
     ),
-    Mutation(
+    mutation(
         "RemoteWindow: the thread does not serve",
-        "wagma_rma/mpi/progress.c",
-        "        p->words->rma->poll(p->comm);\n",
-        "",
-        tests="tests/ranks/test_windows.py",
+        delete("progress.c:serve", "poll(p->comm)"),
+        tests=WINDOWS,
     ),
+]
+
+MUTATIONS = [
+    *PUBLISHING,
+    *OPENING,
+    *SOURCE,
+    *CHUNKS,
+    *RESULTS,
+    *SYNCHRONIZATION,
+    *LIFECYCLE,
+    *CONFORMANCE,
+    *REMOTE,
 ]

@@ -1,14 +1,15 @@
-"""Breaks the protocol and the windows, one line at a time, and sees that a test fails.
+"""Breaks the sources, one mutation at a time, and sees that a test fails.
 
     python -m tests.proof.mutations            all of them (a quarter of an hour)
     python -m tests.proof.mutations --write    the same, and put what was found into the table MUTATIONS.md
-    python -m tests.proof.mutations --quick    a few that stand for the rest
+    python -m tests.proof.mutations --quick    a few that stand for the rest (a minute)
     python -m tests.proof.mutations NAME ...   these
 
-Each mutation is applied to a scratch copy of the tree, built there, and tested by the simulation (and, where
-it needs a real window, by the conformance suite). The table says which test caught it, and after how many
-examples. Caught is what breaks a named invariant, raises in the library, goes on for ever in the simulation,
-or crashes; a test that fails for another reason has not understood the mutation, and does not count.
+Each mutation is applied to a scratch copy of the tree, built there, and tested: those of the protocol by the
+simulation, those of windows by the conformance suite, the others by the tests that they name. The table says
+which test caught it, and after how many examples. In the simulation, caught is what breaks a named invariant,
+raises in the library, goes on for ever, or crashes: a test that fails for another reason has not understood
+the mutation.
 """
 
 import argparse
@@ -22,35 +23,81 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.proof.mutants import MUTATIONS
+from tests.proof.anchors import Sources
+from tests.proof.mutants import LIFECYCLE, MUTATIONS
 from tests.support.launch import mpi_name
 
 ROOT = Path(__file__).parents[2]
+SIMULATION = "tests/proof/test_protocol.py"
 LIMIT = 400  # seconds for the tests of one mutation; one that is not caught by then survives
+NEEDED = ("wagma_rma", "jax_bindings", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
 
-def tree(directory):
-    """Copy what a build and the tests need."""
-    for name in ("wagma_rma", "jax_bindings", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+def tree(directory, built=False):
+    """Copy what a build and the tests need; with what has been built, if it is to be used again."""
+    ignored = shutil.ignore_patterns("__pycache__", *([] if built else ["*.so"]))
+    for name in (*NEEDED, *(["build"] if built else [])):
         source = ROOT / name
         if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.so")
-            shutil.copytree(source, directory / name, ignore=ignored)
-        else:
+            shutil.copytree(source, directory / name, ignore=ignored, dirs_exist_ok=True)
+        elif source.exists():
             shutil.copy2(source, directory / name)
 
 
 def build(directory):
+    """Build what is older than its sources."""
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"this tree does not build:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
 
-def test(directory, tests):
+def files_of(directory):
+    """Return the time of change of each file of a tree, by its path in it."""
+    return {
+        path.relative_to(directory): path.stat().st_mtime_ns
+        for path in directory.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+class Copies:
+    """Two copies of the tree: one that stays as it is, and one for a mutation after another.
+
+    Args:
+        directory: where they are made.
+    """
+
+    def __init__(self, directory):
+        self._whole, self.mutated = directory / "whole", directory / "mutated"
+        tree(self._whole, built=True)
+        build(self._whole)
+        self._files = files_of(self._whole)
+        self._sources = Sources.read(self._whole)
+        shutil.copytree(self._whole, self.mutated)
+
+    def apply(self, mutation):
+        """Apply a mutation, and build what it changes."""
+        changed = mutation.apply(self._sources)
+        for path, text in changed.items():
+            (self.mutated / path).write_text(text)
+        if not all(path.endswith(".py") for path in changed):
+            build(self.mutated)
+
+    def restore(self):
+        """Make the mutated copy equal to the other one again, without building."""
+        now = files_of(self.mutated)
+        for path in now.keys() - self._files.keys():
+            (self.mutated / path).unlink()
+        for path, changed in self._files.items():
+            if now.get(path) != changed:
+                shutil.copy2(self._whole / path, self.mutated / path)
+
+
+def test(directory, tests, profile="hunt"):
     """Run tests; return (exit code, output)."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
-    environment = {**os.environ, "PYTHONPATH": str(directory), "HYPOTHESIS_PROFILE": "hunt"}
+    environment = {**os.environ, "PYTHONPATH": str(directory), "HYPOTHESIS_PROFILE": profile}
     with subprocess.Popen(
         command,
         cwd=directory,
@@ -69,8 +116,15 @@ def test(directory, tests):
     return process.returncode, output
 
 
-def verdict(code, output):
-    """Return (whether it is caught, by what, after how many examples) of a test run."""
+FAILED = r"(?:AssertionError|Failed): "  # of pytest, and of a pool of ranks
+
+
+def verdict(code, output, any_assertion=False):
+    """Return (whether it is caught, by what, after how many examples) of a test run.
+
+    Args:
+        any_assertion: any failed assertion catches the mutation; else only one that names what is broken.
+    """
     if code is None:
         return False, f"NOTHING within {LIMIT} s", ""
     if code == 0:
@@ -84,28 +138,30 @@ def verdict(code, output):
         if broken[1] == "raised":
             return True, f"an exception: {broken[3]}", broken[2]
         return True, f"{test_of(broken[1]) or test}", broken[2]
-    died = re.search(r"AssertionError: (\S+ on \d+ ranks ended with (?:-\d+|6|11|13[0-9]))\b", output)
+    died = re.search(rf"{FAILED}(\S+ on \d+ ranks ended with (?:-\d+|6|11|13[0-9]))\b", output)
     if died:
         return True, f"a crash: {died[1]}", ""
-    conformance = re.search(r"AssertionError: ((?:\w+Window|buffers)\b.{,80})", output)
+    conformance = re.search(rf"{FAILED}((?:\w+Window|(?:ranks\.)?buffers)\b.{{,80}})", output)
     endless = re.search(r"(no end after \d+ turns|ranks ran past \d+ s)", output)
     if conformance or endless:
         return True, f"{test}: {(conformance or endless)[1]}", ""
     raised = re.search(r"^E +(\w+.{,100})", output, re.MULTILINE)
+    if failed and raised and any_assertion:
+        return True, f"{test}: {raised[1]}", ""
     return False, f"NOTHING, though {test} failed: {raised[1] if raised else output.strip()[-200:]}", ""
 
 
 def test_of(invariant):
     """Return the test that looks for an invariant by name; any may find it broken."""
-    source = (ROOT / "tests/proof/test_protocol.py").read_text()
+    source = (ROOT / SIMULATION).read_text()
     looks = re.search(rf'explore\(\s*"{invariant}"', source)
     return re.findall(r"def (test_\w+)", source[: looks.start()])[-1] if looks else None
 
 
-def check_unmutated(directory, chosen):
+def check_unmutated(directory, chosen, profile):
     """See that the tests pass as they are: a verdict of a test that fails anyway says nothing."""
     for tests in sorted({mutation.tests for mutation in chosen}):
-        code, output = test(directory, tests)
+        code, output = test(directory, tests, profile)
         if code != 0:
             raise SystemExit(f"{tests} does not pass without a mutation ({code}):\n{output[-6000:]}")
 
@@ -154,33 +210,25 @@ def main():
         parser.error(f"no mutation is named {', '.join(sorted(unknown))}")
     rows, caught = [], 0
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        tree(directory)
-        build(directory)
-        check_unmutated(directory, chosen)
-        print(f"{'mutation':52} {'seconds':>7}  caught by, after how many examples", flush=True)
+        copies = Copies(Path(name))
+        # CI has just run them; a glance shows that they run in this copy too.
+        check_unmutated(copies.mutated, chosen, "glance" if arguments.quick else "hunt")
+        print(f"{'mutation':60} {'build':>5} {'test':>5}  caught by, after how many examples", flush=True)
         for mutation in chosen:
-            path = directory / mutation.file
-            original = mutated = path.read_text()
-            for old, new in [(mutation.old, mutation.new), *([mutation.also] if mutation.also else [])]:
-                if mutated.count(old) != 1:
-                    raise SystemExit(f"{mutation.name}: {mutated.count(old)} places fit {old!r}")
-                mutated = mutated.replace(old, new)
-            path.write_text(mutated)
-            build(directory)
             began = time.monotonic()
-            is_caught, by, examples = verdict(*test(directory, mutation.tests))
-            seconds = time.monotonic() - began
+            copies.restore()
+            copies.apply(mutation)
+            built = time.monotonic()
+            tested = test(copies.mutated, mutation.tests)
+            is_caught, by, examples = verdict(*tested, any_assertion=mutation in LIFECYCLE)
+            seconds = f"{built - began:5.1f} {time.monotonic() - built:5.1f}"
             caught += is_caught
-            rows.append((mutation.name, by, examples))
-            print(f"{mutation.name:52} {seconds:7.1f}  {by}{', ' if examples else ''}{examples}", flush=True)
-            path.write_text(original)
+            rows.append((mutation.name, by + (f" (with {mutation.mpi})" if mutation.mpi else ""), examples))
+            print(f"{mutation.name:60} {seconds}  {by}{', ' if examples else ''}{examples}", flush=True)
     for mutation in MUTATIONS:
         if mutation.equivalent and mutation not in chosen:
             rows.append((mutation.name, f"not run, equivalent: {mutation.equivalent}", ""))
-            print(f"{mutation.name:52} not run  equivalent: {mutation.equivalent}")
-        elif mutation not in chosen and mutation.mpi not in ("", mpi_name()):
-            rows.append((mutation.name, f"not run, changes nothing with {mpi_name()}", ""))
+            print(f"{mutation.name:60} not run  equivalent: {mutation.equivalent}")
     print(f"{caught} of {len(chosen)} mutations caught")
     if arguments.write:
         write_table(rows)

@@ -18,6 +18,17 @@ RESULTS = 3
 GATHERING, ACTIVATING, OPEN = 1, 2, 3
 CLAIMED, DONE = 1, 2
 WORD = (1 << 64) - 1
+# The oracle's own reading of the words, apart from the code's: the first bit of each field, and its width.
+PINS, PUBLISHED_STEP, PUBLISHED_SLOT = (44, 20), (8, 36), (0, 8)
+RECORD_STEP, PHASE, ARRIVALS = (28, 36), (26, 2), (0, 26)  # of a state; RECORD_STEP of all words of a record
+AGE, SLOT = (8, 20), (0, 8)  # of a contribution
+MARK, OWNER = (26, 2), (0, 26)  # of a chunk
+
+
+def field_of(word, place):
+    """Return a field of a word."""
+    first, width = place
+    return word >> first & (1 << width) - 1
 
 
 @dataclass
@@ -146,12 +157,12 @@ class Replay:
             self.say("pins", f"rank {rank} adds {added} pins to those on slot {slot} of rank {target}")
 
     def play_published(self, rank, target, before, after):
-        step, slot = after >> 8 & (1 << 36) - 1, after & 0xFF
-        if (after - before) & WORD == 1 << 44:
+        step, slot = field_of(after, PUBLISHED_STEP), field_of(after, PUBLISHED_SLOT)
+        if (after - before) & WORD == 1 << PINS[0]:
             self.add_pins(target, slot, 1)
             self.taken[target] += 1
             return
-        if rank != target or after >> 44 != before >> 44 or step <= self.newest[rank][0]:
+        if rank != target or field_of(after, PINS) != field_of(before, PINS) or step <= self.newest[rank][0]:
             self.say("slot", f"rank {rank} changes published of rank {target} from {before:x} to {after:x}")
         if self.unsettled[target, self.newest[target][1]]:
             self.say("pins", f"rank {target} has not settled the pins on slot {self.newest[target][1]}")
@@ -185,9 +196,9 @@ class Replay:
             if after != before + 1 or record.finished > sum(mark == DONE for mark in record.marks.values()):
                 self.say("one_owner", f"rank {rank} counts a chunk too many: {record}")
             return
-        step = after >> 28
-        if step < before >> 28:
-            self.say("opened_once", f"rank {rank} takes a word of step {before >> 28} back to {step}")
+        step, was = field_of(after, RECORD_STEP), field_of(before, RECORD_STEP)
+        if step < was:
+            self.say("opened_once", f"rank {rank} takes a word of step {was} back to {step}")
         if word == 0:
             self.play_state(rank, home, before, after)
             return
@@ -197,33 +208,33 @@ class Replay:
                 "opened_once", f"rank {rank} writes into the record of step {step}, which nobody has begun"
             )
         elif word < 2 + layout.group_size:
-            self.play_contribution(record, word - 2, after >> 8 & (1 << 20) - 1, after & 0xFF)
+            self.play_contribution(record, word - 2, field_of(after, AGE), field_of(after, SLOT))
         else:
-            chunk, mark = word - 2 - layout.group_size, after >> 26 & 3
+            chunk, mark = word - 2 - layout.group_size, field_of(after, MARK)
             known = record.marks.get(chunk, 0)
             if record.phase != OPEN or known == DONE or (mark == DONE) != (known == CLAIMED):
                 self.say("one_owner", f"rank {rank} marks chunk {chunk} of step {step} {mark} after {known}")
             record.marks[chunk] = mark
             if mark == DONE:
-                record.owners[chunk] = after & (1 << 26) - 1
+                record.owners[chunk] = field_of(after, OWNER)
 
     def play_state(self, rank, home, before, after):
-        step, phase, arrived = after >> 28, after >> 26 & 3, after & (1 << 26) - 1
-        if step > before >> 28:
-            fine = arrived == 1 and phase in (GATHERING, ACTIVATING)
+        step, phase, arrivals = (field_of(after, place) for place in (RECORD_STEP, PHASE, ARRIVALS))
+        if step > field_of(before, RECORD_STEP):
+            fine = arrivals == 1 and phase in (GATHERING, ACTIVATING)
             self.records[home, step] = Record(step, self.group(home, step))
         else:
             moves = {
                 GATHERING: {(GATHERING, 1), (ACTIVATING, 0), (ACTIVATING, 1)},
                 ACTIVATING: {(OPEN, 0)},
                 OPEN: set(),
-            }[before >> 26 & 3]
-            fine = (phase, arrived - (before & (1 << 26) - 1)) in moves
+            }[field_of(before, PHASE)]
+            fine = (phase, arrivals - field_of(before, ARRIVALS)) in moves
         record = self.records[home, step]
         record.phase = phase
         quorum = min(self.world.quorum, len(record.group))
-        if phase == OPEN and arrived < quorum and not self.history.schedule.interruptions:
-            self.say("quorum", f"step {step} is opened with {arrived} there, not {quorum}: {record}")
+        if phase == OPEN and arrivals < quorum and not self.history.schedule.interruptions:
+            self.say("quorum", f"step {step} is opened with {arrivals} members, not {quorum}: {record}")
         if phase == OPEN:
             record.opened += 1
             fine = fine and len(record.contributions) == len(record.group)

@@ -16,11 +16,12 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from tests.proof.mutations import build, tree
+from tests.proof.anchors import functions_of
+from tests.proof.mutations import SIMULATION, build, tree
 
 FOLDER = "wagma_rma/protocol"
-# layout computes sizes and has tests of its own.
-NOT_SCHEDULED = {"layout"}
+# These compute sizes and words, without a schedule, and have tests of their own.
+NOT_SCHEDULED = {"layout", "words"}
 
 # Why no schedule reaches a line, by a part of its text.
 REASONS = {
@@ -30,15 +31,15 @@ REASONS = {
     "bytes_over_network += nbytes": "the simulation has one host; tests across hosts count the bytes",
     "with gil:": "a defect; a mutation that causes it is caught by it",
     "if slot < 0:": "at a synchronisation: a defect; a mutation that causes it is caught by it",
-    "if window.lanes > LANES": "a window that asks for too many lanes: refused when it is made",
-    "at most {LANES} can be used": "a window that asks for too many lanes: refused when it is made",
+    "if window.lanes > MOST_LANES": "a window that asks for too many lanes: refused when it is made",
+    "at most {MOST_LANES} can be used": "a window that asks for too many lanes: refused when it is made",
     "this is a defect of wagma_rma": "a defect; a mutation that causes it is caught by it",
     "finds step {word_step(self.state)}": "a defect; a mutation that causes it is caught by it",
     "raise RuntimeError(": "a defect; a mutation that causes it is caught by it",
     "if word_step(self.state) > step": "a defect; a mutation that causes it is caught by it",
 }
-# Methods that the simulation does not call: the MPI tests do.
-ELSEWHERE = {"statistics", "unfinished", "pins"}
+# Methods that the simulation does not call: tests on real ranks do.
+ELSEWHERE = {"Protocol.statistics", "Protocol.unfinished", "Snapshots.pins"}
 
 
 def counts(directory, module):
@@ -56,13 +57,11 @@ def counts(directory, module):
     return lines, branches
 
 
-def function_of(source, number):
-    """Return the name of the method that a line lies in."""
-    for text in reversed(source[:number]):
-        found = re.match(r"    (?:cdef [\w*]+(?: \w+)?|def) (\w+)\(", text)
-        if found:
-            return found[1]
-    return ""
+def function_of(text, number):
+    """Return the name of the function that a line of a text stands in."""
+    offset = sum(map(len, text.splitlines(keepends=True)[: number - 1]))
+    around = [found for found in functions_of(".pyx", text) if found.begin <= offset < found.end]
+    return max(around, key=lambda found: found.begin).name if around else ""
 
 
 def conditions(source, number):
@@ -127,14 +126,13 @@ def main():
         tree(directory)
         os.environ.update(WAGMA_RMA_DEBUG="1", CFLAGS="--coverage -O0", LDFLAGS="--coverage")
         build(directory)
-        tests = "tests/proof/test_protocol.py"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", SIMULATION]
         environment = {**os.environ, "PYTHONPATH": str(directory)}
         subprocess.run(command, cwd=directory, env=environment, check=True)
         total = unexplained = 0
         modules = {path.stem for path in (directory / FOLDER).glob("*.pyx")} - NOT_SCHEDULED
         for module in sorted(modules):
-            source = (directory / FOLDER / f"{module}.pyx").read_text().splitlines()
+            source = (directory / FOLDER / f"{module}.pyx").read_text()
             for number, text, missing in unreached(directory, module):
                 why = next((reason for part, reason in REASONS.items() if part in text), "")
                 if function_of(source, number) in ELSEWHERE:

@@ -1,22 +1,36 @@
 """The mutations are those of the code as it is; mutations.py runs them."""
 
-from pathlib import Path
-
 import pytest
 
+from tests.proof.anchors import ROOT, Sources, code
 from tests.proof.mutants import MUTATIONS
 
-ROOT = Path(__file__).parents[2]
+
+@pytest.fixture(scope="module")
+def sources():
+    return Sources.read()
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-def test_a_mutation_fits_one_place_of_its_file(mutation):
-    source = (ROOT / mutation.file).read_text()
-    assert source.count(mutation.old) == 1
-    if mutation.also:
-        assert source.replace(mutation.old, mutation.new).count(mutation.also[0]) == 1
+def test_a_mutation_fits_one_place_and_changes_the_code_there(sources, mutation):
+    changed = mutation.apply(sources)
+    assert len(changed) <= len(mutation.edits)
+    for path, text in changed.items():
+        assert code(path, text) != code(path, sources.texts[path])
 
 
-def test_no_two_mutations_have_the_same_name():
+def test_no_two_mutations_have_the_same_name_or_do_the_same(sources):
     names = [mutation.name for mutation in MUTATIONS]
     assert len(set(names)) == len(names)
+    changes = [frozenset(mutation.apply(sources).items()) for mutation in MUTATIONS]
+    assert len(set(changes)) == len(changes)
+
+
+def test_the_tests_that_are_to_catch_a_mutation_exist():
+    missing = {mutation.tests for mutation in MUTATIONS if not (ROOT / mutation.tests).is_file()}
+    assert not missing
+
+
+def test_each_mutation_has_a_row_of_the_table():
+    table = (ROOT / "tests/proof/MUTATIONS.md").read_text()
+    assert [mutation.name for mutation in MUTATIONS if f"\n| {mutation.name} | " not in table] == []

@@ -394,6 +394,14 @@ def test_after_a_refused_synchronize_come_group_steps_up_to_the_next():
         assert rank["mean"] == [1.0]
 
 
+@pytest.mark.parametrize("quorum", [1, 3])
+def test_a_rank_that_is_slow_to_leave_a_refused_synchronize_is_waited_for(quorum):
+    for rank in pool.run(3, "ranks.errors:slow_to_hear_of_a_refusal", quorum=quorum):
+        assert_told(rank["told"], "ValueError", "synchronize: model is not in")
+        assert rank["mean"] == [1.0]
+        assert rank["step"] == 4
+
+
 def test_after_a_refused_synchronize_ranks_may_not_part():
     ran = pool.run(3, "ranks.errors:refused_then_parted")
     for rank in ran:

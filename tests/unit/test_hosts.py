@@ -30,6 +30,7 @@ class PlacedComm(ThreadComm):
         ("baba", (0, 1, 0, 1)),
         ("cabac", (0, 1, 2, 1, 0)),
         ("a", (0,)),
+        ("aabbbbbbbc", (0, 0, 1, 1, 1, 1, 1, 1, 1, 2)),
     ],
 )
 def test_every_rank_knows_the_host_of_each(hosts, numbers):

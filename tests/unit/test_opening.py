@@ -53,7 +53,7 @@ def test_an_mpi_that_cannot_be_used_is_refused(mpi, name, value, text):
     assert str(raised.value) == text
 
 
-@pytest.mark.parametrize("comm", [None, 4, MPI.COMM_NULL, MPI.COMM_WORLD.Get_group()])
+@pytest.mark.parametrize("comm", [None, 4, MPI.COMM_NULL, MPI.Intracomm(), MPI.COMM_WORLD.Get_group()])
 def test_anything_but_an_intracommunicator_is_refused(mpi, comm):
     with pytest.raises(TypeError, match=r"^make: comm is .*; pass an mpi4py intracommunicator such as "):
         check_mpi("make", comm)

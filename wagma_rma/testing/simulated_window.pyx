@@ -248,7 +248,7 @@ cdef class ScheduledWaiter(Waiter):
         cdef double* clock = &self.scheduler.clocks[self.rank]
         self.scheduler.turn(self.rank, True)
         clock[0] += LONG if self.scheduler.choose(2) else max(10e-6, (clock[0] - wait.since) / 4)
-        wait.turns += 1
+        wait.pauses += 1
         if self.scheduler.interrupts and not self.interrupted:
             with gil:
                 self.interruption = self.scheduler.interruption(self.rank)

@@ -46,7 +46,7 @@ cdef class Waiter:
         wait.since = wait.checked = self.now()
         wait.until = until
         wait.longest = self.longest_sleep
-        wait.turns = 0
+        wait.pauses = 0
         wait.rank = -1
         return wait
 
@@ -54,8 +54,8 @@ cdef class Waiter:
         """Pause between two polls of what is awaited."""
         cdef double now, seconds
         cdef int i, cut_short = 0
-        wait.turns += 1
-        if wait.turns <= SPINS:
+        wait.pauses += 1
+        if wait.pauses <= SPINS:
             for i in range(RELAXATIONS):
                 wagma_relax()
             return 0

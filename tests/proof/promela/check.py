@@ -218,7 +218,7 @@ def _number(pattern: str, text: str) -> float:
 
 def outcome(model: Model, output: str, in_time: bool) -> Outcome:
     """Read what pan printed."""
-    errors = re.search(r"ranks.errors: (\d+)", output)
+    errors = re.search(r"errors: (\d+)", output)
     if errors is None:
         return Outcome(failure=f"the verifier ended without a result: {output.strip()[-200:]}")
     first = re.search(r"^pan:1: (.*)$", output, re.MULTILINE)

@@ -1,14 +1,14 @@
 /* How a rank sees that the record of its group opens. */
 
-/* Who may take over need not remember that it is the one that must. */
+/* A rank that may take over need not remember that it is the one that must. */
 #define MAY_TAKE_OVER (TAKES_OVER >> i & 1)
 
 /* Move the record's state on from what was seen of it; either way what it holds now has been seen. */
-/* stands for: Protocol.swap_state */
-inline swap_state(phase, arrived) {
+/* stands for: Record.swap_state */
+inline swap_state(phase, arrivals) {
     swapped = state[r] == seen;
     if
-    :: swapped -> state[r] = STATE(step, phase, arrived)
+    :: swapped -> state[r] = STATE(step, phase, arrivals)
     :: else
     fi;
     seen = state[r]
@@ -19,9 +19,9 @@ inline swap_state(phase, arrived) {
 #else
 #define COUNTS_ARRIVALS(word) (PHASE(word) == GATHERING)
 #endif
-#define NEXT_PHASE(word) (ARRIVED(word) + 1 == SIZE -> ACTIVATING : PHASE(word))
+#define NEXT_PHASE(word) (ARRIVALS(word) + 1 == SIZE -> ACTIVATING : PHASE(word))
 
-/* stands for: Protocol.arrive, Protocol.aim */
+/* stands for: Record.arrive, Record.select */
 inline arrive() {
     d_step {
         r = RECORD(i, step);
@@ -33,7 +33,7 @@ inline arrive() {
     :: d_step { !swapped && WORD_STEP(seen) < step -> swap_state(GATHERING, 1) }
     :: d_step {
         !swapped && WORD_STEP(seen) == step && COUNTS_ARRIVALS(seen) ->
-        swap_state(NEXT_PHASE(seen), ARRIVED(seen) + 1)
+        swap_state(NEXT_PHASE(seen), ARRIVALS(seen) + 1)
     }
     :: d_step {
         swapped || WORD_STEP(seen) >= step && !COUNTS_ARRIVALS(seen) ->
@@ -45,11 +45,11 @@ inline arrive() {
 
 /* Time has no place here: patience may be over at once, and an activation may take too long at any moment.
    A look that finds nothing new changes nothing, so a pause is a wait for something new. */
-/* stands for: Protocol.wait_until_open */
+/* stands for: Record.wait_until_open */
 inline wait_until_open() {
     do
     :: d_step { PHASE(seen) == OPEN -> choose_source() } -> break
-    :: d_step { PHASE(seen) == GATHERING && ARRIVED(seen) >= QUORUM -> initiate() }
+    :: d_step { PHASE(seen) == GATHERING && ARRIVALS(seen) >= QUORUM -> initiate() }
 #if INTERRUPTS
     :: d_step { PHASE(seen) == GATHERING && (INTERRUPTS >> i & 1) -> initiate() }
 #endif
@@ -59,12 +59,12 @@ inline wait_until_open() {
 }
 
 inline initiate() {
-    swap_state(ACTIVATING, ARRIVED(seen));
+    swap_state(ACTIVATING, ARRIVALS(seen));
     initiated = swapped && !MAY_TAKE_OVER;
     swapped = false
 }
 
-/* stands for: Protocol.activate */
+/* stands for: Record.activate */
 inline activate() {
     MEMBERS(load_contribution);
     MEMBERS(pin);
@@ -76,7 +76,7 @@ inline activate() {
     d_step {
         lost = 0;
         MEMBERS(forget);
-        swap_state(OPEN, ARRIVED(seen));
+        swap_state(OPEN, ARRIVALS(seen));
 #ifdef TRAP_ARRIVALS_WHILE_ACTIVATING
         seen = STATE(step, OPEN, 0);
 #endif
@@ -122,7 +122,7 @@ inline swap_contribution(m) {
         :: else ->
             if
             :: PUBLISHED_STEP(pins[m]) <= step && contribution[r * SIZE + m] == con[m] ->
-                assert(WORD_STEP(con[m]) < step && state[r] != STATE(step, OPEN, ARRIVED(state[r])));
+                assert(WORD_STEP(con[m]) < step && state[r] != STATE(step, OPEN, ARRIVALS(state[r])));
                 assert(PUBLISHED_STEP(pins[m]) >= LAST_SYNCHRONIZATION(step));
                 contribution[r * SIZE + m] =
                     CONTRIBUTION(step, step - PUBLISHED_STEP(pins[m]), SLOT(pins[m]))
@@ -158,7 +158,7 @@ inline raise_latest(m) {
 
 /* The contributions of an open record stay, and so do those of a later, complete one: loading them in one
    go, and with `latest`, loses nothing. */
-/* stands for: Protocol.choose_source, Protocol.load_contributions */
+/* stands for: Protocol.choose_source, Record.load_contributions, Record.own_age */
 inline choose_source() {
     source = step;
     MEMBERS(load_opened);

@@ -11,7 +11,7 @@
 #include "sharing.pml"
 #include "synchronization.pml"
 
-/* stands for: Protocol.group_step, Protocol.step */
+/* stands for: Protocol.group_step, Protocol.step, Protocol.miss */
 inline group_step() {
     publish();
     if
@@ -28,7 +28,7 @@ inline group_step() {
         :: else
         fi;
         collect();
-        still_kept()
+        end_read()
     fi
 }
 

@@ -20,7 +20,7 @@
 #endif
 
 /* Between two claims what others have done may be collected. */
-/* stands for: Protocol.exchange, Protocol.own_share */
+/* stands for: Exchange.perform, Exchange.own_part */
 inline share() {
     c = FIRST_CHUNK;
     claim_and_sum();
@@ -37,7 +37,7 @@ inline share() {
 
 /* A chunk word only goes from an older step to CLAIMED to DONE. So a swap that starts from an older load
    succeeds if and only if the chunk is unclaimed at the swap, and the load is left out. */
-/* stands for: Protocol.next_to_claim */
+/* stands for: Exchange.begin, Exchange.next_to_claim, Exchange.begin_claims, Exchange.end_claims */
 inline claim_and_sum() {
     if
     :: d_step {
@@ -56,6 +56,7 @@ inline claim_and_sum() {
 #define MUST_TAG(is_claim) (!tagged)
 #endif
 
+/* stands for: Results.begin_write */
 inline set_tag() {
     if
     :: result_tag[RESULT_OF(i, source)] < source -> result_tag[RESULT_OF(i, source)] = source
@@ -66,8 +67,8 @@ inline set_tag() {
 
 /* Sum chunk c, and mark it done if it is still as `word` says. One's own snapshot is written by nobody
    else, so when it is read doesn't matter. */
-/* stands for: Protocol.start_sum, Protocol.sum_chunk, Protocol.begin_done, Protocol.end_done, Protocol.begin_count,
-   Protocol.end_count */
+/* stands for: Sums.begin_sum, Sums.end_sum, Results.end_write, Exchange.begin_mark, Exchange.end_mark,
+   Exchange.begin_count, Exchange.end_count */
 inline sum_chunk(is_claim) {
 #ifndef TRAP_TAG_AFTER_DATA
     if
@@ -143,7 +144,7 @@ inline count_finished() {
 #endif
 }
 
-/* stands for: Protocol.unpin_all */
+/* stands for: Record.unpin_all */
 inline unpin(m) {
     GIVE_BACK(RANK(i, source, m), SLOT(con[m]))
 }
@@ -153,7 +154,7 @@ inline unpin(m) {
 
 /* Chunks are collected in any order, and a claim may take too long at any moment; a step other than this
    rank's own is complete. */
-/* stands for: Protocol.look_at_chunks */
+/* stands for: Exchange.begin_looks */
 inline collect() {
     do
     :: collected == (1 << CHUNKS) - 1 -> break
@@ -164,7 +165,7 @@ inline collect() {
     od
 }
 
-/* stands for: Protocol.exchange */
+/* stands for: Exchange.wait_or_take_over */
 inline collect_chunk(k) {
     if
     :: collect_done(k)
@@ -180,8 +181,8 @@ inline collect_chunk(k) {
 }
 
 /* A word that is DONE stays, so it is loaded together with the first half of the sums. */
-/* stands for: Protocol.is_done, Protocol.next_to_collect, Protocol.start_collecting, Protocol.end_collecting,
-   Protocol.scatter */
+/* stands for: Exchange.is_done, Exchange.next_to_collect, Exchange.begin_collecting, Sums.begin_collecting,
+   Results.begin_read, Sums.end_collecting, Sums.write_average */
 inline collect_done(k) {
     d_step { LACKS(k) && IS_DONE(k) -> c = k; look_at_sums() };
 #if HALVES == 2
@@ -206,8 +207,8 @@ inline look_at_sums() {
 
 #define TAG_OF(m) result_tag[RESULT_OF(RANK(i, source, m), source)]
 
-/* stands for: Protocol.still_kept */
-inline still_kept() {
+/* stands for: Results.end_read */
+inline end_read() {
 #ifndef TRAP_NO_TAG_CHECK
     OTHERS(check_tag);
 #endif
@@ -216,8 +217,8 @@ inline still_kept() {
         assert(missed || !wrong);
         /* Nobody leaves a record that isn't open. */
         r = RECORD(i, step);
-        assert(state[r] == STATE(step, OPEN, ARRIVED(state[r])));
-        /* Mixing needs one's own model, and so does who missed the sums. */
+        assert(state[r] == STATE(step, OPEN, ARRIVALS(state[r])));
+        /* A rank that mixes, or has missed the sums, needs its own model. */
         check_own_model();
         MEMBERS(forget);
         r = 0; source = 0; owners = 0; collected = 0;
@@ -226,7 +227,7 @@ inline still_kept() {
     }
 }
 
-/* Who doesn't keep the sums was overtaken by a later step. */
+/* A rank that doesn't keep the sums was overtaken by a later step. */
 inline check_tag(k) {
     d_step {
         if

@@ -61,8 +61,8 @@ inline end_writing() {
 
 /* The pins field counts from the last publishing on, where the code's goes on counting and the owner
    remembers what it has settled: only the difference has a meaning. */
-/* stands for: Snapshots.move_on */
-inline move_on() {
+/* stands for: Snapshots.name_newest */
+inline name_newest() {
     d_step {
         taken = PINS(published[i]);
         old = SLOT(published[i]);
@@ -98,7 +98,7 @@ inline publish() {
     if
     :: d_step { AT_A_GROUP_STEP && ANY_FREE(i) -> begin_to_write() };
         end_writing();
-        move_on()
+        name_newest()
 #ifdef MAY_SKIP
     :: AT_A_GROUP_STEP
 #else

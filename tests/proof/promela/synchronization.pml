@@ -13,7 +13,7 @@
 #endif
 
 /* The words only grow, so to have seen one rank after the other come is to have seen all. */
-/* stands for: Synchronizer._phases, Protocol.announce, Protocol.loaded */
+/* stands for: Synchronizer._phases, Announcements.announce, Announcements.loaded */
 inline synchronize() {
     entered[i] = 2 * step;
     d_step { ALL_ENTERED(2 * step) -> contribute() };
@@ -48,5 +48,5 @@ inline contribute() {
 inline publish_mean() {
     d_step { assert(ANY_FREE(i)); begin_to_write() };
     end_writing();
-    move_on()
+    name_newest()
 }

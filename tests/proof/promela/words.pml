@@ -112,7 +112,7 @@
 #endif
 #define OTHER(k) ((MEMBER(i, source) + (k)) % SIZE)
 
-/* Words: fields as in wagma_rma/words.pxd, with fewer bits. Steps are 0 to 6. */
+/* Words: fields as in wagma_rma/protocol/words.pxd, with fewer bits. Steps are 0 to 6. */
 
 #define GATHERING 1
 #define ACTIVATING 2
@@ -127,9 +127,9 @@
 #define SLOT(word) ((word) & 3)
 
 #define WORD_STEP(word) ((word) >> 5)
-#define STATE(step, phase, arrived) ((step) << 5 | (phase) << 3 | (arrived))
+#define STATE(step, phase, arrivals) ((step) << 5 | (phase) << 3 | (arrivals))
 #define PHASE(word) ((word) >> 3 & 3)
-#define ARRIVED(word) ((word) & 7)
+#define ARRIVALS(word) ((word) & 7)
 #define CONTRIBUTION(step, age, slot) ((step) << 5 | (age) << 2 | (slot))
 #define AGE(word) ((word) >> 2 & 7)
 #define CHUNK(step, mark, member) ((step) << 5 | (mark) << 3 | (member))

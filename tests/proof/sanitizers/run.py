@@ -20,46 +20,47 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.proof.anchors import Sources, replace
+
 ROOT = Path(__file__).parents[3]
 HERE = Path("tests/proof/sanitizers")
 # Worlds of threads.py, and what may race there.
 WORLDS = {"unhurried": None, "hurried": None, "reused": "reused.supp", "taken-over": "taken-over.supp"}
-# Broken on purpose: (file, what, by what).
-FOLDER = "wagma_rma/kernels"
-ATOMICS, KERNELS, LOOPS = f"{FOLDER}/atomics.h", f"{FOLDER}/kernels.c", f"{FOLDER}/kernels_for.h"
+# Broken on purpose, and what must be reported then.
 RELAXED = {
-    "load": (
-        ATOMICS,
-        "return atomic_load((wagma_word *)word)",
-        "return atomic_load_explicit((wagma_word *)word, memory_order_relaxed)",
+    "load": replace(
+        "wagma_load",
+        "atomic_load((wagma_word *)word)",
+        "atomic_load_explicit((wagma_word *)word, memory_order_relaxed)",
     ),
-    "fetch_add": (
-        ATOMICS,
+    "fetch_add": replace(
+        "wagma_fetch_add",
         "atomic_fetch_add((wagma_word *)word, addend)",
         "atomic_fetch_add_explicit((wagma_word *)word, addend, memory_order_relaxed)",
     ),
-    "compare_and_swap": (
-        ATOMICS,
+    "compare_and_swap": replace(
+        "wagma_compare_and_swap",
         "atomic_compare_exchange_strong((wagma_word *)word, &expected, desired)",
         "atomic_compare_exchange_strong_explicit((wagma_word *)word, &expected, desired, "
         "memory_order_relaxed, memory_order_relaxed)",
     ),
 }
 BROKEN = {
-    "heap-buffer-overflow": (
-        LOOPS,
-        "for (size_t i = 0; i < length; i++) average[i] = sum[i] * inverse;",
-        "for (size_t i = 0; i <= length; i++) average[i] = sum[i] * inverse;",
+    "heap-buffer-overflow": replace(
+        "KERNELS",
+        "i < length; i++) average[i] = sum[i] * inverse",
+        "i <= length; i++) average[i] = sum[i] * inverse",
     ),
-    "runtime error: shift exponent": (
-        KERNELS,
-        "return frexp(divisor, &exponent) == 0.5;",
-        "return frexp(divisor, &exponent) == 0.5 && 1 << (exponent + 62);",
+    "runtime error: shift exponent": replace(
+        "inverse_is_exact",
+        "frexp(divisor, &exponent) == 0.5",
+        "frexp(divisor, &exponent) == 0.5 && 1 << (exponent + 62)",
     ),
 }
 REPORT = "WARNING: ThreadSanitizer"
 # ThreadSanitizer remembers only so many accesses, and can't match what it has forgotten with a suppression.
 FORGOTTEN = "[failed to restore the stack]"
+SUMMING = "Sums_end_sum"  # the function that writes results
 
 
 def runtime(*names):
@@ -80,7 +81,7 @@ def build(directory, sanitizers, edit=None):
     """Copy the tree, build it there with sanitizers, and return the copy.
 
     Args:
-        edit: (file, what, by what) to replace.
+        edit: what to break in the copy.
     """
     tree, installed = directory / "tree", directory / "installed"
     listed = subprocess.run(
@@ -92,11 +93,8 @@ def build(directory, sanitizers, edit=None):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
     if edit is not None:
-        file, old, new = edit
-        text = (tree / file).read_text()
-        if text.count(old) != 1:
-            sys.exit(f"run.py: {file} has no longer one {old!r}")
-        (tree / file).write_text(text.replace(old, new))
+        for path, text in Sources.read(tree).edited([edit]).items():
+            (tree / path).write_text(text)
     flags = f"-fsanitize={sanitizers} -fno-sanitize-recover=undefined"
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(installed), "."],
@@ -135,8 +133,8 @@ def count_races(output, world):
     """Return how many races were reported that no suppression of this world is meant for."""
     reports = output.split(REPORT)[1:]
     if WORLDS[world]:
-        # Only one thing reads results that others write: a collection, which is suppressed by its name.
-        reports = [one for one in reports if FORGOTTEN not in one or "Protocol_sum_chunk" not in one]
+        # Only a collection reads results that others write, and it is suppressed by its name.
+        reports = [one for one in reports if FORGOTTEN not in one or SUMMING not in one]
     return len(reports)
 
 
@@ -160,7 +158,7 @@ def torture(tree, world, seconds, limit, *more):
     )
     said = re.findall(r"^threads: .*", done.stdout, re.MULTILINE)
     # "7 race:__pyx_f_*Class_function" for each suppression that matched: accesses.
-    suppressed = re.findall(r"^(\d+) race:\S*\*(?:Protocol|Snapshots)_(\w+)$", done.stdout, re.MULTILINE)
+    suppressed = re.findall(r"^(\d+) race:\S*\*(?:Sums|Snapshots)_(\w+)$", done.stdout, re.MULTILINE)
     return said[-1] if said else "", count_races(done.stdout, world), suppressed, done.returncode, done.stdout
 
 

@@ -603,6 +603,44 @@ class SlowToPublish:
         return self.real.publish_mean(*args)
 
 
+class SlowToHear:
+    """A communicator whose nonblocking allreduces end half a second late."""
+
+    def __init__(self, comm):
+        self._comm = comm
+
+    def __getattr__(self, name):
+        return getattr(self._comm, name)
+
+    def Iallreduce(self, *arguments):
+        return SlowRequest(self._comm.Iallreduce(*arguments))
+
+
+class SlowRequest:
+    def __init__(self, request):
+        self._request = request
+
+    def Test(self):
+        done = self._request.Test()
+        time.sleep(0.5 * done)
+        return done
+
+
+def slow_to_hear_of_a_refusal(comm, quorum):
+    """Rank 2 leaves a refused synchronisation when the others are steps ahead, or wait for it."""
+    with GroupAverager(
+        comm, nested(), group_size=3, quorum=quorum, sync_period=4, timeout=PATIENT
+    ) as averager:
+        if comm.rank == 2:
+            Probe(averager).replace_communicator(SlowToHear)
+        mine = float(comm.rank)
+        averager.average(nested(mine))
+        told = said(averager.synchronize, None if comm.rank == 0 else nested(mine))
+        for _ in range(2):
+            averager.average(nested(mine))
+        return {"told": told, "mean": values(averager.average(nested(mine))), "step": averager.step}
+
+
 def slow_to_publish(comm, refusals):
     """Synchronise, after some refusals of the same step, with a rank that is slow to publish the mean."""
     averager = GroupAverager(comm, nested(), group_size=comm.size, sync_period=50, timeout=PATIENT)
