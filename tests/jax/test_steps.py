@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ class Averager:
     """Adds 1 to what it is given."""
 
     def __init__(self):
-        self.calls, self.inside, self.wrong = [], 0, None
+        self.calls, self.inside, self.at_once, self.wrong = [], 0, 0, None
 
     def average(self, model, out):
         return self._step("average", model, out)
@@ -36,7 +37,8 @@ class Averager:
 
     def _step(self, name, model, out):
         self.inside += 1
-        assert self.inside == 1, "two threads at once"
+        time.sleep(1e-5)  # lets another thread in, if it may
+        self.at_once = max(self.at_once, self.inside)
         self.calls.append((name, list(model)))
         if self.wrong:
             raise self.wrong
@@ -80,7 +82,6 @@ def test_what_a_compiled_step_raises_is_kept_and_what_an_eager_one_raises_is_not
     with pytest.raises(KeyboardInterrupt):
         steps.eager(Step.AVERAGE, flatten("average", PARAMS, frozenset()))
     assert steps.failure is None
-    averager.inside = 0
     with pytest.raises(KeyboardInterrupt):
         steps.called_back(Step.AVERAGE, PATHS, [np.zeros(3, np.float32)])
     assert steps.failure is averager.wrong
@@ -98,7 +99,7 @@ def test_threads_take_turns():
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(averager.calls), averager.inside) == (600, 0)
+    assert (len(averager.calls), averager.at_once) == (600, 1)
 
 
 def test_the_numbers_differ_and_keep_no_averager_alive():
