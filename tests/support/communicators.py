@@ -24,23 +24,18 @@ class ThreadComm:
         parts[self.rank] = mine
         return Request(parts, self.size, finish)
 
-    def _gather(self, mine):
-        parts = []
-        request = self._begin(mine, parts.extend)
-        limit = time.monotonic() + PATIENT
-        while not request.Test():
-            assert time.monotonic() < limit, "a rank has not begun this collective"
-            time.sleep(1e-4)
-        return parts
-
     def Ibarrier(self):
         return self._begin(None)
 
     def allgather(self, mine):
-        return self._gather(mine)
+        parts = []
+        wait_for(self._begin(mine, parts.extend).Test)
+        return parts
 
     def bcast(self, mine, root=0):
-        return self._gather(mine)[root]
+        parts = self._begin(mine).parts
+        wait_for(lambda: root in parts)  # and for nobody else, as MPI may
+        return parts[root]
 
     def Split_type(self, kind):
         """Return a communicator of this rank alone."""
@@ -86,13 +81,20 @@ class Request:
     """A collective that this rank has begun."""
 
     def __init__(self, parts, size, finish):
-        self._parts, self._size, self._finish = parts, size, finish
+        self.parts, self._size, self._finish = parts, size, finish
 
     def Test(self):
-        if len(self._parts) < self._size:
+        if len(self.parts) < self._size:
             return False
-        self._finish([self._parts[rank] for rank in range(self._size)])
+        self._finish([self.parts[rank] for rank in range(self._size)])
         return True
+
+
+def wait_for(test):
+    limit = time.monotonic() + PATIENT
+    while not test():
+        assert time.monotonic() < limit, "a rank has not begun this collective"
+        time.sleep(1e-4)
 
 
 def communicators(size):

@@ -339,6 +339,19 @@ def test_a_member_whose_synchronisation_was_refused_may_still_arrive(pair):
     assert group_is_checked(pair[0], 3) is None
 
 
+def test_a_member_that_is_about_to_learn_of_a_refusal_may_still_arrive(pair):
+    learns = threading.Event()
+    pair[1].words.before = lambda word: entered_stage(word) == FAILED and learns.wait(60)
+    other = threading.Thread(target=pair[1].attempt, args=(2, model(1)))
+    other.start()
+    wrong = ValueError("wrong")
+    assert pair[0].attempt(2, model(0), wrong) is wrong
+    assert pair[0].words.entered([1]) == [pack_entered(2, 0, ARRIVED)]
+    assert group_is_checked(pair[0], 3) is None
+    learns.set()
+    other.join(60)
+
+
 def test_a_member_that_has_closed_never_arrives_unless_it_has_published_at_the_step(pair):
     pair[1].rank.average(2, model(1))
     pair[1].words.announce(CLOSED)

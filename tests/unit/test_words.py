@@ -16,6 +16,7 @@ from wagma_rma.protocol.words import (
     PINS_SHIFT,
     PUBLISHED,
     STEP_LIMIT,
+    entered_attempt,
     entered_stage,
     entered_step,
     pack_entered,
@@ -76,9 +77,10 @@ def test_the_limits_are_those_of_the_fields():
 
 @settings(max_examples=60)
 @given(STEPS, ATTEMPTS, STAGES)
-def test_an_entered_word_gives_back_its_step_and_stage(step, attempt, stage):
+def test_an_entered_word_gives_back_what_it_was_packed_from(step, attempt, stage):
     word = pack_entered(step, attempt, stage)
     assert entered_step(word) == step
+    assert entered_attempt(word) == attempt
     assert entered_stage(word) == stage
 
 
