@@ -1,6 +1,6 @@
 """Average pytrees of arrays: the numpy averager, called eagerly or from inside jit."""
 
-from typing import Any, Literal, Self, TypeVar, Unpack
+from typing import Literal, Self, TypeVar, Unpack
 
 import jax
 from mpi4py import MPI
@@ -29,7 +29,6 @@ from wagma_rma.bindings import (
 )
 
 Params = TypeVar("Params")
-
 
 NAME = "PytreeAverager"  # in errors
 
@@ -87,7 +86,7 @@ class PytreeAverager:
         {'w': Array([1., 1., 1.], dtype=float32)}
     """
 
-    params: Any
+    params: PyTree
     backend: Literal["ffi", "callback"]
 
     def __init__(
