@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import wagma_rma
 
-DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]  # by kind
+DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]  # by number
 SUMS = [np.float64, np.float32, np.float32, np.float32]
 CPUS = {"any": 0, "avx2": 1, "avx512": 2}
 
@@ -85,7 +85,7 @@ def run(kernels, cpu, stream, kind, parts, own, divisor, shift):
 
 @settings(max_examples=150)
 @given(
-    kind=st.integers(0, 3),
+    kind=st.integers(0, len(DTYPES) - 1),
     count=st.one_of(st.integers(0, 70), st.integers(250, 260), st.integers(1000, 1100)),
     members=st.integers(1, 5),
     shift=st.integers(0, 15),
