@@ -48,5 +48,6 @@ def test_there_are_kernels_for_each_dtype_in_the_order_of_the_table():
 
 def test_a_table_that_is_not_that_of_the_header_is_noticed(monkeypatch):
     monkeypatch.setattr("wagma_rma.protocol.layout.DTYPES", DTYPES[:-1])
-    with pytest.raises(TypeError, match=rf"^Layout: kernels\.dtypes has {len(DTYPES) - 1} dtypes, kernels\.h {len(DTYPES)}$"):
+    told = rf"^Layout: kernels\.dtypes has {len(DTYPES) - 1} dtypes, kernels\.h {len(DTYPES)}$"
+    with pytest.raises(TypeError, match=told):
         Layout([0], [1], 2, 3, 3)
