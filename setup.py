@@ -55,11 +55,13 @@ def sources(suffix: str) -> list[str]:
 
 
 HEADERS, DECLARATIONS = sources(".h"), sources(".pxd")
+KERNELS = ["wagma_rma/kernels/kernels.c"]
+OPERATIONS = ["wagma_rma/mpi/operations.c", "wagma_rma/mpi/progress.c"]
 C_SOURCES = {
-    "wagma_rma.protocol.snapshots": ["kernels/kernels.c"],
-    "wagma_rma.protocol.sums": ["kernels/kernels.c"],
-    "wagma_rma.mpi.finalize_hook": ["mpi/progress.c", "mpi/operations.c"],
-    "wagma_rma.windows.remote_words": ["mpi/progress.c", "mpi/operations.c"],
+    "wagma_rma.protocol.snapshots": KERNELS,
+    "wagma_rma.protocol.sums": KERNELS,
+    "wagma_rma.mpi.finalize_hook": OPERATIONS,
+    "wagma_rma.windows.remote_words": OPERATIONS,
 }
 # What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the
 # library that mpi4py has loaded.
@@ -73,7 +75,7 @@ def cython_extension(source: str) -> Extension:
     module = source.removesuffix(".pyx").replace("/", ".")
     return Extension(
         module,
-        [source, *(f"wagma_rma/{name}" for name in C_SOURCES.get(module, []))],
+        [source, *C_SOURCES.get(module, [])],
         include_dirs=[".", numpy.get_include()],
         define_macros=MACROS,
         extra_compile_args=FLAGS,
@@ -139,8 +141,15 @@ class BuildExtensions(build_ext):
             force=self.force,
             emit_linenums=DEBUG,
         )
+        # Extensions are compiled side by side, so C that two of them hold is compiled once, and before them.
+        shared = {source for ext in self.extensions for source in C_SOURCES.get(ext.name, [])}
+        compiled = {source: self.compile(source, *FLAGS) for source in sorted(shared)}
         for ext, in_c in zip(self.extensions, translated, strict=True):
-            ext.sources, ext.depends, ext.include_dirs = in_c.sources, in_c.depends, in_c.include_dirs
+            held = C_SOURCES.get(ext.name, [])
+            ext.sources = [source for source in in_c.sources if source not in held]
+            ext.depends = [*in_c.depends, *held]
+            ext.extra_objects = [compiled[source] for source in held]
+            ext.include_dirs = in_c.include_dirs
         super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
@@ -154,9 +163,14 @@ class BuildExtensions(build_ext):
         library.parent.mkdir(parents=True, exist_ok=True)
         source = library.with_name(f"{name}.c")
         source.write_text("")
-        objects = self.compiler.compile([str(source)], output_dir=self.build_temp, extra_preargs=["-fPIC"])
-        self.compiler.link_shared_object(objects, str(library), extra_postargs=[f"-Wl,-soname,{name}"])
+        linked = [self.compile(str(source))]
+        self.compiler.link_shared_object(linked, str(library), extra_postargs=[f"-Wl,-soname,{name}"])
         return str(library)
+
+    def compile(self, source: str, *flags: str) -> str:
+        """Compile a C source; return the object's path."""
+        [path] = self.compiler.compile([source], output_dir=self.build_temp, extra_postargs=list(flags))
+        return str(path)
 
 
 setup(
