@@ -64,7 +64,8 @@ C_SOURCES = {
     "wagma_rma.windows.remote_words": OPERATIONS,
 }
 # What calls MPI is compiled for each ABI and needs its library by soname alone, so that the loader uses the
-# library that mpi4py has loaded.
+# library that mpi4py has loaded. (A wheel for an index: auditwheel repair --exclude libmpi.so.12 --exclude
+# libmpi.so.40.)
 LIBRARIES = {"wagma_rma.mpi.rma_mpich": "libmpi.so.12", "wagma_rma.mpi.rma_openmpi": "libmpi.so.40"}
 
 TRANSLATED = Path("build", "cython")  # Cython's C
