@@ -282,6 +282,12 @@ def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
     explore("formulas", cases, [example])
 
 
+def test_models_without_elements_are_averaged_like_any_other():
+    for leaves in ((), ((0, 0),), ((1, 0), (0, 0), (3, 0))):
+        case = World(sync_period=4, steps=5, leaves=leaves, lanes=2), Schedule()
+        assert violations(case) == {}
+
+
 @st.composite
 def cases_of_a_full_turn(draw):
     """Return a world of P = S^k ranks that wait for their groups, its k steps, and a schedule."""
