@@ -1,6 +1,6 @@
 """Average pytrees of arrays: the numpy averager, called eagerly or from inside jit."""
 
-from typing import Any, Literal, Self, TypeVar, Unpack
+from typing import Literal, Self, TypeVar, Unpack
 
 import jax
 from mpi4py import MPI
@@ -30,7 +30,6 @@ from wagma_rma.bindings import (
 
 Params = TypeVar("Params")
 
-
 NAME = "PytreeAverager"  # in errors
 
 
@@ -42,9 +41,9 @@ class PytreeAverager:
     Pass the params to the function as arguments: constants are averaged only once, when JAX traces the
     function. Eager calls and compiled ones count the same steps.
 
-    The order of steps: in one function they keep the order of the program, those of several averagers too. (A
-    nested jit, a loop's body and a branch are functions of their own.) Calls of compiled functions are ordered
-    by their data alone, so give each call the params that the one before it returned.
+    The order of steps: in one function they keep the order of the program, those of several averagers too.
+    (A nested jit, a loop's body and a branch are functions of their own.) Calls of compiled functions are
+    ordered by their data alone, so give each call the params that the one before it returned.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
@@ -87,7 +86,7 @@ class PytreeAverager:
         {'w': Array([1., 1., 1.], dtype=float32)}
     """
 
-    params: Any
+    params: PyTree
     backend: Literal["ffi", "callback"]
 
     def __init__(

@@ -40,8 +40,8 @@ class GroupAverager:
             short, by the timeout or Ctrl-C, starts the average with the members that have arrived.)
         patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
             exchange would cost this rank alone (a running estimate), so that ranks in time share the work.
-        grouping: which ranks average together (wagma_rma.Grouping); None: Butterfly, or Strided where the number
-            of ranks has no suitable factors.
+        grouping: which ranks average together (wagma_rma.Grouping); None: Butterfly, or Strided where
+            the number of ranks has no suitable factors.
         broadcast: write rank 0's values into every rank's `model`, so that all begin alike.
             False: the models are used as they are.
         start_step: steps done in an earlier run; see state_dict().

@@ -9,8 +9,8 @@ from wagma_rma.buffers import Buffers
 from wagma_rma.memory import Memory
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
+from wagma_rma.mpi import hosts as mpi_hosts
 from wagma_rma.mpi.agreement import Facts, agree
-from wagma_rma.mpi.hosts import host_numbers
 from wagma_rma.options import Options
 from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.layout import Layout
@@ -108,7 +108,7 @@ def _open(
     chosen: dict[str, Any],
 ) -> Parts:
     # 1. All ranks agree on the model and the options.
-    hosts = host_numbers(comm)
+    hosts = mpi_hosts.host_numbers(comm)  # looked up in its module, where tests replace it
     options, structure = _agreed(operation, comm, hosts, model, broadcast, chosen)
     # 2. All allocate a window.
     groups = options.groups(comm.rank)

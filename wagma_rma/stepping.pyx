@@ -1,7 +1,7 @@
 """A group step as one call that nothing interrupts.
 
 Python runs signal handlers between its own instructions, and there are none in a step: Ctrl-C comes through where a
-rank waits, in code that knows what is still to be done (Waiter.look), or when the step is over. A step of a small model
+rank waits, in code that knows what is still to be done (Waiter.run_handlers), or when the step is over. A step of a small model
 takes some 2 us, so this is also the shortest way from a user's call to the protocol.
 """
 

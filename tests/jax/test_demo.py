@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax_bindings.demo import timeline
-from tests.support import launch
+from tests.support import cache, launch
 
 RANKS = 4
 STEPS, SLEEPS, SECONDS = 20, 4, 0.4  # each rank sleeps once in every 5 steps, at steps drawn from the seed
@@ -19,7 +19,7 @@ SLOW = f"--steps {STEPS} --slow-every 5 --slow-seconds {SECONDS} --slow-rank 0 1
 def demo(directory, arguments, ranks=RANKS):
     """Run the demo in a directory and return what it printed."""
     command = [sys.executable, "-W", "error", "-m", "jax_bindings.demo", "--batch-size", "32"]
-    code, output = launch.Ranks(ranks, [*command, *arguments.split()], cwd=directory).wait(200)
+    code, output = launch.Ranks(ranks, cache.using([*command, *arguments.split()]), cwd=directory).wait(200)
     assert code == 0, output
     return output
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import launch
+from tests.support import cache, launch
 
 RANKS = 2  # as many as cores: frameworks take long to begin
 EXAMPLES = Path(__file__).parent / "examples"
@@ -24,7 +24,8 @@ def run(name, needs, *arguments):
         pytest.skip(f"{needs} is not installed")
     # Unbuffered ranks write a line in two pieces, which mpiexec may mix with another rank's.
     env = {**ENV, "PYTHONUNBUFFERED": "", "JAX_PLATFORMS": "cpu"}
-    job = launch.Ranks(RANKS, [sys.executable, str(EXAMPLES / name), *arguments], env)
+    command = cache.using([sys.executable, str(EXAMPLES / name), *arguments])
+    job = launch.Ranks(RANKS, command, env)
     code, output = job.wait(180)
     assert code == 0, output
     said = dict(re.findall(r"^rank (\d): (.*)$", output, re.MULTILINE))

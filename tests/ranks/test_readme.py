@@ -1,4 +1,7 @@
-"""The programs of the documents and of docstrings run as printed, and print what they say they print."""
+"""The programs of the documents and of docstrings run as printed, and print what they say they print.
+
+Those of jax_bindings/README.md: tests/jax/test_readme.py.
+"""
 
 import re
 import subprocess
@@ -9,44 +12,45 @@ import pytest
 from tests.support import launch
 
 README = launch.ROOT / "README.md"
-# A program begins with its name, and is followed by a session that runs it: see README.md.
-PROGRAM = re.compile(
-    r"```python\n(# (?P<name>\w+\.py)\n.*?)```\n\n```console\n\$ mpiexec -n (\d+) python (?P=name)\n(.*?)```",
-    re.DOTALL,
-)
+TESTS = launch.ROOT / "tests"
+DOCUMENTS = [README, *sorted((launch.ROOT / "wagma_rma").glob("*.md"))]
+# A program begins with its name. A session follows that runs it: see README.md.
+PROGRAM = re.compile(r"```python\n(# (\w+\.py)\n.*?)```", re.DOTALL)
+SESSION = r"```\n\n```console\n\$ mpiexec -n (\d+) python %s\n(.*?)```"
 
 
-def programs():
-    """Return (document, name, program, ranks, printed output) of all complete programs in documents."""
-    documents = [
-        README,
-        *sorted((launch.ROOT / "wagma_rma").glob("*.md")),
-        launch.ROOT / "jax_bindings/README.md",
-    ]
-    found = []
-    for document in filter(lambda path: path.exists(), documents):
-        text = document.read_text()
-        for program, name, ranks, printed in PROGRAM.findall(text):
-            found.append((document.relative_to(launch.ROOT), name, program, int(ranks), printed))
-        complete = re.findall(r"```python\n# (\w+\.py)\n", text)
-        assert complete == [name for where, name, *_ in found if launch.ROOT / where == document], (
-            f"{document}: a program lacks the session that runs it, as those in README.md have it"
-        )
-    return found
+def programs(document):
+    """Return (name, program) of each complete program of a document."""
+    return [(name, program) for program, name in PROGRAM.findall(document.read_text())]
 
 
-PROGRAMS = programs()
+def session(document, name, program):
+    """Return (ranks, printed output) of the session that follows a program."""
+    _, rest = document.read_text().split(program)
+    found = re.match(SESSION % re.escape(name), rest, re.DOTALL)
+    assert found, f"{document}: {name} has no session that runs it, as the programs of README.md have"
+    return int(found[1]), found[2]
+
+
+def each_program(documents):
+    examples = [(document, *program) for document in documents for program in programs(document)]
+    return pytest.mark.parametrize(
+        ("document", "name", "program"),
+        examples,
+        ids=[f"{path.parent.name}/{name}" for path, name, _ in examples],
+    )
 
 
 def test_the_readme_has_its_three_programs_which_are_short():
-    short = {name: program for where, name, program, *_ in PROGRAMS if launch.ROOT / where == README}
+    short = dict(programs(README))
     assert list(short) == ["mean.py", "average.py", "train.py"]
     for program in short.values():
         assert len([line for line in program.splitlines() if line]) <= 16  # the name, and 15 lines
 
 
-@pytest.mark.parametrize(("name", "program", "ranks", "printed"), [example[1:] for example in PROGRAMS])
-def test_a_program_prints_what_its_document_shows(name, program, ranks, printed, tmp_path):
+@each_program(DOCUMENTS)
+def test_a_program_prints_what_its_document_shows(document, name, program, tmp_path):
+    ranks, printed = session(document, name, program)
     (tmp_path / name).write_text(program)
     # Unbuffered ranks write a line in two pieces, which mpiexec may mix with another rank's.
     whole_lines = {"PYTHONUNBUFFERED": ""}
@@ -63,8 +67,8 @@ def test_a_program_prints_what_its_document_shows(name, program, ranks, printed,
     assert without_numbers(output) == without_numbers(printed)
 
 
-@pytest.mark.parametrize(("name", "program"), [example[1:3] for example in PROGRAMS])
-def test_a_spawned_process_that_imports_the_program_starts_no_mpi(name, program, tmp_path):
+@each_program([*DOCUMENTS, launch.ROOT / "jax_bindings/README.md"])
+def test_a_spawned_process_that_imports_the_program_starts_no_mpi(document, name, program, tmp_path):
     (tmp_path / name).write_text(program)
     importing = f"import sys, {name.removesuffix('.py')}; sys.exit('mpi4py.MPI' in sys.modules)"
     subprocess.run([sys.executable, "-c", importing], check=True, timeout=60, cwd=tmp_path)
@@ -78,6 +82,9 @@ def test_the_examples_of_docstrings_are_right():
 def test_the_commands_are_those_that_ci_runs():
     readme, ci = README.read_text(), (README.parent / ".ci" / "run").read_text()
     assert "pip install -e '.[mpich,jax,test]'" in readme
-    assert 'pip install --quiet -e ".[$mpi,jax,test]"' in ci
+    assert 'install --quiet -e ".[$1,jax,test]"' in ci
     assert "\n```sh\npytest\n```" in readme
-    assert "\n    pytest\n" in ci
+    # That is all folders of tests, which CI runs with the first MPI in two parts.
+    run = re.findall(r'^ *(?:stage|second) "mpich: [a-z ]+" tests (tests/.*)$', ci, re.MULTILINE)
+    folders = sorted({str(path.parent.relative_to(launch.ROOT)) for path in TESTS.rglob("test_*.py")})
+    assert sorted(folder for folders in run for folder in folders.split()) == folders

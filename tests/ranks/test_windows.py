@@ -33,7 +33,13 @@ def test_an_error_of_mpi_is_its_exception_and_names_the_operation(hosts):
         assert told[3] == ([True, f"RemoteWindow: MPI_Rget {on}"] if hosts else "nothing"), (
             f"RemoteWindow.check: {told}"
         )
-        assert held == 5
+        assert held == [0, 5], f"RemoteWindow.check: {held}, though the first word's addition failed"
+
+
+def test_an_operation_rings_the_bell_of_a_rank_of_another_host():
+    told = pool.run(4, "ranks.windows:bells", env=launch.apart("2"))
+    rung = [(host, bell > 0) for host, bell in told]
+    assert sorted(rung) == [(0, False), (0, False), (1, True), (1, True)], f"RemoteWindow.ring: {rung}"
 
 
 def test_a_stopped_rank_of_another_host_is_named_whatever_is_done_meanwhile():

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support import guardian
+from tests.support import cache, guardian
 
 ROOT = Path(__file__).parents[2]
 OVERSUBSCRIBED = {
@@ -94,6 +94,7 @@ class Ranks:
                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
                 "RANKS_DIRECTORY": str(self.directory),
                 guardian.NAME: guardian.watched(),
+                **cache.environment(),
                 **(env or {}),
             },
             cwd=cwd,

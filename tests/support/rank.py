@@ -15,10 +15,28 @@ from typing import Any
 
 from mpi4py import MPI
 
+from tests.support import cache
 from wagma_rma import GroupAverager
 from wagma_rma.mpi import hosts
 
 DIRECTORY = Path(os.environ["RANKS_DIRECTORY"])
+
+
+def pretend_hosts(count: str) -> None:
+    """Have ranks of one host pass for those of as many, for an MPI that has no way of its own to pretend so.
+
+    Args:
+        count: how many, or "each".
+    """
+    real = hosts.host_numbers
+
+    def pretended(comm: MPI.Intracomm) -> tuple[int, ...]:
+        return tuple(rank if count == "each" else rank * int(count) // comm.size for rank in range(comm.size))
+
+    # Wherever it has been imported to by now; what is imported later finds it in its own module.
+    for module in list(sys.modules.values()):
+        if getattr(module, "host_numbers", None) is real:
+            module.host_numbers = pretended  # type: ignore[attr-defined]
 
 
 def begin() -> None:
@@ -26,12 +44,9 @@ def begin() -> None:
     # SIGUSR1 has a rank say where it is.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     comm = MPI.COMM_WORLD
+    cache.use(comm.rank)
     if "RANKS_HOSTS" in os.environ:
-        # Ranks of one host pass for those of as many, for an MPI that has no way of its own to pretend so.
-        pretended = os.environ["RANKS_HOSTS"]
-        hosts.host_numbers = lambda comm: tuple(
-            rank if pretended == "each" else rank * int(pretended) // comm.size for rank in range(comm.size)
-        )
+        pretend_hosts(os.environ["RANKS_HOSTS"])
     if "RANKS_WINDOW" in os.environ:
         GroupAverager.__init__.__kwdefaults__["window"] = os.environ["RANKS_WINDOW"]
     (DIRECTORY / f"pid.{comm.rank}").write_text(str(os.getpid()))

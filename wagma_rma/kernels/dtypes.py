@@ -1,7 +1,8 @@
 """The dtypes that can be averaged. A dtype's place in this table is its number, in layouts and in kernels.h.
 
 A new dtype needs three edits: a row here; its number in kernels.h (enum wagma_dtype); and in kernels_for.h
-its conversions to and from the type of its sums, and a line KERNELS(...). numpy must know it by this name.
+its conversions to and from the type of its sums, a line KERNELS(...), and its two functions in the table at
+the end. numpy must know it by this name. Sums in double are for number 0 alone (Snapshots.sums).
 """
 
 from typing import NamedTuple

@@ -35,7 +35,7 @@ cdef class Exchange:
     cdef int first_lane, busy_lanes
     cdef int summing           # lanes that read sources to be summed
 
-    # The words in flight in a turn.
+    # The words in flight in a round.
     cdef int[MOST_LANES] claimed            # chunks that this rank tries to claim
     cdef uint64_t[MOST_LANES] claim_expected, claim_found
     cdef int claims

@@ -1,12 +1,12 @@
 """The exchange of an open record: its members share the work of summing, and collect the sums.
 
-A chunk's word turns from an older step (free) to CLAIMED and then DONE, each by compare-and-swap, and names the member
+A chunk's word changes from an older step (free) to CLAIMED and then DONE, each by compare-and-swap, and names the member
 that did it. Two kinds of work go on side by side:
 
     sharing      claim a free chunk | sum it into this rank's result | mark it DONE | add 1 to `finished`
     collecting   find a chunk DONE | read its owner's sums | write the average into the output
 
-Each turn of the exchange (`perform`) has one round trip for words, in which all of these travel together; bulk reads
+Each round of the exchange (`perform`) has one round trip for words, in which all of these travel together; bulk reads
 stay in flight meanwhile, as many chunks as the window has lanes. A chunk that stays CLAIMED for long is summed again by
 a member that waits for it: a stopped member stops nobody.
 """
@@ -69,7 +69,7 @@ cdef class Exchange:
             self.begin_looks()
             # 2. Complete the words, in one round trip. Bulk reads go on.
             self.window.complete()
-            # 3. Find out what the words held. A chunk that is found DONE by this rank is counted in the next turn.
+            # 3. Find out what the words held. A chunk that is found DONE by this rank is counted in the next round.
             self.end_claims(pointers)
             self.end_count()
             self.end_mark()
@@ -152,7 +152,7 @@ cdef class Exchange:
         return 0
 
     cdef int begin_count(self) except -1 nogil:
-        """Begin to count the chunk of this rank that was found DONE in the turn before."""
+        """Begin to count the chunk of this rank that was found DONE in the round before."""
         self.counting = self.uncounted
         if self.counting:
             self.window.fetch_add(self.record.home, self.layout.finished(self.record.step), 1, &self.finished_found)

@@ -118,7 +118,7 @@ cdef class Record:
         if state_arrivals(self.state) < quorum:
             # An interruption has ended another member's wait for the quorum. Its cause may concern this rank too.
             self.waiter.run_handlers(self.waiter.now() - wait.since, -1)
-        if wait.turns:
+        if wait.pauses:
             self.seconds_waited = self.waiter.now() - wait.since
         return 0
 

@@ -16,9 +16,9 @@ from wagma_rma.windows.window import MOST_LANES, Window
 
 # Byte offsets of the words of the checks; bulk memory begins behind them.
 FLAGS, COUNTER, SWAPPED, HIGHEST, TAG, IDLE, PLAIN = 0, 64, 128, 192, 256, 320, 384
-WORDS = 1024
-BULK = 8192
-NBYTES = WORDS + BULK
+WORDS_BYTES = 1024
+BULK_BYTES = 8192
+NBYTES = WORDS_BYTES + BULK_BYTES
 ROUNDS = 20
 FIRST_SLEEP, LAST_SLEEP = 0.05, 10.0  # seconds
 MASK = (1 << 64) - 1
@@ -44,7 +44,7 @@ def check_window(
 
     Collective. Takes about a second.
     """
-    window = make_window(NBYTES, WORDS)
+    window = make_window(NBYTES, WORDS_BYTES)
     suite = _Suite(window, barrier, sleep)
     for check in (
         suite.lanes_are_not_too_many,
@@ -75,7 +75,7 @@ class _Suite:
     """The checks, on one rank's window."""
 
     def __init__(self, window: Window, barrier: Callable[[], None], sleep: Callable[[float], None]) -> None:
-        self.verbs = Verbs(window, max(2, window.ranks), BULK)
+        self.verbs = Verbs(window, max(2, window.ranks), BULK_BYTES)
         self.window, self.barrier, self.sleep = window, barrier, sleep
         self.rank, self.ranks = window.rank, window.ranks
         self.everyone = range(window.ranks)
@@ -96,7 +96,7 @@ class _Suite:
 
     def words_begin_as_zero(self) -> None:
         for rank in self.everyone:
-            self.expect("load", self.verbs.load(rank, 0, WORDS // 8), [0] * (WORDS // 8))
+            self.expect("load", self.verbs.load(rank, 0, WORDS_BYTES // 8), [0] * (WORDS_BYTES // 8))
 
     def verbs_find_what_was_there(self) -> None:
         """Operate on words of the next rank that no other rank uses, one word for each verb."""
@@ -179,14 +179,14 @@ class _Suite:
         self.expect("fetch_max of all ranks", self.verbs.load(0, HIGHEST), [ROUNDS * self.ranks - 1])
 
     def bulk_data_is_there_before_its_word(self) -> None:
-        nbytes = BULK // 8 * 8
+        nbytes = BULK_BYTES // 8 * 8
         for generation in range(1, ROUNDS + 1):
-            self.verbs.write(WORDS, _pattern(self.rank, generation, nbytes))
+            self.verbs.write(WORDS_BYTES, _pattern(self.rank, generation, nbytes))
             self.verbs.write_fence()
             self.verbs.fetch_add(self.rank, FLAGS, 1)
             for rank in dict.fromkeys((self.next_rank, self.rank)):
                 self.wait_for_word(rank, FLAGS, generation)
-                data = self.verbs.read(rank, WORDS, nbytes)
+                data = self.verbs.read(rank, WORDS_BYTES, nbytes)
                 self.verbs.read_fence()
                 assert data == _pattern(rank, generation, nbytes), (
                     f"{type(self.window).__name__}: rank {self.rank} reads old data of rank {rank} in "
@@ -195,8 +195,8 @@ class _Suite:
             self.barrier()
 
     def reads_in_flight_give_each_its_bytes(self) -> None:
-        nbytes = BULK // 8 * 8
-        self.verbs.write(WORDS, _pattern(self.rank, 1, nbytes))
+        nbytes = BULK_BYTES // 8 * 8
+        self.verbs.write(WORDS_BYTES, _pattern(self.rank, 1, nbytes))
         self.verbs.write_fence()
         self.barrier()
         for ranges in self.ranges():
@@ -213,27 +213,27 @@ class _Suite:
                 self.verbs.start_reads(lane, reads)
             for lane, reads in reversed(list(enumerate(lanes))):
                 for (rank, offset, size), data in zip(reads, self.verbs.complete_reads(lane), strict=True):
-                    expected = _pattern(rank, 1, nbytes)[offset - WORDS : offset - WORDS + size]
+                    expected = _pattern(rank, 1, nbytes)[offset - WORDS_BYTES : offset - WORDS_BYTES + size]
                     self.expect(f"read of {size} bytes at {offset} in lane {lane}", data, expected)
                 self.verbs.read_fence()
 
     def ranges(self) -> Iterator[list[tuple[int, int, int]]]:
-        for offset, size in ((0, 8), (8, 0), (24, 100), (4090, 13), (0, BULK // 8 * 8)):
-            yield [(rank, WORDS + offset, size) for rank in self.everyone]
+        for offset, size in ((0, 8), (8, 0), (24, 100), (4090, 13), (0, BULK_BYTES // 8 * 8)):
+            yield [(rank, WORDS_BYTES + offset, size) for rank in self.everyone]
 
     def a_tag_read_after_the_data_tells_torn_reads(self) -> None:
         """Overwrite data while others read it. Writers set a tag before the data; readers load it after."""
-        nbytes = BULK // 8 * 8
+        nbytes = BULK_BYTES // 8 * 8
         kept = 0
         for generation in range(2, ROUNDS + 2):
             self.verbs.fetch_max(self.rank, TAG, generation)
             self.verbs.write_fence()
-            self.verbs.write(WORDS, _pattern(self.rank, generation, nbytes))
+            self.verbs.write(WORDS_BYTES, _pattern(self.rank, generation, nbytes))
             self.verbs.write_fence()
             self.verbs.fetch_max(self.rank, TAG + 8, generation)
             for rank in dict.fromkeys((self.next_rank, self.rank)):
                 complete = self.verbs.load(rank, TAG + 8)[0]
-                data = self.verbs.read(rank, WORDS, nbytes)
+                data = self.verbs.read(rank, WORDS_BYTES, nbytes)
                 self.verbs.read_fence()
                 if complete and self.verbs.load(rank, TAG)[0] == complete:
                     kept += 1
@@ -258,7 +258,7 @@ class _Suite:
         mine, others = 2 * PLAIN + 8 * self.rank, [rank for rank in self.everyone if rank != 0]
         counted = 0
         seconds, times, before = FIRST_SLEEP, 0, 0
-        self.verbs.write(WORDS, _pattern(self.rank, 1, BULK))
+        self.verbs.write(WORDS_BYTES, _pattern(self.rank, 1, BULK_BYTES))
         self.verbs.write_fence()
         self.barrier()
         while True:
@@ -274,9 +274,9 @@ class _Suite:
                     *_, found = verbs.several([("fetch_add", rank, mine, 1) for rank in (*others, 0)])
                     self.expect("fetch_add on an idle rank, with others in flight", found, counted)
                     counted += 1
-                    data = verbs.read(0, WORDS, BULK)
+                    data = verbs.read(0, WORDS_BYTES, BULK_BYTES)
                     verbs.read_fence()
-                    self.expect("read from an idle rank", data == _pattern(0, 1, BULK), True)
+                    self.expect("read from an idle rank", data == _pattern(0, 1, BULK_BYTES), True)
                 if verbs.load(1, awake)[0] == times:
                     verbs.fetch_add(1, completed, 1)
             self.barrier()

@@ -37,7 +37,7 @@ cdef class SimulatedWindow(Window):
     Args:
         memory: of all ranks.
         rank: this one.
-        lanes: groups of bulk reads that may be in flight at a time.
+        lanes: sets of bulk reads that may be in flight at a time.
     """
 
     def __cinit__(self, SimulatedMemory memory, int rank, int lanes=1):
@@ -248,7 +248,7 @@ cdef class ScheduledWaiter(Waiter):
         cdef double* clock = &self.scheduler.clocks[self.rank]
         self.scheduler.turn(self.rank, True)
         clock[0] += LONG if self.scheduler.choose(2) else max(10e-6, (clock[0] - wait.since) / 4)
-        wait.turns += 1
+        wait.pauses += 1
         if self.scheduler.interrupts and not self.interrupted:
             with gil:
                 self.interruption = self.scheduler.interruption(self.rank)

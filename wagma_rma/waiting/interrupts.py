@@ -19,7 +19,9 @@ class Interrupts:
     def deferred(self) -> Iterator[None]:
         """Defer interrupts in this block, if it runs in the main thread: Python interrupts no other."""
         handler = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        main = threading.current_thread() is threading.main_thread()
+        # A handler that deliver() calls may come here again: the block around it defers already.
+        if not main or not callable(handler) or handler == self._note:
             yield
             return
         self._handler = handler

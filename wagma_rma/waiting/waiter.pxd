@@ -5,7 +5,7 @@ cdef struct Wait:
     double until    # no sleep goes on beyond this time, unless it has passed
     double checked  # when signals and the watcher were last asked
     double longest  # the longest sleep, seconds
-    int turns       # pauses so far
+    int pauses      # so far
     int rank        # the rank whose memory should answer, or -1
 
 cdef class Waiter:

@@ -18,8 +18,8 @@ cdef enum:
     RELAXATIONS = 10  # in each spin
 cdef double LATENESS = 0.06
 cdef double YIELD_FOR = 200e-6
-# So short a sleep takes twice its time. A shorter one would be too late for ranks that differ by less, as balanced
-# ranks do.
+# Even a sleep this short takes twice its time: too long for ranks that differ by less, as balanced ranks do. So a wait
+# yields first.
 cdef double SHORTEST_SLEEP = 50e-6
 cdef double LONGEST_SLEEP = 5e-3
 cdef double CHECK_EVERY = 50e-3
@@ -46,7 +46,7 @@ cdef class Waiter:
         wait.since = wait.checked = self.now()
         wait.until = until
         wait.longest = self.longest_sleep
-        wait.turns = 0
+        wait.pauses = 0
         wait.rank = -1
         return wait
 
@@ -54,8 +54,8 @@ cdef class Waiter:
         """Pause between two polls of what is awaited."""
         cdef double now, seconds
         cdef int i, cut_short = 0
-        wait.turns += 1
-        if wait.turns <= SPINS:
+        wait.pauses += 1
+        if wait.pauses <= SPINS:
             for i in range(RELAXATIONS):
                 wagma_relax()
             return 0

@@ -69,7 +69,7 @@ cdef class Bells:
         return -1
 
     cdef void release(self) noexcept nogil:
-        """Free the memory. MPI writes answers into it, so this comes after the window has ended."""
+        """Free the memory. MPI writes answers into it until the window ends."""
         free(self.last_ring)
         free(self.answers)
         self.last_ring, self.answers = NULL, NULL

@@ -65,8 +65,8 @@ cdef class MappedWindow(Window):
     cdef int prepare_reads(self, int sources, int64_t nbytes) except -1:
         return 0
 
-    # The two halves of a sequence lock (see atomics.h). They pair with each other: a rank that has read a byte which was
-    # written after a write_fence() finds, after its read_fence(), the words that were written before.
+    # The two halves of a sequence lock (see atomics.h). They pair with each other: a rank that has read a byte which
+    # was written after a write_fence() finds, after its read_fence(), the words that were written before.
 
     cdef int write_fence(self) except -1 nogil:
         wagma_fence()

@@ -2,9 +2,9 @@
 
 There are two windows of MPI below it, each open for access from beginning to end (one passive-target epoch):
 
-- Words lie in a window that MPI allocates over all ranks. They are touched by MPI's atomics only, on this host too, since
-  an MPI's atomics are not atomic against C's. Each word knows one type of change beside the atomic load, as the standard
-  asks for. ``remote_words`` has the operations.
+- Words lie in a window that MPI allocates over all ranks. They are touched by MPI's atomics only, on this host too,
+  since an MPI's atomics are not atomic against C's. Each word knows one type of change beside the atomic load, as the
+  standard asks for. ``remote_words`` has the operations.
 - Bulk memory lies in shared memory, where the ranks of a host read it in place. A second window of MPI over the same
   memory lets the ranks of other hosts read it: ``remote_reads``.
 
@@ -32,10 +32,10 @@ from wagma_rma.windows.progress_choice import choose_progress
 cdef enum:
     LANES = 4  # two reads in flight hide a round trip, the other two uneven chunks
 
-# What a chunk may take on a slow network whose connections are still to be made. To sum it again takes as long; and a
-# stopped rank can be done without only if it is on this host.
+# Seconds that a chunk may need on a slow network whose connections are not open yet. Another rank that sums the chunk
+# again needs as long. And that helps against a stopped rank of this host only: the memory of others can't be read.
 cdef double LEAST_TAKE_OVER = 250e-3
-# For the waiter. A poll costs a round trip to a progress thread, which may be asleep.
+# For the waiter: seldom polls, since each costs a round trip to a progress thread that may be asleep.
 cdef double LATENESS = 0.12
 cdef double LONGEST_SLEEP = 50e-3
 

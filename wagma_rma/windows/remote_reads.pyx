@@ -1,8 +1,8 @@
 """Bulk reads of a remote window from ranks of other hosts.
 
-A read is one MPI_Rget into scratch memory, or several where the MPI is faster with short ones: its *pieces*. Each lane has
-scratch memory and requests of its own, so the reads of several lanes are in flight at a time. (The window reads the memory
-of ranks on this host in place, without this class.)
+A read is one MPI_Rget into scratch memory, or several where the MPI is faster with short ones: its *pieces*. Each
+lane has scratch memory and requests of its own, so the reads of several lanes are in flight at a time. (The window
+reads the memory of ranks on this host in place, without this class.)
 """
 
 from libc.stdint cimport int64_t

@@ -4,8 +4,8 @@ Operations are begun one by one and completed together, as a batch (mpi/operatio
 
 - *direct*: this rank performs these itself. They are on words of this host, or on all words where there is no progress
   thread.
-- *threaded*: the progress thread performs these (mpi/progress.h). They are on words of other hosts, and on words of this
-  host where complete() finds that MPI might make this rank wait for another host.
+- *threaded*: the progress thread performs these (mpi/progress.h). They are on words of other hosts, and on words of
+  this host where complete() finds that MPI might make this rank wait for another host.
 
 A call of MPI that waits can't be cut short. Where the thread makes that call instead, this rank waits for its thread:
 then it can name the rank that does not answer, and be interrupted.
@@ -130,8 +130,8 @@ cdef class RemoteWords:
     cdef int complete(self) except -1 nogil:
         """Complete all operations begun so far. The two batches are performed at the same time."""
         if self.direct.count and self.thread is not NULL:
-            # A call of MPI that completes an operation also waits for other operations in flight, to any rank: with Open
-            # MPI for those on words, with MPICH over ofi for all. Meanwhile it lets no other thread into MPI.
+            # A call of MPI that completes an operation also waits for other operations in flight, to any rank: with
+            # Open MPI for those on words, with MPICH over ofi for all. Meanwhile it lets no other thread into MPI.
             if self.performing:
                 self.wait_for_thread()  # it performs rings, or what an interruption has left
             if self.awaits_far_rank():

@@ -15,8 +15,8 @@ import os
 from mpi4py import MPI
 
 cdef enum:
-    # Bytes that MPIs allocate beside the windows: rounding to pages, and state of their own. Open MPI also insists that a
-    # twentieth more is free than it allocates.
+    # Bytes that MPIs allocate beside the windows: rounding to pages, and state of their own. Open MPI also insists that
+    # a twentieth more is free than it allocates.
     PER_RANK = 8192
     PER_WINDOW = 65536
 SHARED_MEMORY = "/dev/shm"
@@ -49,8 +49,8 @@ cdef class SharedWindow(MappedWindow):
         cdef int r
         self.comm = comm
         self.set_ranks(comm.Get_rank(), comm.Get_size(), nbytes)
-        # Some MPIs only reserve memory, and the process ends with SIGBUS when it touches more than there is; so ask first.
-        # All ranks use the answer of rank 0, since the free memory changes between their questions.
+        # Some MPIs only reserve memory, and the process ends with SIGBUS when it touches more than there is; so ask
+        # first. All ranks use the answer of rank 0, since the free memory changes between their questions.
         needed = (self.ranks * (nbytes + PER_RANK) + PER_WINDOW) * 21 // 20
         available = comm.bcast(free_shared_memory())
         if available is not None and needed > available:

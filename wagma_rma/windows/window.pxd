@@ -10,7 +10,7 @@ cpdef enum:
 cdef class Window:
     cdef readonly int rank        # this rank
     cdef readonly int ranks       # how many ranks have a window
-    cdef readonly int lanes       # how many groups of bulk reads may be in flight at a time, 1 to MOST_LANES
+    cdef readonly int lanes       # how many sets of bulk reads may be in flight at a time, 1 to MOST_LANES
     cdef readonly int64_t nbytes  # size of each rank's window
     cdef double least_take_over   # seconds of silence after which the protocol may treat a rank as stopped
     cdef readonly Waiter waiter   # this rank's clock, and how it waits

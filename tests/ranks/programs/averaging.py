@@ -16,18 +16,19 @@ from wagma_rma.protocol import layout, synchronization
 from wagma_rma.testing.probe import Probe
 
 
-def usual(comm, size):
-    """Return the grouping of an averager that is given none."""
+def usual(comm):
+    """Return the function that gives the grouping of an averager that is given a size alone."""
     host_of = hosts.host_numbers(comm)
-    return choose(comm.size, size, host_of if max(host_of) else None)
+    return lambda size: choose(comm.size, size, host_of if max(host_of) else None)
 
 
 def exact(comm, lent=False):
     """Return all deviations from numpy for every group size; all ranks on time."""
     wrong = []
     P = comm.size
+    grouping_of = usual(comm)
     for size in range(1, P + 1):
-        grouping = usual(comm, size)
+        grouping = grouping_of(size)
         period = grouping.period + 2
         start = models.mixed(comm.rank, 0)
         with wagma_rma.GroupAverager(
@@ -98,13 +99,14 @@ def full_turn(comm, size):
 def chunked(comm):
     """Share tiny chunks, so that a step has many and they cut leaves anywhere; return deviations."""
     wrong = []
+    grouping_of = usual(comm)
     for size, target in ((2, 64), (comm.size, 256), (comm.size, 1 << 20)):
         model, options = models.mixed(0, 0, 97), {"group_size": size, "sync_period": 7, "quorum": size}
         with (
             changed(layout, CHUNK_BYTES=target, LEAST_CHUNK_BYTES=1),
             wagma_rma.GroupAverager(comm, model, broadcast=False, **options) as averager,
         ):
-            grouping = usual(comm, size)
+            grouping = grouping_of(size)
             chunks = Probe(averager).chunks
             for step in range(1, 7):
                 mine = models.mixed(comm.rank, step, 97)

@@ -90,7 +90,11 @@ def silent(comm, batch):
 
 
 def mpi_errors(comm):
-    """Let each function of MPI that verbs call fail; return what is raised, and what a word holds at last."""
+    """Let each function of MPI that verbs call fail.
+
+    Return what is raised, and what two words hold at last: one on which an addition failed, one on which a
+    later addition did not.
+    """
     nbytes, words = 1 << 16, 4096
     window = RemoteWindow(comm, hosts.host_numbers(comm), nbytes, words)
     verbs, other = Verbs(window, 1, 64), (comm.rank + 1) % comm.size
@@ -114,9 +118,25 @@ def mpi_errors(comm):
     comm.Barrier()
     verbs.fetch_add(other, 192, 5)
     comm.Barrier()
-    held = verbs.load(comm.rank, 192)[0]
+    held = [verbs.load(comm.rank, word)[0] for word in (0, 192)]
     window.free()
     return told, held
+
+
+def bells(comm):
+    """Operate on a word of every rank from rank 0; return this rank's host and what its bell holds then."""
+    nbytes, words = 1 << 16, 4096
+    window = RemoteWindow(comm, hosts.host_numbers(comm), nbytes, words)
+    verbs = Verbs(window, 1, 64)
+    comm.Barrier()
+    if comm.rank == 0:
+        for rank in range(comm.size):
+            verbs.fetch_add(rank, 0, 1)
+    comm.Barrier()
+    bell = verbs.load(comm.rank, words)[0]  # it lies behind the words
+    comm.Barrier()
+    window.free()
+    return window.hosts[comm.rank], bell
 
 
 def table():

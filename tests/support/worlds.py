@@ -1,0 +1,105 @@
+"""Small worlds of ranks in this process, over plain memory.
+
+Nobody waits for anybody where the quorum is 1, so one thread may play all ranks, one after another: a test
+writes down an order of events, and there is no chance in it.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.model.structure import Structure
+from wagma_rma.protocol import layout as layouts
+from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.words import MOST_SLOTS, PINS_SHIFT
+from wagma_rma.testing import ThreadMemory, ThreadWindow, Verbs
+
+
+def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None):
+    """Return a layout for the leaves of a model; `chunk_bytes` makes chunks of about so many bytes."""
+    structure = Structure("test", leaves)
+    usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
+    if chunk_bytes is not None:
+        layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = chunk_bytes, 1 << 40
+    try:
+        return Layout(structure.dtype_numbers, structure.counts, group_size, records, slots)
+    finally:
+        layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
+
+
+class Rank:
+    """One rank: its window, its protocol, and what it says of itself."""
+
+    def __init__(self, window, layout, groups, start, step, quorum, patience):
+        self.window, self.layout = window, layout
+        self.verbs = Verbs(window)
+        self.protocol = Protocol(window, layout, groups, quorum, patience)
+        self.snapshots = self.protocol.snapshots
+        self.announcements = Announcements(window, layout)
+        self.pointers = LeafPointers(layout.order)
+        self.pointers.hold(start, start)
+        self.protocol.prepare(self.pointers)
+        self.protocol.begin(step)
+
+    def average(self, step, leaves, out=None):
+        """Do one group step with some leaves, or functions that return them; return those of the average."""
+        out = [np.full_like(leaf, 77) for leaf in leaves] if out is None else out
+        self.pointers.hold(leaves, out)
+        try:
+            self.protocol.step(step, self.pointers)
+        finally:
+            self.pointers.release()
+        return out
+
+    # The words of this rank's snapshots, from the outside.
+
+    @property
+    def newest(self):
+        """Step and slot of the newest snapshot."""
+        word = self.verbs.load(self.window.rank, self.layout.published)[0]
+        return self.announcements.published([self.window.rank])[0], word % MOST_SLOTS
+
+    def pin(self, pins=1):
+        """Pin this rank's newest snapshot as another rank does; return its slot."""
+        found = self.verbs.fetch_add(self.window.rank, self.layout.published, pins << PINS_SHIFT)
+        return found % MOST_SLOTS
+
+    def unpin(self, slot, pins=1):
+        """Give pins on a slot back as another rank does."""
+        self.verbs.fetch_add(self.window.rank, self.layout.retired + 8 * slot, -pins % (1 << 64))
+
+
+PAIR = ([(0, 1)],)
+
+
+def make_ranks(
+    start, turn=PAIR, ranks=2, *, records=8, slots=3, chunk_bytes=None, step=0, quorum=1, patience=0.0
+):
+    """Return the ranks of a world, all of which have published the leaves `start` at `step`.
+
+    Args:
+        turn: the groups at step 1, 2, ... of a full turn; a rank that is in none of a step's is alone then.
+    """
+    size = max(len(group) for groups in turn for group in groups)
+    layout = layout_of(start, size, records, slots, chunk_bytes)
+    memory = ThreadMemory(ranks, layout.nbytes)
+    made = []
+    for rank in range(ranks):
+        own = [next((group for group in groups if rank in group), (rank,)) for groups in turn]
+        window = ThreadWindow(memory, rank)
+        made.append(Rank(window, layout, own, [leaf.copy() for leaf in start], step, quorum, patience))
+    return made
+
+
+def alone(start, **options):
+    """Return a rank that averages with nobody: what a step leaves of it is its snapshots."""
+    return make_ranks(start, ([(0,)],), 1, **{"records": 0, **options})[0]
+
+
+def together(calls):
+    """Make calls in as many threads at the same time; return what each returned."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(60) for future in [pool.submit(call) for call in calls]]

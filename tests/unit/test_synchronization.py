@@ -1,0 +1,420 @@
+"""The steps at which all ranks meet: one mean for all, cut short and continued, or refused together."""
+
+import threading
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tests.support import models
+from tests.support.communicators import communicators
+from tests.support.worlds import make_ranks, together
+from wagma_rma.protocol import synchronization
+from wagma_rma.protocol.synchronization import EveryRank, StepMismatch, Synchronizer
+from wagma_rma.protocol.words import (
+    ARRIVED,
+    CLOSED,
+    FAILED,
+    KEEPS_ARRAYS,
+    PUBLISHED,
+    entered_stage,
+    pack_entered,
+)
+from wagma_rma.waiting.interrupts import Interrupts
+from wagma_rma.waiting.watch import SynchronizationTimeout, Watch
+
+COUNT = 70
+SOON = 0.05  # seconds: a timeout where somebody is known to stay away
+
+
+class Telling:
+    """A rank's announcements, which note what it tells, and let a test hold that up."""
+
+    def __init__(self, announcements):
+        self.announced = []
+        self.before = lambda word: None  # called with each word
+        self._announcements = announcements
+
+    def __getattr__(self, name):
+        return getattr(self._announcements, name)
+
+    def announce(self, word):
+        self.before(word)
+        self.announced.append(word)
+        self._announcements.announce(word)
+
+
+class Member:
+    """One rank that can synchronise."""
+
+    def __init__(self, rank, comm):
+        self.rank = rank
+        self.words = Telling(rank.announcements)
+        self.watch = Watch(rank.announcements.reached, None, Interrupts())
+        rank.window.waiter.watcher = self.watch
+        self.synchronizer = Synchronizer(comm, rank.protocol, self.words, rank.pointers, self.watch, 0)
+
+    def synchronize(self, step, leaves, error=None, out=None):
+        """Return the mean as this rank gets it."""
+        out = [np.full_like(leaf, 77) for leaf in leaves] if out is None else out
+        self.rank.pointers.hold(leaves, out)
+        try:
+            self.synchronizer.synchronize("synchronize", step, error)
+        finally:
+            self.rank.pointers.release()
+        self.rank.protocol.synchronized(step)
+        return out
+
+    def attempt(self, *arguments, timeout=60.0, **options):
+        """Return the mean, or the exception that the call raises."""
+        self.watch.timeout = timeout
+        try:
+            return self.synchronize(*arguments, **options)
+        except Exception as error:
+            return error
+
+    def close(self, keeps_arrays=False):
+        return self.synchronizer.close(keeps_arrays)
+
+
+def world(size=2, start=None):
+    start = start or [np.zeros(COUNT, np.float32)]
+    ranks = make_ranks(start, ([tuple(range(size))],), size)
+    return [Member(rank, comm) for rank, comm in zip(ranks, communicators(size), strict=True)]
+
+
+def model(value):
+    return [np.full(COUNT, value, np.float32)]
+
+
+def all_synchronize(members, step, errors=(), **options):
+    """Let rank i synchronise with a model of i; return what each gets or raises."""
+    errors = [*errors, *[None] * (len(members) - len(errors))]
+    return together(
+        [
+            partial(member.attempt, step, model(value), error, **options)
+            for value, (member, error) in enumerate(zip(members, errors, strict=True))
+        ]
+    )
+
+
+def values(averages):
+    """Return the one number that each average consists of."""
+    return [np.unique(leaf).tolist() for (leaf,) in averages]
+
+
+@pytest.fixture
+def pair():
+    return world(2)
+
+
+# The mean.
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_every_rank_gets_the_mean_of_all_to_the_bit(size):
+    rng = np.random.default_rng(size)
+    own = [[rng.standard_normal(COUNT).astype(dtype) for dtype in models.DTYPES] for _ in range(size)]
+    members = world(size, [np.zeros_like(leaf) for leaf in own[0]])
+    means = together([partial(m.synchronize, 3, leaves) for m, leaves in zip(members, own, strict=True)])
+    for mean in means:
+        assert models.same_bits(mean, models.group_mean(own))
+
+
+def test_sums_go_to_mpi_in_blocks_that_its_counts_can_tell(pair, monkeypatch):
+    monkeypatch.setattr(synchronization, "BLOCK", 32)
+    assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
+
+
+def test_the_mean_is_published_as_each_ranks_model_of_the_step(pair):
+    all_synchronize(pair, 5)
+    assert pair[0].words.published([0, 1]) == [5, 5]
+    # So a group step that follows alone uses it for the absent.
+    (average,) = pair[0].rank.average(6, model(3.5))
+    assert (average == (3.5 + 0.5) / 2).all()
+
+
+def test_one_synchronisation_follows_another_with_group_steps_between(pair):
+    for step in (2, 4, 6):
+        for member in pair:
+            member.rank.average(step - 1, model(9))
+        assert values(all_synchronize(pair, step)) == [[0.5], [0.5]]
+        assert all(member.rank.snapshots.pins() == [0, 0, 0] for member in pair)
+
+
+def test_a_rank_tells_that_it_has_arrived_and_then_that_it_has_published(pair):
+    all_synchronize(pair, 5)
+    for member in pair:
+        start, *told = member.words.announced
+        assert start == pack_entered(0, 0, PUBLISHED)
+        assert told == [pack_entered(5, 0, ARRIVED), pack_entered(5, 0, PUBLISHED)]
+
+
+def test_nobody_leaves_before_all_have_published(pair):
+    published = threading.Event()
+    pair[1].words.before = lambda word: entered_stage(word) == PUBLISHED and published.wait(60)
+    left = threading.Thread(target=pair[0].synchronize, args=(1, model(0)))
+    other = threading.Thread(target=pair[1].synchronize, args=(1, model(1)))
+    left.start()
+    other.start()
+    left.join(0.1)
+    assert left.is_alive()
+    published.set()
+    left.join(60)
+    other.join(60)
+    assert not left.is_alive()
+
+
+# Cut short, and continued.
+
+
+def test_a_timeout_names_the_absent_and_the_next_call_continues(pair):
+    for _ in range(2):
+        error = pair[0].attempt(1, model(0), timeout=SOON)
+        assert type(error) is SynchronizationTimeout
+        assert str(error).startswith("synchronize: rank 0 at step 1: waited 0.")
+        assert "for rank 1 (at step 0), the timeout is 0.05 s; call again with the same model" in str(error)
+        assert pair[0].synchronizer.cut_short
+        assert pair[0].synchronizer.missing == [1]
+        assert not pair[0].synchronizer.counted_on
+    assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
+    assert not pair[0].synchronizer.cut_short
+    assert pair[0].words.announced.count(pack_entered(1, 0, ARRIVED)) == 1
+
+
+def test_ctrl_c_cuts_a_synchronisation_short_too(pair):
+    def control_c(seconds, rank):
+        raise KeyboardInterrupt
+
+    pair[0].rank.window.waiter.watcher = control_c
+    with pytest.raises(KeyboardInterrupt):
+        pair[0].synchronize(1, model(0))
+    assert pair[0].synchronizer.cut_short
+    pair[0].rank.window.waiter.watcher = pair[0].watch
+    assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
+
+
+def test_a_continued_synchronisation_fills_the_output_of_the_last_call(pair):
+    first, last = model(77), model(77)
+    assert isinstance(pair[0].attempt(1, model(0), out=first, timeout=SOON), SynchronizationTimeout)
+    together([partial(pair[0].attempt, 1, model(0), out=last), partial(pair[1].attempt, 1, model(1))])
+    assert (last[0] == 0.5).all()
+    assert (first[0] == 77).all()
+
+
+def test_once_all_have_arrived_the_others_count_on_a_rank(pair):
+    pair[1].words.announce(pack_entered(1, 0, ARRIVED))
+    error = pair[0].attempt(1, model(0), timeout=SOON)
+    # Its part is told; what it lacks is the other's.
+    assert "for rank 1 (at step 1)" in str(error)
+    assert pair[0].synchronizer.cut_short
+    assert pair[0].synchronizer.counted_on
+    # A wrong model now is its own affair: the next call can still make all well.
+    wrong = ValueError("synchronize: model is not in the model")
+    assert pair[0].attempt(1, model(0), wrong) is wrong
+    assert pair[0].synchronizer.counted_on
+    assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
+    assert not pair[0].synchronizer.counted_on
+
+
+def test_the_seconds_spent_waiting_are_returned(pair):
+    began = time.monotonic()
+    pair[0].rank.pointers.hold(model(0), model(0))
+    waiting = partial(pair[0].synchronizer.synchronize, "synchronize", 1, None)
+    waited, _ = together([waiting, lambda: time.sleep(0.1) or pair[1].synchronize(1, model(1))])
+    assert 0.05 < waited < time.monotonic() - began
+
+
+# Refused.
+
+
+def test_an_error_of_one_rank_is_raised_on_all_and_all_may_try_again(pair):
+    wrong = TypeError("synchronize: model has dtype int64")
+    told, mine = all_synchronize(pair, 1, [None, wrong])
+    assert mine is wrong
+    assert type(told) is TypeError
+    assert str(told) == "synchronize: model has dtype int64 [found at rank 1]"
+    for member in pair:
+        assert not member.synchronizer.cut_short
+        assert member.synchronizer.attempt == 1
+        assert member.words.announced[-1] == pack_entered(1, 0, FAILED)
+    assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
+    assert [member.synchronizer.attempt for member in pair] == [0, 0]
+    assert pair[0].words.announced[-1] == pack_entered(1, 1, PUBLISHED)
+
+
+def test_the_error_of_the_lowest_rank_is_told():
+    trio = world(3)
+    wrong = [None, ValueError("one"), ValueError("two")]
+    told, *own = all_synchronize(trio, 1, wrong)
+    assert str(told) == "one [found at rank 1]"
+    assert own == wrong[1:]
+
+
+def test_an_error_on_every_rank_is_each_ranks_own(pair):
+    wrong = [ValueError("one"), ValueError("two")]
+    assert all_synchronize(pair, 1, wrong) == wrong
+
+
+# Ranks at different steps.
+
+
+def mismatch(member, step):
+    error = member.attempt(step, model(0))
+    assert type(error) is StepMismatch
+    assert not member.synchronizer.cut_short
+    return str(error)
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(2, 4), (4, 2)])
+def test_synchronising_at_different_steps_is_an_error(pair, mine, theirs):
+    pair[1].words.announce(pack_entered(theirs, 0, ARRIVED))
+    assert mismatch(pair[0], mine) == (
+        f"synchronize: rank 1 synchronises step {theirs} while rank 0 synchronises step {mine}; "
+        "every rank must call synchronize() at the same step"
+    )
+
+
+def test_a_rank_that_averages_at_the_step_will_not_synchronise_it(pair):
+    pair[1].rank.average(2, model(1))
+    assert mismatch(pair[0], 2) == (
+        "synchronize: rank 1 averages at step 2 while rank 0 synchronises it; "
+        "every rank must call synchronize() at the same step"
+    )
+
+
+def test_a_rank_that_has_closed_will_not_synchronise(pair):
+    pair[1].words.announce(CLOSED)
+    assert mismatch(pair[0], 2) == (
+        "synchronize: rank 1 has closed its averager while rank 0 synchronises step 2; "
+        "every rank must make the same calls"
+    )
+
+
+def test_a_rank_that_closes_after_it_arrived_ends_the_wait_of_the_others(pair):
+    pair[1].words.announce(pack_entered(2, 0, ARRIVED))
+    pair[0].attempt(2, model(0), timeout=SOON)
+    pair[1].words.announce(CLOSED)
+    before = len(synchronization.abandoned)
+    assert mismatch(pair[0], 2).startswith("synchronize: rank 1 has closed its averager while rank 0 ")
+    assert len(synchronization.abandoned) == before + 1, "MPI may still come to use its buffers"
+
+
+def test_a_rank_that_is_still_on_its_way_is_waited_for(pair):
+    pair[1].rank.average(1, model(1))
+    pair[1].words.announce(pack_entered(0, 0, FAILED))
+    assert isinstance(pair[0].attempt(2, model(0), timeout=SOON), SynchronizationTimeout)
+
+
+# A group that waits for its quorum.
+
+
+def group_is_checked(member, step):
+    """Return what a check of the pair's group at a step raises, or None."""
+    try:
+        member.synchronizer.check_group("average", step, (0, 1))
+    except StepMismatch as error:
+        return str(error)
+    return None
+
+
+def test_members_on_their_way_may_still_arrive(pair):
+    assert group_is_checked(pair[0], 1) is None
+    pair[1].words.announce(pack_entered(5, 0, ARRIVED))
+    assert group_is_checked(pair[0], 4) is None, "it has been at step 4"
+
+
+@pytest.mark.parametrize("synchronized", [2, 3])
+def test_a_member_that_synchronises_this_step_or_an_earlier_one_never_arrives(pair, synchronized):
+    pair[1].words.announce(pack_entered(synchronized, 0, ARRIVED))
+    assert group_is_checked(pair[0], 3) == (
+        f"average: rank 1 synchronises step {synchronized} while rank 0 waits for its group at step 3; "
+        "every rank must call synchronize() at the same step"
+    )
+
+
+def test_a_member_whose_synchronisation_was_refused_may_still_arrive(pair):
+    pair[1].words.announce(pack_entered(2, 0, FAILED))
+    assert group_is_checked(pair[0], 3) is None
+
+
+def test_a_member_that_is_about_to_learn_of_a_refusal_may_still_arrive(pair):
+    learns = threading.Event()
+    pair[1].words.before = lambda word: entered_stage(word) == FAILED and learns.wait(60)
+    other = threading.Thread(target=pair[1].attempt, args=(2, model(1)))
+    other.start()
+    wrong = ValueError("wrong")
+    assert pair[0].attempt(2, model(0), wrong) is wrong
+    assert pair[0].words.entered([1]) == [pack_entered(2, 0, ARRIVED)]
+    assert group_is_checked(pair[0], 3) is None
+    learns.set()
+    other.join(60)
+
+
+def test_a_member_that_has_closed_never_arrives_unless_it_has_published_at_the_step(pair):
+    pair[1].rank.average(2, model(1))
+    pair[1].words.announce(CLOSED)
+    assert group_is_checked(pair[0], 2) is None
+    assert group_is_checked(pair[0], 3) == (
+        "average: rank 1 has closed its averager while rank 0 waits for its group at step 3; "
+        "every rank must make the same calls"
+    )
+
+
+# The end.
+
+
+@pytest.mark.parametrize(("keeps", "kept"), [((False, False), False), ((False, True), True)])
+def test_every_rank_learns_at_the_end_whether_any_keeps_arrays(pair, keeps, kept):
+    closes = [partial(member.close, mine) for member, mine in zip(pair, keeps, strict=True)]
+    assert together(closes) == [kept, kept]
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_what_a_rank_says_first_of_its_arrays_counts(pair, keeps):
+    pair[0].watch.timeout = SOON
+    with pytest.raises(SynchronizationTimeout):
+        pair[0].close(keeps)
+    pair[0].watch.timeout = None
+    assert pair[0].words.announced[-1] == CLOSED + KEEPS_ARRAYS * keeps
+    # The others may have acted on it.
+    assert together([partial(pair[0].close, not keeps), pair[1].close]) == [keeps, keeps]
+
+
+def test_a_close_that_times_out_names_the_absent(pair):
+    pair[0].watch.timeout = SOON
+    with pytest.raises(SynchronizationTimeout) as raised:
+        pair[0].close()
+    assert str(raised.value).startswith("close: rank 0: waited 0.")
+    assert str(raised.value).endswith(
+        "for rank 1 (at step 0), the timeout is 0.05 s; call again to go on waiting, or end the run"
+    )
+
+
+# EveryRank.
+
+
+def test_only_ranks_that_were_missing_are_looked_at_again():
+    asked, arrived = [], set()
+
+    def still_missing(ranks):
+        asked.append(list(ranks))
+        return [rank for rank in ranks if rank not in arrived]
+
+    test = EveryRank(4, still_missing)
+    assert test.missing == [0, 1, 2, 3]
+    assert not test()
+    arrived |= {0, 2}
+    assert not test()
+    assert test.missing == [1, 3]
+    arrived |= {1, 3}
+    assert test()
+    assert asked == [[0, 1, 2, 3], [0, 1, 2, 3], [1, 3]]
+
+
+def test_a_rank_that_waits_for_no_ranks_names_none(pair):
+    assert pair[0].synchronizer.missing is None
+    pair[1].words.announce(pack_entered(1, 0, ARRIVED))
+    pair[0].attempt(1, model(0), timeout=SOON)
+    assert pair[0].synchronizer.missing is None, "it waits for MPI"
