@@ -187,7 +187,7 @@ OPENING = [
     mutation(
         "later step of a member not noticed",
         replace("Record.activate", "published_step(self.found[m]) > self.step", "False"),
-        equivalent="who has left the step has seen it open, so the swap from an older contribution fails",
+        equivalent="a member that has left the step has seen it open, so the swap from an older contribution fails",
     ),
     mutation(
         "arrivals counted in ACTIVATING",
