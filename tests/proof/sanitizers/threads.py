@@ -3,8 +3,8 @@
     python -m tests.proof.sanitizers.threads WORLD [--seconds 10] [--seed 1]
 
 The ranks sleep at random, and each result is checked as the tests of stragglers do. run.py runs it under a
-sanitizer; by itself it is one more test. A synchronisation here is made by barriers, as MPI's is: they order what
-they separate.
+sanitizer; by itself it is one more test. A synchronisation here is made by barriers, as MPI's is: they order
+what they separate.
 """
 
 # ruff: noqa: E402 (MPI must be told first that it is not needed)
