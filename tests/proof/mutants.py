@@ -187,7 +187,7 @@ OPENING = [
     mutation(
         "later step of a member not noticed",
         replace("Record.activate", "published_step(self.found[m]) > self.step", "False"),
-        equivalent="who has left the step has seen it open, so the swap from an older contribution fails",
+        equivalent="a member that has left the step has seen it open, so the swap from an older contribution fails",
     ),
     mutation(
         "arrivals counted in ACTIVATING",
@@ -451,6 +451,7 @@ LIFECYCLE = [
         "a group step is served though a synchronisation was cut short",
         replace("REFUSALS", "State.SYNCHRONIZING: {Call.GROUP_STEP: _CUT_SHORT}", "State.SYNCHRONIZING: {}"),
         tests=CUT_SHORT,
+        quick=True,
     ),
     mutation(
         "close() does not do the part that others count on",
@@ -494,11 +495,6 @@ LIFECYCLE = [
     mutation(
         "what is broken serves steps",
         replace("REFUSALS", "State.BROKEN: dict.fromkeys(_EACH_STEP, _BROKEN)", "State.BROKEN: {}"),
-        tests=ERRORS,
-    ),
-    mutation(
-        "a second thread is served",
-        replace("Steps._using", "if not self._busy.acquire(blocking=False)", "if False"),
         tests=ERRORS,
     ),
 ]

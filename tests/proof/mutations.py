@@ -225,6 +225,8 @@ def main():
             caught += is_caught
             rows.append((mutation.name, by + (f" (with {mutation.mpi})" if mutation.mpi else ""), examples))
             print(f"{mutation.name:60} {seconds}  {by}{', ' if examples else ''}{examples}", flush=True)
+            if arguments.write:  # so that nothing is lost if this is ended
+                write_table(rows)
     for mutation in MUTATIONS:
         if mutation.equivalent and mutation not in chosen:
             rows.append((mutation.name, f"not run, equivalent: {mutation.equivalent}", ""))

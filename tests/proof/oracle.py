@@ -123,7 +123,7 @@ class Replay:
     def play_result(self, rank, kind, offset):
         step = self.under_way(rank)
         if step % self.world.sync_period == 0:
-            return  # a synchronisation's sums, which nobody reads
+            return  # a synchronisation's sums, which no rank reads
         slot = (offset - self.results_at) // self.layout.result_bytes
         tag = self.tags[rank, slot][-1][1] if self.tags[rank, slot] else 0
         if kind == "shown" and tag != step:
@@ -173,7 +173,7 @@ class Replay:
             self.check_settled(f"the synchronisation at step {step}")
 
     def check_settled(self, when):
-        """Check that nobody holds anything: all are between two steps."""
+        """Check that no pins are out and no chunks lack, since all ranks are between two steps."""
         for (rank, slot), pins in self.pins.items():
             if pins:
                 self.say("pins", f"slot {slot} of rank {rank} has {pins} pins at {when}")
@@ -205,7 +205,7 @@ class Replay:
         record = self.records.get((home, step))
         if record is None:
             self.say(
-                "opened_once", f"rank {rank} writes into the record of step {step}, which nobody has begun"
+                "opened_once", f"rank {rank} writes into the record of step {step}, which no rank has begun"
             )
         elif word < 2 + layout.group_size:
             self.play_contribution(record, word - 2, field_of(after, AGE), field_of(after, SLOT))

@@ -16,30 +16,38 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from tests.proof.anchors import functions_of
+from tests.proof.anchors import code, functions_of, logical_lines
 from tests.proof.mutations import SIMULATION, build, tree
 
 FOLDER = "wagma_rma/protocol"
+PYX = ".pyx"
 # These compute sizes and words, without a schedule, and have tests of their own.
 NOT_SCHEDULED = {"layout", "words"}
 
-# Why no schedule reaches a line, by a part of its text.
+# Why no schedule reaches a line, by a part of its text; the first that fits.
+FETCH = "a source that is a function: jax_bindings has such, and their tests"
+MEMORY = "no memory"
+NETWORK = "the simulation has one host; tests across hosts count the bytes"
+LANES = "a window with too many lanes: refused when it is made"
+DEFECT = "a defect; a mutation that causes it is caught by it"
 REASONS = {
-    "is NULL": "no memory",
-    "MemoryError(": "no memory",
-    "is_near(rank)": "the simulation has one host; tests across hosts count the bytes",
-    "bytes_over_network += nbytes": "the simulation has one host; tests across hosts count the bytes",
-    "with gil:": "a defect; a mutation that causes it is caught by it",
-    "if slot < 0:": "at a synchronisation: a defect; a mutation that causes it is caught by it",
-    "if window.lanes > MOST_LANES": "a window that asks for too many lanes: refused when it is made",
-    "at most {MOST_LANES} can be used": "a window that asks for too many lanes: refused when it is made",
-    "this is a defect of wagma_rma": "a defect; a mutation that causes it is caught by it",
-    "finds step {word_step(self.state)}": "a defect; a mutation that causes it is caught by it",
-    "raise RuntimeError(": "a defect; a mutation that causes it is caught by it",
-    "if word_step(self.state) > step": "a defect; a mutation that causes it is caught by it",
+    "pointers.sources[i] is NULL": FETCH,
+    "pointers.fetch(i)": FETCH,
+    "is NULL": MEMORY,
+    "MemoryError(": MEMORY,
+    "is_near(rank)": NETWORK,
+    "bytes_over_network += nbytes": NETWORK,
+    "not pointers.entangled": "leaves that overlap: tests on real ranks average such",
+    "if window.lanes > MOST_LANES": LANES,
+    "at most {MOST_LANES} can be used": LANES,
+    "if slot < 0:": f"at a synchronisation: {DEFECT}",
+    "this is a defect of wagma_rma": DEFECT,
+    "raise RuntimeError(": DEFECT,
+    "finds step {word_step(self.state)}": DEFECT,
+    "if word_step(self.state) > self.step": DEFECT,
 }
 # Methods that the simulation does not call: tests on real ranks do.
-ELSEWHERE = {"Protocol.statistics", "Protocol.unfinished", "Snapshots.pins"}
+ELSEWHERE = {"Protocol.statistics", "Protocol.unfinished", "Snapshots.pins", "Announcements.reached"}
 
 
 def counts(directory, module):
@@ -60,64 +68,81 @@ def counts(directory, module):
 def function_of(text, number):
     """Return the name of the function that a line of a text stands in."""
     offset = sum(map(len, text.splitlines(keepends=True)[: number - 1]))
-    around = [found for found in functions_of(".pyx", text) if found.begin <= offset < found.end]
+    around = [found for found in functions_of(PYX, text) if found.begin <= offset < found.end]
     return max(around, key=lambda found: found.begin).name if around else ""
 
 
-def conditions(source, number):
-    """Return how many conditions the statement on a line has, or 0 if it is no decision."""
-    text = source[number - 1].strip()
-    if not re.match(r"(if|elif|while) ", text) or text == "while True:":
+def conditions(line):
+    """Return how many conditions a logical line has, or 0 if it is no decision."""
+    if not re.match(r"(if|elif|while) ", line) or line == "while True:":
         return 0
-    while not text.endswith(":"):
-        number += 1
-        text += " " + source[number - 1].strip()
-    return 1 + len(re.findall(r" (?:and|or) ", text))
+    return 1 + len(re.findall(r"\s(?:and|or)\s", line))
 
 
-def straight(source, lines, number):
-    """Say whether the lines before and after one, in the same straight run of code, have been executed.
+JUMP = re.compile(r"(return|raise|continue|break)\b")
+BRANCH = re.compile(r"(else|elif|except|finally)\b")
 
-    Then it has been too: gcc counts code of Cython's own that claims the same line number, instead.
+
+def runs_straight(text, lines, statement):
+    """Say whether the statement before or after one, in the same block, shows that it has been executed.
+
+    gcc counts code of Cython's own that claims the same line number, instead.
     """
-    indent = len(source[number - 1]) - len(source[number - 1].lstrip())
-    around = [
-        next((n for n in way if lines.get(n)), 0)
-        for way in (range(number - 1, 0, -1), range(number + 1, len(source)))
-    ]
-    texts = [source[n - 1] for n in range(around[0], around[1] + 1)]
-    return all(
-        len(text) - len(text.lstrip()) == indent and not re.match(r"(return|raise|else|elif)\b", text.strip())
-        for text in texts[:-1]
-    )
+    statements = logical_lines(PYX, text)
+    place = statements.index(statement)
+
+    def executed(other):
+        first, last = (text.count("\n", 0, offset) + 1 for offset in (other.begin, other.end))
+        in_same_block = indent(text, other) == indent(text, statement)
+        return in_same_block and any(lines.get(number) for number in range(first, last + 1))
+
+    before, after = statements[place - 1], statements[(place + 1) % len(statements)]
+    leads_on = not JUMP.match(text, statement.begin) and not BRANCH.match(text, after.begin)
+    if leads_on and executed(after):
+        return True
+    return before.simple and not JUMP.match(text, before.begin) and executed(before)
 
 
-def unreached(directory, module):
-    """Yield (line number, text, what is missing) of a module."""
-    source = (directory / FOLDER / f"{module}.pyx").read_text().splitlines()
-    lines, branches = counts(directory, module)
-    for number in sorted(lines):
-        if number > len(source):
-            continue  # Cython's own
-        text = source[number - 1].strip()
-        if not text or text.startswith(("#", '"""', "cdef ", "def ", "assert ")):
+def indent(text, statement):
+    """Return how many characters stand before a statement in its line."""
+    return statement.begin - text.rfind("\n", 0, statement.begin) - 1
+
+
+def unreached(text, lines, branches):
+    """Yield (line number, text of the statement, what is missing) of a module.
+
+    Args:
+        lines, branches: as counts() returns them.
+    """
+    for statement in logical_lines(PYX, text):
+        line = code(PYX, text)[statement.begin : statement.end]
+        first = text.count("\n", 0, statement.begin) + 1
+        numbers = range(first, first + line.count("\n") + 1)
+        if not any(number in lines for number in numbers):
             continue
-        if not lines[number] and straight(source, lines, number):
+        if re.match(r"(cdef|def|class|assert|pass|else|try|finally)\b", line):
             continue
-        if not lines[number]:
-            yield number, text, "never executed"
-        elif wanted := conditions(source, number):
-            last = number
-            while not source[last - 1].rstrip().endswith(":"):
-                last += 1
-            pairs = [branches[n] for n in range(number, last + 1)]
+        if not any(lines.get(number) for number in numbers):
+            if not runs_straight(text, lines, statement):
+                yield first, line, "never executed"
+        elif wanted := conditions(line):
+            pairs = [branches[number] for number in numbers if number in branches]
             both = sum(
                 bool(one and other)
                 for pair in pairs
                 for one, other in zip(pair[::2], pair[1::2], strict=True)
             )
             if both < wanted:
-                yield number, text, f"{wanted - both} of {wanted} conditions came out one way only"
+                yield first, line, f"{wanted - both} of {wanted} conditions came out one way only"
+
+
+def reason(text, number, line):
+    """Return why no schedule reaches a statement, or nothing if no reason is known."""
+    if function_of(text, number) in ELSEWHERE:
+        return "not called by the simulation; tests on real ranks call it"
+    if line == "with gil:":  # as what it is for
+        line = " ".join(text.splitlines()[number : number + 3])
+    return next((reason for part, reason in REASONS.items() if part in line), "")
 
 
 def main():
@@ -132,14 +157,13 @@ def main():
         total = unexplained = 0
         modules = {path.stem for path in (directory / FOLDER).glob("*.pyx")} - NOT_SCHEDULED
         for module in sorted(modules):
-            source = (directory / FOLDER / f"{module}.pyx").read_text()
-            for number, text, missing in unreached(directory, module):
-                why = next((reason for part, reason in REASONS.items() if part in text), "")
-                if function_of(source, number) in ELSEWHERE:
-                    why = "not called by the simulation; tests on real ranks call it"
+            text = (directory / FOLDER / f"{module}.pyx").read_text()
+            for number, line, missing in unreached(text, *counts(directory, module)):
+                why = reason(text, number, line)
                 total += 1
                 unexplained += not why
-                print(f"{module}.pyx:{number:<4} {text[:60]:60}  {missing}: {why or 'NO REASON KNOWN'}")
+                said = " ".join(line.split())[:60]
+                print(f"{module}.pyx:{number:<4} {said:60}  {missing}: {why or 'NO REASON KNOWN'}")
     print(f"{total} places not reached, {unexplained} of them without a reason")
     return 1 if unexplained else 0
 

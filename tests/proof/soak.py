@@ -1,4 +1,4 @@
-"""Many steps of many ranks that nap, and are stopped and continued at random: python -m tests.proof.soak.
+"""Many steps of many ranks that sleep, and are stopped and continued, at random: python -m tests.proof.soak.
 
 Each result is checked as the tests of stragglers do, and pins and records at each synchronisation. The last
 line is the result; the exit code is 0 if nothing was wrong.
@@ -60,13 +60,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ranks", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20_000, help="of each rank, a multiple of the period")
-    parser.add_argument("--seed", type=int, default=1, help="of the stops; the naps have their own")
+    parser.add_argument("--seed", type=int, default=1, help="of the stops; the sleeps have their own")
     parser.add_argument("--period", type=int, default=20)
     parser.add_argument("--size", type=int, default=10_000, help="float32 elements of a model")
     parser.add_argument("--group-size", type=int, default=4)
     parser.add_argument("--quorum", type=int, default=1)
     parser.add_argument("--patience", type=lambda text: text if text == "auto" else float(text), default=0.0)
-    parser.add_argument("--naps", type=float, default=0.01, help="the longest before a step, seconds")
+    parser.add_argument("--naps", type=float, default=0.01, help="the longest sleep before a step, seconds")
     parser.add_argument("--stops", type=float, default=0.1, help="the longest, seconds")
     parser.add_argument(
         "--between", type=float, default=0.1, help="the longest time from stop to stop, seconds"

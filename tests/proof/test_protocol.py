@@ -258,7 +258,7 @@ def test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing():
 
 
 def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
-    # If every LATE rank might use a later step, all would leave a record here that nobody finishes.
+    # If every LATE rank might use a later step, all would leave a record here that no rank finishes.
     world = World(ranks=5, group_size=3, sync_period=7, steps=7, leaves=((1, 33),))
     stops = (Stop(1, 0, 100, "fetch_add"), Stop(6, 3, 300, "fetch_add"))
     explore(
@@ -280,6 +280,12 @@ def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
     example = world, schedule
     reaches(example, lambda step: step.outcome is Outcome.MISSED and not step.published)
     explore("formulas", cases, [example])
+
+
+def test_models_without_elements_are_averaged_like_any_other():
+    for leaves in ((), ((0, 0),), ((1, 0), (0, 0), (3, 0))):
+        case = World(sync_period=4, steps=5, leaves=leaves, lanes=2), Schedule()
+        assert violations(case) == {}
 
 
 @st.composite
@@ -357,7 +363,7 @@ def check_patience(case, holds):
 
 
 def test_ranks_that_are_in_time_meet_though_one_would_be_enough():
-    """Whoever comes first waits for the others, whose stops end one after the other within 100 us."""
+    """The first rank waits for the others, whose stops end one after the other within 100 us."""
     world = World(ranks=4, group_size=4, sync_period=4, quorum=1, patience=-1.0, steps=3)
 
     def all_are_fresh(ranks):

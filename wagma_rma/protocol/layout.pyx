@@ -98,10 +98,12 @@ cdef class Layout:
                 self.sections[dtype].first_chunk = 1
 
         # Leaves, and the first leaf of each chunk.
-        self.leaves = <Leaf*> calloc(max(1, self.leaf_count), sizeof(Leaf))
+        # One entry more, of no dtype: the first leaf of a chunk without elements may be past the last leaf.
+        self.leaves = <Leaf*> calloc(self.leaf_count + 1, sizeof(Leaf))
         self.first_leaf = <int*> calloc(self.chunks, sizeof(int))
         if self.leaves is NULL or self.first_leaf is NULL:
             raise MemoryError("Layout: no memory for the table of leaves")
+        self.leaves[self.leaf_count].dtype = WAGMA_DTYPES
         cdef int64_t[WAGMA_DTYPES] filled
         memset(filled, 0, sizeof(filled))
         for i in range(self.leaf_count):

@@ -65,8 +65,8 @@ inline set_tag() {
     tagged = true
 }
 
-/* Sum chunk c, and mark it done if it is still as `word` says. One's own snapshot is written by nobody
-   else, so when it is read doesn't matter. */
+/* Sum chunk c, and mark it done if it is still as `word` says. One's own snapshot is written by no other
+   rank, so when it is read doesn't matter. */
 /* stands for: Sums.begin_sum, Sums.end_sum, Results.end_write, Exchange.begin_mark, Exchange.end_mark,
    Exchange.begin_count, Exchange.end_count */
 inline sum_chunk(is_claim) {
@@ -215,7 +215,7 @@ inline end_read() {
     d_step {
         /* What is kept is the exact sum. */
         assert(missed || !wrong);
-        /* Nobody leaves a record that isn't open. */
+        /* No rank leaves a record that isn't open. */
         r = RECORD(i, step);
         assert(state[r] == STATE(step, OPEN, ARRIVALS(state[r])));
         /* A rank that mixes, or has missed the sums, needs its own model. */

@@ -59,7 +59,7 @@ inline end_writing() {
     snapshot[SLOT_OF(i, slot)] = step
 }
 
-/* The pins field counts from the last publishing on, where the code's goes on counting and the owner
+/* The pins field counts from the last publishing on, where the code's is never reset and the owner
    remembers what it has settled: only the difference has a meaning. */
 /* stands for: Snapshots.name_newest */
 inline name_newest() {
@@ -144,22 +144,22 @@ inline pin(m) {
 
 /* All pins are back: at a synchronisation, and when all ranks have ended. */
 /* stands for: Snapshots.pins, Protocol.unfinished */
-inline check_pins(who) {
+inline check_pins(owner) {
 #ifndef TRAP_WHOLE_COUNT
-    assert((PINS(published[who]) + retired[SLOT_OF(who, SLOT(published[who]))]) % 256 == 0);
+    assert((PINS(published[owner]) + retired[SLOT_OF(owner, SLOT(published[owner]))]) % 256 == 0);
 #endif
     u = 0;
     do
     :: u == SLOTS -> break
     :: else ->
-        assert(u == SLOT(published[who]) || retired[SLOT_OF(who, u)] == 0);
+        assert(u == SLOT(published[owner]) || retired[SLOT_OF(owner, u)] == 0);
         u++
     od;
     u = 0;
     do
     :: u == RECORDS -> break
     :: else ->
-        assert(finished[who * RECORDS + u] % CHUNKS == 0);
+        assert(finished[owner * RECORDS + u] % CHUNKS == 0);
         u++
     od;
     u = 0

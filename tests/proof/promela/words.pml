@@ -17,9 +17,9 @@
  *   STOPS      mask of the ranks that may stop for good between any two atomics
  *   TAKES_OVER mask of the ranks that may take what another one has begun for abandoned, at any moment;
  *              the others wait for it
- *   MAY_SKIP   a rank may skip publishing at any time, as if somebody held pins on all its snapshots
+ *   MAY_SKIP   a rank may skip publishing at any time, as if another rank held pins on all its snapshots
  *   INTERRUPTS mask of the ranks whose wait for the quorum may be interrupted
- *   PUNCTUAL   nobody may have to skip publishing
+ *   PUNCTUAL   no rank may have to skip publishing
  *   TRAP_...   something done wrong; see README.md
  */
 
@@ -160,7 +160,7 @@ byte entered[RANKS];                   /* 2 * step when arrived at a synchronisa
 byte state[RANKS * RECORDS];
 byte contribution[RANKS * RECORDS * SIZE];
 byte chunk[RANKS * RECORDS * CHUNKS];
-byte finished[RANKS * RECORDS];        /* modulo CHUNKS: nobody asks for more */
+byte finished[RANKS * RECORDS];        /* modulo CHUNKS, which is all that is asked of it */
 
 bool has_stopped[RANKS];
 byte ended;                            /* ranks that have done all their steps */

@@ -2,8 +2,9 @@
 
     python -m tests.proof.sanitizers.threads WORLD [--seconds 10] [--seed 1]
 
-Random naps, and each result checked as the tests of stragglers do. Run by run.py under a sanitizer; by itself
-it is one more test. A synchronisation here is made by barriers, as MPI's is: they order what they separate.
+The ranks sleep at random, and each result is checked as the tests of stragglers do. run.py runs it under a
+sanitizer; by itself it is one more test. A synchronisation here is made by barriers, as MPI's is: they order
+what they separate.
 """
 
 # ruff: noqa: E402 (MPI must be told first that it is not needed)
@@ -33,13 +34,14 @@ from wagma_rma.testing import ThreadMemory, ThreadWindow, take_steps
 
 FLOAT32 = 1
 
-# By a slow clock nobody takes over a chunk that another has claimed, since 2 ms of it never pass; by a fast
-# one whoever is preempted loses its claim.
+# By a slow clock no rank takes over a chunk that another has claimed, since 2 ms of it never pass; by a fast
+# one a rank that is preempted loses its claim.
 SLOW, FAST = 1e-6, 20.0
 WORLDS = {
-    # Three steps fit into the three result slots, and nobody sums what another has claimed: nothing may race.
+    # Three steps fit into the three result slots, and no rank sums what another has claimed: nothing may
+    # race.
     "unhurried": {"period": 4, "pace": SLOW},
-    # One step between two barriers, with claims taken over: nobody writes again what a loser still reads, so
+    # One step between two barriers, with claims taken over: no rank writes again what a loser still reads, so
     # nothing may race.
     "hurried": {"period": 2, "pace": FAST},
     # Result slots are used again while a late rank may still read them.
