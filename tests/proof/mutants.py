@@ -497,15 +497,6 @@ LIFECYCLE = [
         replace("REFUSALS", "State.BROKEN: dict.fromkeys(_EACH_STEP, _BROKEN)", "State.BROKEN: {}"),
         tests=ERRORS,
     ),
-    mutation(
-        "a second thread is served",
-        replace(
-            "Steps._using",
-            "if not self._busy.acquire(blocking=False)",
-            "if not (self._busy.acquire(blocking=False) or True)",
-        ),
-        tests=ERRORS,
-    ),
 ]
 
 CONFORMANCE = [
