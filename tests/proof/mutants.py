@@ -630,6 +630,16 @@ REMOTE = [
         tests=WINDOWS,
     ),
     mutation(
+        "RemoteWindow: operations are kept after an error",
+        delete("RemoteWords.discard", "self.direct.count = 0"),
+        tests=WINDOWS,
+    ),
+    mutation(
+        "RemoteWindow: bells are not rung",
+        replace("Bells.ring", "now - self.last_ring[rank] < RING_EVERY", "True"),
+        tests=WINDOWS,
+    ),
+    mutation(
         "RemoteWindow: the rank itself waits in MPI",
         replace("RemoteWords.complete", "self.awaits_far_rank()", "False"),
         mpi="mpich",
