@@ -33,6 +33,8 @@ from wagma_rma.groups.grouping import Grouping as Grouping
 from wagma_rma.groups.strided import Strided as Strided
 from wagma_rma.model.structure import Model as Model
 from wagma_rma.options import window_bytes as window_bytes
+from wagma_rma.protocol.departures import RankLeft as RankLeft
+from wagma_rma.protocol.synchronization import StepMismatch as StepMismatch
 from wagma_rma.report import Outcome as Outcome
 from wagma_rma.report import Report as Report
 from wagma_rma.report import Statistics as Statistics
