@@ -236,7 +236,7 @@ class Structure:
 
     def rebuild(self, model: Any, leaves: Sequence[Any]) -> Any:
         """Return containers like those of `model` around other leaves."""
-        return _map(model, iter(leaves))
+        return leaves[0] if isinstance(model, np.ndarray) else _map(model, iter(leaves))
 
     def facts(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """Return what ranks must agree on: (path, dtype, shape) of each leaf."""
