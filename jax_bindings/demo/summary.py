@@ -35,11 +35,13 @@ def _named(ranks: list[int]) -> str:
 
 def caption(chosen: Arguments) -> str:
     """Return why ranks wait, for below the picture."""
+    groups = "No rank is slow, so groups wait for all of their members."
+    if chosen.slow_rank:
+        groups = "For its group a rank waits about as long as an average takes, at most."
     return {
         "wagma": (
-            "Between synchronisations no rank waits for an absent one. "
-            f"At every {chosen.sync_period}th step all ranks wait for the last of them: "
-            "so no average holds a model that is older than that."
+            f"{groups} Every {chosen.sync_period} steps all ranks wait for the last of them (synchronize), "
+            "so that no average holds an older model."
         ),
         "allreduce": "All ranks average at every step, so at every step all of them wait for the slowest.",
         "local": "The ranks train apart. Only at the end all of them wait for the last, and average.",

@@ -202,7 +202,7 @@ def test_a_step_of_one_rank_alone_has_no_outcome():
 @pytest.mark.parametrize(
     ("mode", "why"),
     [
-        ("wagma", r"At every 10th step all ranks wait for the last"),
+        ("wagma", r"Every 10 steps all ranks wait for the last"),
         ("allreduce", r"at every step all of them wait for the slowest"),
         ("local", r"Only at the end all of them wait"),
     ],
