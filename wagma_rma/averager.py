@@ -1,8 +1,9 @@
 """The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
 
+import logging
 import threading
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from mpi4py import MPI
 
@@ -12,10 +13,14 @@ from wagma_rma.groups.grouping import Grouping
 from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import Lifecycle
 from wagma_rma.model.structure import Sources
+from wagma_rma.mpi.launcher import check_company
 from wagma_rma.opening import open_averager
 from wagma_rma.options import checked_timeout
 from wagma_rma.report import Report, Statistics
 from wagma_rma.steps import Steps
+from wagma_rma.windows.remote import RemoteWindow
+
+logger = logging.getLogger("wagma_rma")
 
 M = TypeVar("M")
 
@@ -31,9 +36,13 @@ class GroupAverager:
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
-        model: a numpy array, or lists, tuples and dicts of such, nested as you like, of any shapes: float32,
-            float64, float16 or bfloat16 (ml_dtypes), mixed. An example of what average() will be given, and
-            the start: see `broadcast`. Sums of 16-bit floats are made in float32.
+        model: an array, or lists, tuples, mappings and dataclasses of such, nested as you like, of any
+            shapes: float32, float64, float16 or bfloat16 (ml_dtypes), mixed. An example of what average()
+            will be given, and the start: see `broadcast`. Sums of 16-bit floats are made in float32. Arrays
+            are numpy's, or other ones on the CPU that offer their memory by __dlpack__ or
+            __array_interface__; they are read and written where they lie. Torch tensors may require
+            gradients: they are averaged as an optimizer changes them, outside of autograd. jax arrays can
+            be read only: see jax_bindings.
         group_size: members of a group, 1 to the number of ranks; None: near its square root.
         sync_period: steps from one synchronisation to the next; contributions are less old than that.
         quorum: arrivals that it takes to start an average. 1: nobody ever waits for the absent.
@@ -121,6 +130,8 @@ class GroupAverager:
         self._stepper = self._steps.stepper
         self._protocol = parts.protocol
         endings.open_until_closed(self._steps)
+        if lonely := check_company(comm):
+            logger.warning("%s: %s", self._operation, lonely)
 
     def average(self, model: M, out: Any = None) -> M:
         """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
@@ -135,11 +146,13 @@ class GroupAverager:
                 as buffers() returns once that has been called.
 
         Returns:
-            `out`, or those arrays in containers like those of `model`.
+            `out`, or those arrays in containers like those of `model`: torch tensors where `model` has such,
+            elsewhere numpy arrays.
 
         Raises:
             TypeError, ValueError: `model` or `out` is not like the model the averager was made with, or `out`
-                is read-only. The step does not count. At a synchronisation every rank raises it.
+                is read-only, as jax arrays are. The step does not count. At a synchronisation every rank
+                raises it.
             SynchronizationTimeout: a wait outlasted the timeout. At a synchronisation nothing is lost: call
                 again with the same model to go on waiting. Waiting for a quorum, the step counts as MISSED.
             RankLeft: a rank that this step needs has left the run, by an error or by its end.
@@ -301,6 +314,66 @@ class GroupAverager:
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
         self._steps.parts.watch.timeout = checked_timeout(self._operation, seconds)
+
+    # What was chosen.
+
+    @property
+    def group_size(self) -> int:
+        """The members of a group. Local."""
+        return self._steps.parts.options.grouping.size
+
+    @property
+    def sync_period(self) -> int:
+        """Steps from one synchronisation to the next. Local."""
+        return self._steps.parts.options.sync_period
+
+    @property
+    def quorum(self) -> int:
+        """Arrivals that it takes to start an average. Local."""
+        return self._steps.parts.options.quorum
+
+    @property
+    def patience(self) -> float | Literal["auto"]:
+        """Seconds to wait for the rest of a group once the quorum is there, or "auto". Local."""
+        seconds = self._steps.parts.options.patience
+        return seconds if seconds >= 0 else "auto"
+
+    @property
+    def window(self) -> Literal["shared", "remote"]:
+        """Whether models lie in memory of one host or are read by MPI's one-sided operations. Local."""
+        return "remote" if isinstance(self._steps.parts.window, RemoteWindow) else "shared"
+
+    @property
+    def progress(self) -> Literal["thread", "none"]:
+        """Whether this rank has a thread that serves the other ranks while it computes. Local."""
+        window = self._steps.parts.window
+        return "thread" if isinstance(window, RemoteWindow) and window.progress == "thread" else "none"
+
+    @property
+    def hosts(self) -> tuple[int, ...]:
+        """The number of each rank's host: (0, 0, 1, 1) is two hosts with two ranks each. Local."""
+        return self._steps.parts.hosts
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of window memory that this rank has, see window_bytes(). Local."""
+        return self._steps.parts.layout.nbytes
+
+    def __repr__(self) -> str:
+        window, hosts = self._steps.parts.window, max(self.hosts) + 1
+        return (
+            f"<{self._operation} of rank {window.rank} of {window.ranks} at step {self.step}: "
+            f"group_size={self.group_size}, sync_period={self.sync_period}, quorum={self.quorum}, "
+            f"patience={self.patience!r}, window={self.window!r}, progress={self.progress!r}, "
+            f"{hosts} host{'s' if hosts > 1 else ''}, {self.bytes:,} bytes>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self._operation}: an averager can't be copied or pickled: it is this process's part in what "
+            "all ranks have opened together. A checkpoint needs the model and averager.state_dict() alone; "
+            "a process that this rank starts, such as a data loader's worker, must not be passed the averager"
+        )
 
     # The end.
 

@@ -37,10 +37,14 @@ WRONG_MODELS = {
     "numpy scalar": ("TypeError", "model['w'] is a float32", "np.asarray"),
     "None": ("TypeError", "model['w'] is a NoneType", "numpy array"),
     "string": ("TypeError", "model is a str", "numpy array"),
+    "empty": ("ValueError", "the model holds no array"),
+    "nothing but containers": ("ValueError", "the model holds no array"),
+    "mapping that takes no dict": ("TypeError", "OfKeywords", "pass dict(mapping)"),
     "other-endian float": ("TypeError", "model['w']", "byte order", "astype"),
     "other-endian int": ("TypeError", "model['w']", "byte order"),
     "read-only": ("ValueError", "model['b'][0] is read-only", "broadcast=True", "copy"),
 }
+WRONG_BROADCASTS = {"no": "no", "1": 1, "None": None}
 
 WRONG_GROUPINGS = [
     "Lacking",
@@ -88,6 +92,11 @@ def at_rank(rank, model="nested", other_model="nested", options=(), other_option
 CASES = {
     **{f"{name} everywhere": everywhere(**row[0]) for name, row in WRONG_OPTIONS.items()},
     **{f"{name} at rank 1": at_rank(1, other_options=row[0]) for name, row in WRONG_OPTIONS.items()},
+    **{f"broadcast {name} everywhere": everywhere(broadcast=no) for name, no in WRONG_BROADCASTS.items()},
+    **{
+        f"broadcast {name} at rank 1": at_rank(1, other_options={"broadcast": no})
+        for name, no in WRONG_BROADCASTS.items()
+    },
     **{f"{name} everywhere": everywhere(name) for name in WRONG_MODELS},
     **{f"{name} at rank 1": at_rank(1, other_model=name) for name in WRONG_MODELS},
     **{f"{name} everywhere": everywhere(grouping=name) for name in WRONG_GROUPINGS},
@@ -129,6 +138,14 @@ def assert_all_told(told, case, kind, *parts):
 @pytest.mark.parametrize("case", everywhere_and_at_rank_1(WRONG_OPTIONS))
 def test_a_wrong_option_is_refused_on_every_rank(constructions, case):
     assert_all_told(constructions[0], case, *WRONG_OPTIONS[name_of(case)][1:])
+
+
+@pytest.mark.parametrize("case", everywhere_and_at_rank_1(f"broadcast {name}" for name in WRONG_BROADCASTS))
+def test_a_broadcast_that_is_no_bool_is_refused_on_every_rank(constructions, case):
+    value = WRONG_BROADCASTS[name_of(case).removeprefix("broadcast ")]
+    assert_all_told(
+        constructions[0], case, "TypeError", f"broadcast={value!r} is not a bool", "True or False"
+    )
 
 
 @pytest.mark.parametrize("case", everywhere_and_at_rank_1(WRONG_MODELS))

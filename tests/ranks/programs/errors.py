@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import ml_dtypes
 import numpy as np
@@ -81,6 +82,22 @@ def shared_bytes():
 # Construction.
 
 
+class OfKeywords(Mapping):
+    """A mapping that can't be made from a dict."""
+
+    def __init__(self, **items):
+        self.items_ = items
+
+    def __getitem__(self, key):
+        return self.items_[key]
+
+    def __iter__(self):
+        return iter(self.items_)
+
+    def __len__(self):
+        return len(self.items_)
+
+
 def read_only():
     model = nested()
     model["b"][0].flags.writeable = False
@@ -100,6 +117,9 @@ MODELS = {
     "numpy scalar": lambda: {"w": np.float32(1.5)},
     "None": lambda: {"w": None},
     "string": lambda: "weights",
+    "empty": dict,
+    "nothing but containers": lambda: {"w": [], "b": ({},)},
+    "mapping that takes no dict": lambda: {"w": OfKeywords(w=np.zeros(3))},
     "other-endian float": lambda: {"w": np.zeros(3, np.dtype(np.float32).newbyteorder())},
     "other-endian int": lambda: {"w": np.zeros(3, np.dtype(np.int32).newbyteorder())},
     "read-only": read_only,
