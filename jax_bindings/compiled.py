@@ -1,37 +1,37 @@
-"""A step as a part of a compiled program: on CPUs a call of XLA's FFI, elsewhere an ordered host callback.
+"""A step as a part of a compiled program: on CPUs a call of XLA, elsewhere a host callback of JAX.
 
-The FFI call gets XLA's own buffers and averages them in place. It has no effect that JAX knows of, since JAX
-dispatches programs with effects ten times slower. XLA is told that the call has an effect, and does not drop,
-merge or repeat it. The calls of one program are chained: each but the first takes one number of what the call
-before it returned. Otherwise XLA might choose different orders at different ranks, and ranks that did the
-steps of two averagers in different orders would wait for each other. Calls of different programs are ordered
-by their data alone: each step's params come from the step before.
+A step is an operation of JAX with an effect: that of an ordered io_callback. JAX then does with it as with
+such a callback. It keeps a step whose result nobody uses, and does not repeat one where it computes something
+twice. It refuses programs in which it can't promise that. It hands a token from each step of a program to the
+next one, through nested functions, branches and loops, and from one program of a thread to its next. So the
+steps of all averagers keep the order of the program, at every rank.
+
+On CPUs a step is an operation of our own, whose call of XLA takes that token and returns one. For params on
+accelerators it is JAX's io_callback itself.
 """
 
 import atexit
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Literal, NoReturn, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
-from jax.extend.core import Primitive
+from jax.extend.core import ClosedJaxpr, Effect, Primitive, Token
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import Sharding
 
 from jax_bindings import xla_call
-from jax_bindings.chain import Chain
-from jax_bindings.leaves import devices_of, is_on_several_devices, platforms
+from jax_bindings.leaves import OWN, devices_of, is_on_several_devices, platforms
 from wagma_rma.bindings import Array
 
 Backend: TypeAlias = Literal["auto", "ffi", "callback"]
+OnArrays: TypeAlias = Callable[[list[Array]], list[Array]]  # performs a step on numpy arrays
 
 TARGET = "wagma_rma_step"
 jax.ffi.register_ffi_target(TARGET, xla_call.target(), platform="cpu")
-
-_chain = Chain()
 
 
 def choose_backend(asked: Backend, leaves: list[Any]) -> Backend:
@@ -55,29 +55,29 @@ def choose_backend(asked: Backend, leaves: list[Any]) -> Backend:
 
 
 def call(number: int, leaves: Sequence[jax.Array]) -> list[jax.Array]:
-    """Average leaves by the FFI, after all steps that are already in the same trace.
+    """Average leaves where they lie, by the FFI.
 
     Args:
         number: the step's, of xla_call.register().
         leaves: traced.
     """
-    operands = list(_guard_p.bind(*leaves))
-    if not any(leaf.size for leaf in leaves):
-        operands.append(jnp.zeros(1))  # a number for the next step to wait for
-    results = _step_p.bind(*operands, *_chain.newest(), number=number, results=len(operands))
-    _chain.add(next(result for result in results if result.size))
-    # This equation holds what the chain needs as long as the trace is there.
-    averages: list[jax.Array] = _guard_p.bind(*results)[: len(leaves)]
-    return averages
+    return list(_step_p.bind(*leaves, number=number, on_arrays=None, callback=_callback(True)))
 
 
-def call_back(step: Callable[[list[Array]], list[Array]], leaves: Sequence[jax.Array]) -> list[jax.Array]:
-    """Average leaves by an ordered host callback, which gets and returns numpy arrays."""
+def call_back(on_arrays: OnArrays, leaves: Sequence[jax.Array], *, on_cpu: bool) -> list[jax.Array]:
+    """Average leaves by an ordered callback to the host.
+
+    Args:
+        on_arrays: performs the step. The same object for all steps of an averager, as JAX compares it.
+        on_cpu: whether the program will run on CPUs.
+    """
+    if on_cpu:
+        return list(_step_p.bind(*leaves, number=0, on_arrays=on_arrays, callback=_callback(True)))
     results = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     # It uses numpy alone: JAX inside a callback can deadlock.
     return list(
         io_callback(
-            lambda *values: step(list(map(np.asarray, values))),
+            lambda *values: on_arrays(list(map(np.asarray, values))),
             results,
             *_guard_p.bind(*leaves),
             ordered=True,
@@ -112,9 +112,15 @@ def check_where() -> None:
         )
 
 
+def await_steps() -> None:
+    """Wait for the compiled steps that this thread has called. What they raise is raised where it is used."""
+    with contextlib.suppress(Exception):
+        jax.effects_barrier()
+
+
 def await_programs() -> None:
     """Wait for all compiled steps that may still be running, as far as anything holds their results."""
-    jax.effects_barrier()
+    await_steps()
     for array in jax.live_arrays():
         # An error in it is raised where it is used.
         with contextlib.suppress(RuntimeError):
@@ -125,58 +131,137 @@ def await_programs() -> None:
 atexit.register(await_programs)
 
 
-# The operands as they are; what stands for the averager where JAX transforms a program.
+@cache
+def _callback(ordered: bool) -> ClosedJaxpr:
+    """Return a program with a callback, whose effect is one of our steps'.
+
+    It is a parameter of theirs too: JAX tells the devices of a program only to what has a callback in it.
+    """
+    number = jax.ShapeDtypeStruct((), np.float32)
+    return jax.make_jaxpr(lambda x: io_callback(lambda x: x, number, x, ordered=ordered))(number)
+
+
+@cache
+def _order() -> Effect:
+    """Return the effect for which JAX hands a token from one step to the next."""
+    effect: Effect = next(iter(_callback(True).effects))
+    return effect
+
+
+@cache
+def _effects() -> frozenset[Effect]:
+    # The other one makes JAX 0.10 call programs that are compiled ahead of time with their token.
+    return frozenset({_order(), *_callback(False).effects})
+
+
+# A step on CPUs. `on_arrays` performs it; None: a call of the FFI, of this number.
+_step_p = Primitive("wagma_step")
+_step_p.multiple_results = True
+_step_p.def_impl(lambda *leaves, **step: jax.jit(lambda *own: _step_p.bind(*own, **step))(*leaves))
+_step_p.def_effectful_abstract_eval(lambda *leaves, **step: (list(leaves), set(_effects())))
+
+# The operands as they are; what stands for a step on accelerators where JAX transforms a program.
 _guard_p = Primitive("wagma_params")
 _guard_p.multiple_results = True
 _guard_p.def_impl(lambda *operands: list(operands))
 _guard_p.def_abstract_eval(lambda *operands: list(operands))
-mlir.register_lowering(_guard_p, lambda _, *operands: operands)
-
-# A step, which puts its results where its first operands are. Further operands only order it.
-_step_p = Primitive("wagma_step")
-_step_p.multiple_results = True
-_step_p.def_impl(lambda *operands, **step: jax.jit(lambda *own: _step_p.bind(*own, **step))(*operands))
-_step_p.def_abstract_eval(lambda *operands, number, results: list(operands[:results]))
 
 
-def _no_gradient(operands: object, tangents: object) -> NoReturn:
+def _no_gradient(operands: object, tangents: object, **step: object) -> NoReturn:
     raise TypeError(
         "average: the averager has no gradient, since an average depends on other ranks; differentiate the "
         "loss first, then average the params that the update leads to"
     )
 
 
-def _no_vmap(operands: object, axes: object) -> NoReturn:
+def _no_vmap(operands: object, axes: object, **step: object) -> NoReturn:
     raise TypeError(
         "average: the averager can't be mapped by vmap, since a step averages all params of a rank; call it "
         "outside, on the params with their mapped axis"
     )
 
 
-ad.primitive_jvps[_guard_p] = _no_gradient
-batching.primitive_batchers[_guard_p] = _no_vmap
+for primitive in (_step_p, _guard_p):
+    ad.primitive_jvps[primitive] = _no_gradient
+    batching.primitive_batchers[primitive] = _no_vmap
 
 
-def _lower(context: mlir.LoweringRuleContext, *operands: Any, number: int, results: int) -> Any:
-    axes = context.module_context.axis_context
-    devices = axes.num_devices if isinstance(axes, mlir.ShardingContext) else 1
-    if devices > 1:
-        raise ValueError(
-            f"average: the averager was made with params on one device, and this program runs on {devices}; "
-            "make it with params on all of them, or with backend='callback'"
+def _lower(
+    context: mlir.LoweringRuleContext, *leaves: Any, number: int, on_arrays: OnArrays | None, callback: object
+) -> Any:
+    token: Any = context.tokens_in.get(_order())
+    averages: Any
+    if on_arrays is None:
+        _check_one_device(context)
+        # The token is the first operand, and the first result.
+        kind = jax.typeof(Token(None))
+        inner = context.replace(avals_in=[kind, *context.avals_in], avals_out=[kind, *context.avals_out])
+        in_place = {i: i for i in range(1, len(leaves) + 1)}
+        lower = jax.ffi.ffi_lowering(TARGET, has_side_effect=True, operand_output_aliases=in_place)
+        token, *averages = lower(inner, token, *leaves, number=np.int64(number))
+    else:
+        _check_own_devices(context)
+        operands: Any = context.avals_in
+        averages, token, _ = mlir.emit_python_callback(
+            context,
+            lambda *values: tuple(on_arrays(list(values))),
+            token,
+            list(leaves),
+            operands,
+            context.avals_out,
+            has_side_effect=True,
         )
-    in_place = {i: i for i in range(results)}
-    lower = jax.ffi.ffi_lowering(TARGET, has_side_effect=True, operand_output_aliases=in_place)
-    return lower(context, *operands, number=np.int64(number))
+        if _devices(context) > 1:
+            _place_on_first(token.owner)
+    context.set_tokens_out(context.tokens_in.update_tokens(mlir.TokenSet({_order(): token})))
+    return averages
 
 
-def _not_here(context: mlir.LoweringRuleContext, *operands: Any, number: int, results: int) -> NoReturn:
+def _not_here(context: mlir.LoweringRuleContext, *leaves: Any, **step: object) -> NoReturn:
     raise ValueError(
         "average: the averager was made with params on CPUs, and this program is compiled for "
-        f"{' and '.join(context.module_context.platforms)}; make it with params on the program's devices, or "
-        "with backend='callback'"
+        f"{' and '.join(context.module_context.platforms)}; make it with params on the program's devices"
     )
 
 
-mlir.register_lowering(_step_p, _lower, platform="cpu")
+def _lower_guard(context: mlir.LoweringRuleContext, *leaves: Any) -> Sequence[Any]:
+    _check_own_devices(context)
+    return leaves
+
+
+mlir.register_lowering(_step_p, _lower, platform="cpu", cacheable=False)
 mlir.register_lowering(_step_p, _not_here)
+mlir.register_lowering(_guard_p, _lower_guard)
+
+
+def _devices(context: mlir.LoweringRuleContext) -> int:
+    axes = context.module_context.axis_context
+    return axes.num_devices if isinstance(axes, mlir.ShardingContext) else 1
+
+
+def _check_one_device(context: mlir.LoweringRuleContext) -> None:
+    _check_own_devices(context)
+    if _devices(context) > 1:
+        raise ValueError(
+            "average: the averager was made with params on one device, and this program runs on "
+            f"{_devices(context)}; make it with params on all of them, or with backend='callback'"
+        )
+
+
+def _check_own_devices(context: mlir.LoweringRuleContext) -> None:
+    axes = context.module_context.axis_context
+    devices = getattr(axes, "device_assignment", None) or ()
+    if any(device.process_index != jax.process_index() for device in devices):
+        raise ValueError(
+            f"average: params are spread over devices of other processes too, as this program is; {OWN}"
+        )
+
+
+def _place_on_first(call: Any) -> None:
+    """Have the partitioner place a call, with the whole of its operands, on the first device of a program."""
+    config: Any = jax.config
+    if config.jax_use_shardy_partitioner:
+        each = ", ".join(["<mesh<[], device_ids=[0]>, []>"] * len(call.results))
+        call.attributes["sdy.sharding"] = mlir.ir.Attribute.parse(f"#sdy.sharding_per_value<[{each}]>")
+    else:
+        call.attributes["mhlo.sharding"] = mlir.ir.StringAttr.get("{maximal device=0}")

@@ -16,6 +16,8 @@ PyTree: TypeAlias = Any  # containers that JAX knows, with leaves of any type
 Path: TypeAlias = tuple[Any, ...]  # the keys that lead to a leaf, as JAX gives them
 Select: TypeAlias = Callable[[Path, Any], bool] | PyTree  # which leaves are averaged; see PytreeAverager
 
+# The cure for params on devices of several processes.
+OWN = "a rank averages what its own process holds: pass addressable_data(0) of a replicated one"
 ALIGNMENT = 64  # bytes; JAX uses a numpy array without copying it if its address is a multiple
 
 
@@ -81,8 +83,7 @@ def flatten(name: str, params: PyTree, unselected: frozenset[str]) -> Flat:
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
             if not leaf.is_fully_addressable:
                 raise ValueError(
-                    f"{name}: model{path} is spread over devices of other processes ({leaf.sharding}); a "
-                    "rank averages what its own process holds: pass addressable_data(0) of a replicated one"
+                    f"{name}: model{path} is spread over devices of other processes ({leaf.sharding}); {OWN}"
                 )
             leaf.copy_to_host_async()  # starts the copies of all leaves together; on a CPU it does nothing
     model = Leaves((path, on_host(leaf)) for path, leaf in selected)

@@ -41,9 +41,14 @@ class PytreeAverager:
     Pass the params to the function as arguments: constants are averaged only once, when JAX traces the
     function. Eager calls and compiled ones count the same steps.
 
-    The order of steps: in one function they keep the order of the program, those of several averagers too.
-    (A nested jit, a loop's body and a branch are functions of their own.) Calls of compiled functions are
-    ordered by their data alone, so give each call the params that the one before it returned.
+    The order of steps is that of the program, for the steps of all averagers together: through nested
+    functions, branches and loops, and from one compiled function that a thread calls to the next. JAX neither
+    drops nor repeats a step. Where it can't promise that, as in jax.checkpoint, it raises an error about
+    effects.
+
+    `step`, `report`, `statistics` and state_dict() first wait for the compiled steps that their thread has
+    called, as long as these wait for other ranks. In another thread, or in a callback of a compiled function,
+    they don't wait, and tell of the steps that have been done so far.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
@@ -58,9 +63,8 @@ class PytreeAverager:
             may be anything, such as integers or random keys, or be missing; a step returns them unchanged.
             None: all are averaged.
         backend: how a compiled function calls the averager. "ffi": XLA passes its own buffers, which are
-            averaged in place; on one CPU device. "callback": an ordered jax.experimental.io_callback, which
-            copies them; on any devices, and its calls keep their order even without common data. "auto":
-            "ffi" where that is possible.
+            averaged in place; on one CPU device. "callback": an ordered callback to the host, which copies
+            them; on any devices. "auto": "ffi" where that is possible.
         options: group_size, sync_period, quorum, patience, grouping, broadcast, start_step, timeout,
             topology, window, progress: as of GroupAverager.
 
@@ -118,8 +122,8 @@ class PytreeAverager:
             for path, leaf in zip(start, flat.selected, strict=True)
             if is_on_several_devices(leaf)
         }
-        on_cpu = platforms(flat.selected) == {"cpu"}
-        self._steps = HostSteps(self._averager, self._structure, start, keep_out=on_cpu)
+        self._on_cpu = platforms(flat.selected) == {"cpu"}
+        self._steps = HostSteps(self._averager, self._structure, start, keep_out=self._on_cpu)
         self.backend = "callback" if self._backend == "callback" else "ffi"
         self.params = flat.placed(start)
 
@@ -158,7 +162,7 @@ class PytreeAverager:
         flat = flatten(step.value, params, self._unselected)
         if not flat.traced:
             # Compiled steps that were called before may still be running in other threads.
-            jax.effects_barrier()
+            compiled.await_steps()
             return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
         compiled.check_where()
         self._structure.leaves(step.value, flat.model)
@@ -166,24 +170,20 @@ class PytreeAverager:
 
     def _traced(self, step: Step, flat: Flat) -> list[jax.Array]:
         """Put a step into the program that is being traced."""
-        paths, leaves, steps = list(flat.model), flat.selected, self._steps
-        spread = [path for path, leaf in zip(paths, leaves, strict=True) if is_on_several_devices(leaf)]
-        if self._backend != "callback" and not spread:
-            return compiled.call(steps.numbers[step], leaves)
-        if self._backend == "ffi":
-            raise ValueError(
-                f"{step.value}: backend='ffi' averages params on one device, and {spread[0]} is on several "
-                "in this program; pass backend='auto', or compile for one device"
-            )
-        averages = compiled.call_back(lambda values: steps.called_back(step, paths, values), leaves)
+        leaves = flat.selected
+        on_one_device = self._backend == "ffi" or not any(map(is_on_several_devices, leaves))
+        if self._backend != "callback" and on_one_device:
+            return compiled.call(self._steps.numbers[step], leaves)
+        averages = compiled.call_back(self._steps.on_arrays[step], leaves, on_cpu=self._on_cpu)
         return [
             compiled.laid_out_like(leaf, self._shardings.get(path), average)
-            for path, leaf, average in zip(paths, leaves, averages, strict=True)
+            for path, leaf, average in zip(flat.model, leaves, averages, strict=True)
         ]
 
     @property
     def step(self) -> int:
-        """The last step that this rank has done. After compiled steps, block on their results."""
+        """The last step that this rank has done."""
+        compiled.await_steps()
         return self._averager.step
 
     @property
@@ -197,16 +197,19 @@ class PytreeAverager:
 
     def state_dict(self) -> dict[str, int]:
         """Return what a checkpoint needs besides params; see GroupAverager.state_dict()."""
+        compiled.await_steps()
         return self._averager.state_dict()
 
     @property
     def report(self) -> Report:
-        """The last step of this rank (at first, the start). After compiled steps, block on their results."""
+        """The last step of this rank; at first, the start."""
+        compiled.await_steps()
         return self._averager.report
 
     @property
     def statistics(self) -> Statistics:
-        """Sums over the steps that this rank has done. After compiled steps, block on their results."""
+        """Sums over the steps that this rank has done."""
+        compiled.await_steps()
         return self._averager.statistics
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import enum
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from jax_bindings import xla_call
 from jax_bindings.leaves import Flat, empty
-from wagma_rma.bindings import Array, GroupAverager, Leaves, Sources, Structure
+from wagma_rma.bindings import Array, GroupAverager, Leaves, Sources, Structure, hear_ctrl_c
 
 
 class Step(enum.Enum):
@@ -33,6 +34,20 @@ class Step(enum.Enum):
             averager.synchronize_at(sources, targets)
 
 
+class CalledBack:
+    """What a compiled program calls back: a step of an averager, which it does not keep alive."""
+
+    def __init__(self, steps: "HostSteps", step: Step) -> None:
+        self._steps = weakref.ref(steps)
+        self._step = step
+
+    def __call__(self, values: list[Array]) -> list[Array]:
+        steps = self._steps()
+        if steps is None:
+            raise RuntimeError(xla_call.GONE)
+        return steps.called_back(self._step, values)
+
+
 class HostSteps:
     """The steps of one averager: for eager calls, for host callbacks, and for calls that XLA makes.
 
@@ -44,6 +59,7 @@ class HostSteps:
 
     Attributes:
         numbers: what compiled programs call the steps by (xla_call.register).
+        on_arrays: what host callbacks of compiled programs call.
         failure: the newest exception of a compiled step. JAX keeps only its text.
     """
 
@@ -57,11 +73,12 @@ class HostSteps:
         self._kept_out: Leaves | None = None
         self._turn = threading.Lock()
         self.failure: BaseException | None = None
-        # Programs that JAX has cached hold the numbers, and so nothing that keeps this object alive.
+        # Programs that JAX has cached hold these, and so nothing that keeps this object alive.
         self.numbers = {
-            Step.AVERAGE: xla_call.register(self._average_at, len(start)),
-            Step.SYNCHRONIZE: xla_call.register(self._synchronize_at, len(start)),
+            Step.AVERAGE: xla_call.register(self._average_at),
+            Step.SYNCHRONIZE: xla_call.register(self._synchronize_at),
         }
+        self.on_arrays = {step: CalledBack(self, step) for step in Step}
 
     def eager(self, step: Step, flat: Flat) -> Leaves:
         """Perform a step outside of any program; return the average in new memory."""
@@ -82,13 +99,15 @@ class HostSteps:
             step.at_addresses(self._averager, sources, [leaf.ctypes.data for leaf in out.values()])
             return out
 
-    def called_back(self, step: Step, paths: list[str], values: list[Array]) -> list[Array]:
+    def called_back(self, step: Step, values: list[Array]) -> list[Array]:
         """Perform a step for a host callback of a compiled program."""
         with self._turn, self._noting_failure():
             out = self._kept_out or self._new_out()
             if self._keep_out:
                 self._kept_out = out
-            return list(step.on_arrays(self._averager, Leaves(zip(paths, values, strict=True)), out).values())
+            return list(
+                step.on_arrays(self._averager, Leaves(zip(self._shapes, values, strict=True)), out).values()
+            )
 
     def close(self) -> None:
         """Close the averager. Collective."""
@@ -109,7 +128,8 @@ class HostSteps:
     @contextlib.contextmanager
     def _noting_failure(self) -> Iterator[None]:
         try:
-            yield
+            with hear_ctrl_c():
+                yield
         except BaseException as error:
             self.failure = error
             raise

@@ -54,20 +54,22 @@ cdef extern from "xla_call.h" nogil:
 cdef dict steps = {}
 cdef int64_t last = 0
 
+GONE = "average: this averager is gone; keep it as long as compiled functions use it"
 
-def register(method, int leaves):
+
+def register(method):
     """Return a number by which compiled programs call `method(sources, targets)`.
 
     JAX may keep a program for ever; a program does not keep the method's object alive.
 
     Args:
-        method: a bound method. Its arguments are two lists: the addresses of the operands and of the results.
-        leaves: the length of each list. Further operands of a program only order its calls.
+        method: a bound method. Its arguments are two lists: the addresses of the operands and of the results, after
+            the first of each, which is the token that orders the calls of a program.
     """
     global last
     last += 1
     number = last
-    steps[number] = (ref(method.__self__, lambda _: steps.pop(number, None)), method.__func__, leaves)
+    steps[number] = (ref(method.__self__, lambda _: steps.pop(number, None)), method.__func__)
     return number
 
 
@@ -90,17 +92,16 @@ cdef xla_error* execute(xla_call* call) noexcept nogil:
 
 
 cdef xla_error* run(xla_call* call, int64_t number) noexcept:
-    cdef int64_t i, leaves
+    cdef int64_t i
     try:
         entry = steps.get(number)
         kept = entry[0]() if entry is not None else None
         if kept is None:
-            raise RuntimeError("average: this averager is gone; keep it as long as compiled functions use it")
-        _, function, leaves = entry
-        function(
+            raise RuntimeError(GONE)
+        entry[1](
             kept,
-            [<uintptr_t> call.operands.buffers[i].data for i in range(leaves)],
-            [<uintptr_t> call.results.buffers[i].data for i in range(leaves)],
+            [<uintptr_t> call.operands.buffers[i].data for i in range(1, call.operands.count)],
+            [<uintptr_t> call.results.buffers[i].data for i in range(1, call.results.count)],
         )
         return NULL
     except BaseException as error:

@@ -44,6 +44,8 @@ from wagma_rma.groups.grouping import Grouping
 from wagma_rma.groups.strided import Strided
 from wagma_rma.model.structure import Model
 from wagma_rma.options import window_bytes
+from wagma_rma.protocol.departures import RankLeft
+from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.report import Outcome, Report, Statistics
 from wagma_rma.waiting.watch import SynchronizationTimeout
 
@@ -53,8 +55,10 @@ __all__ = [
     "Grouping",
     "Model",
     "Outcome",
+    "RankLeft",
     "Report",
     "Statistics",
+    "StepMismatch",
     "Strided",
     "SynchronizationTimeout",
     "window_bytes",

@@ -7,6 +7,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from mpi4py import MPI
 
+from wagma_rma import endings
 from wagma_rma import report as reports
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.kernels.floats import DefaultFloats
@@ -128,6 +129,7 @@ class GroupAverager:
         self._steps = Steps(parts, DefaultFloats(), busy, Lifecycle())
         self._stepper = self._steps.stepper
         self._protocol = parts.protocol
+        endings.open_until_closed(self._steps)
         if lonely := check_company(comm):
             logger.warning("%s: %s", self._operation, lonely)
 
@@ -153,8 +155,13 @@ class GroupAverager:
                 raises it.
             SynchronizationTimeout: a wait outlasted the timeout. At a synchronisation nothing is lost: call
                 again with the same model to go on waiting. Waiting for a quorum, the step counts as MISSED.
-            RuntimeError: the averager is closed, in use by another thread, or has a synchronize() to complete
-                that was cut short.
+            RankLeft: a rank that this step needs has left the run, by an error or by its end.
+            StepMismatch: ranks wait for each other at different steps, or one has closed.
+            RuntimeError: the averager is closed, in use by another thread, has a synchronize() to complete
+                that was cut short, or belongs to another process, of which this one is a fork.
+
+        Whatever else a signal handler raises comes out here too, and no step is left half done: as after the
+        timeout, a group step counts as MISSED, and a synchronisation is continued by the next call.
 
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
@@ -171,6 +178,32 @@ class GroupAverager:
         Collective, blocking: every rank must call it at the same step.
         """
         return self._steps.synchronize("synchronize", model, out)  # type: ignore[no-any-return]
+
+    def join(self, model: M, out: Any = None) -> M:
+        """Take part in the synchronisations of ranks that still have steps to do; return the last mean.
+
+        For ranks with different numbers of batches: each calls it after its last one. Until all have called
+        it, this rank is an absent member of its groups, whose newest snapshot the others average, and takes
+        part in each synchronisation, at first with `model`, then with the mean. Then all synchronise once
+        more: they return the same bits, and `step` is the same at all. Another epoch may follow.
+
+        Args, Returns: as average().
+
+        Raises: as average(). If the wait was cut short (timeout, Ctrl-C), call it again with the same model.
+
+        Collective, blocking: every rank must call it.
+
+        Example, on each of two ranks:
+            >>> comm = MPI.COMM_WORLD
+            >>> with GroupAverager(comm, np.zeros(3), sync_period=4) as averager:
+            ...     model = np.zeros(3)
+            ...     for _ in range(5 + 2 * comm.rank):
+            ...         model = averager.average(model)
+            ...     model = averager.join(model)
+            ...     averager.step
+            8
+        """
+        return self._steps.join(model, out)  # type: ignore[no-any-return]
 
     def buffers(self) -> Any:
         """Return a model whose arrays lie in the window, where a group step publishes it without copying it.
@@ -225,6 +258,10 @@ class GroupAverager:
         """Do one step as synchronize() does; Args: as average_at()."""
         self._steps.synchronize_at("synchronize", sources, targets)
 
+    def join_at(self, sources: Sources, targets: list[int]) -> None:
+        """Do what join() does; Args: as average_at()."""
+        self._steps.join_at(sources, targets)
+
     # What was.
 
     @property
@@ -252,6 +289,7 @@ class GroupAverager:
             ...     averager.step, averager.report.outcome.name
             (3, 'SYNCHRONIZED')
         """
+        self._steps.check_process("state_dict")
         return {"step": self.step}
 
     @property
@@ -347,6 +385,10 @@ class GroupAverager:
 
         Raises:
             SynchronizationTimeout: the wait outlasted the timeout; call again to go on waiting.
+            RankLeft: a rank will not call it. The averager is closed here nevertheless.
+
+        After an error with which the averager can't go on, it returns at once. The windows then keep their
+        memory until the program ends.
         """
         self._steps.close()
 
@@ -360,6 +402,13 @@ class GroupAverager:
         traceback: TracebackType | None,
     ) -> None:
         # Other ranks may never leave their blocks after an error in one, so close() must not wait for them
-        # here.
+        # here; nor must they wait for this rank.
         if error is None:
             self.close()
+        else:
+            self._steps.leave(error)
+
+    def __del__(self) -> None:
+        steps = getattr(self, "_steps", None)
+        if steps is not None:
+            endings.drop(steps, repr(self))

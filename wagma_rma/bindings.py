@@ -14,6 +14,8 @@ name that errors begin with: that of the binding's own class.
    step on Leaves. `average_at(sources, targets)` performs it on memory that is given by address, or by
    functions that each fetch a leaf when the step needs it. `synchronize` and `synchronize_at` likewise.
 5. `Structure(operation, leaves).leaves(operation, model)` checks a model as a step would, without a step.
+6. A framework may perform steps on a thread of its own while Python's main thread waits for it in C. Such a
+   step stands in a block `with hear_ctrl_c():`, in which Ctrl-C ends its waits.
 
 `Report`, `Outcome` and `Statistics` say what came of the steps. `choose_grouping` returns the grouping that
 an averager chooses by default.
@@ -33,6 +35,7 @@ from wagma_rma.model.structure import Array, Leaves, Sources, Structure
 from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.opening import check_mpi
 from wagma_rma.report import Outcome, Report, Statistics
+from wagma_rma.waiting.ctrl_c import heard as hear_ctrl_c
 
 __all__ = [
     "DTYPE_NAMES",
@@ -51,6 +54,7 @@ __all__ = [
     "agree",
     "check_mpi",
     "choose_grouping",
+    "hear_ctrl_c",
 ]
 
 

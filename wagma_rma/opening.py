@@ -13,6 +13,7 @@ from wagma_rma.mpi import hosts as mpi_hosts
 from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.options import Options, checked_bool
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.synchronization import BLOCK, Synchronizer
@@ -42,6 +43,7 @@ class Parts(NamedTuple):
     window: SharedWindow | RemoteWindow
     protocol: Protocol
     announcements: Announcements
+    departures: Departures
     pointers: LeafPointers
     buffers: Buffers
     memory: Memory
@@ -144,10 +146,13 @@ def _open(
     pointers.release()
     # 5. The rest is local, but for the barrier: nobody steps before all have published.
     announcements = Announcements(window, layout)
+    departures = Departures(comm.rank, hosts, announcements, window.waiter)
     interrupts = Interrupts()
     watch = Watch(announcements.reached, options.timeout, interrupts)
     window.waiter.watcher = watch
-    synchronizer = Synchronizer(comm, protocol, announcements, pointers, watch, options.start_step)
+    synchronizer = Synchronizer(
+        comm, protocol, announcements, departures, pointers, watch, options.start_step
+    )
     comm.Barrier()
     return Parts(
         comm=comm,
@@ -160,6 +165,7 @@ def _open(
         window=window,
         protocol=protocol,
         announcements=announcements,
+        departures=departures,
         pointers=pointers,
         buffers=buffers,
         memory=memory,

@@ -24,7 +24,7 @@ def test_params_are_averaged_where_they_lie_and_compiled_once():
             "traced": 1,
             "kept": [float(i + rank) for i in range(6)],
             "mean": [i + 0.5 for i in range(6)],
-            "ordered": ["OrderedIOEffect"],
+            "ordered": ["IOEffect", "OrderedIOEffect"],
             "callback": [0.5, 1.5, 2.5],
             "eager": True,
         }
@@ -38,17 +38,6 @@ def test_params_on_an_accelerator_are_fetched_leaf_by_leaf_as_they_are_published
 @BACKENDS
 def test_loops_do_a_step_in_each_turn(backend):
     assert pool.run(2, "jax.compiled:loops", limit=90, backend=backend) == [[], []]
-
-
-def test_several_averagers_in_one_program_keep_its_order():
-    for facts in pool.run(2, "jax.compiled:several", limit=60):
-        assert facts == {
-            "alone": [None],
-            "waits": [None, 0, 1],
-            "in order": True,
-            "same": [True, True],
-            "steps": [100, 50],
-        }
 
 
 @BACKENDS
@@ -105,10 +94,40 @@ def test_a_program_ends_in_the_middle_of_a_compiled_step(how, backend):
     assert ended - float((job.directory / "raised").read_text()) < 30
 
 
+@BACKENDS
+@pytest.mark.parametrize("floats", [10, 1_000_000])
+def test_ctrl_c_ends_a_compiled_step_that_waits_on_whatever_thread_xla_runs_it(backend, floats):
+    """XLA runs large ones on another thread, while the main thread, which handles signals, waits in C."""
+    raised, _ = launch.run(2, "jax.compiled:interrupted", limit=90, floats=floats, backend=backend)
+    assert any("KeyboardInterrupt" in text for text in raised), raised
+
+
 @pytest.mark.parametrize("devices", [2, 4])
 def test_params_on_several_devices_of_a_process_are_averaged_once_and_stay_there(devices):
     env = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     assert pool.run(2, "jax.compiled:meshes", limit=90, env=env, devices=devices) == [[], []]
+
+
+@pytest.mark.parametrize(("devices", "backend"), [(2, "auto"), (1, "callback")])
+def test_callbacks_need_no_thread_of_xlas_pool_to_be_free(devices, backend):
+    """NPROC tells XLA how many cores there are; it has a thread for each."""
+    env = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "NPROC": str(devices)}
+    assert pool.run(2, "jax.compiled:crowded", limit=60, env=env, devices=devices, backend=backend) == [
+        30,
+        30,
+    ]
+
+
+@BACKENDS
+def test_what_an_averager_tells_counts_the_compiled_steps_that_were_called(backend):
+    assert pool.run(2, "jax.compiled:prompt", limit=60, backend=backend) == [[], []]
+
+
+@BACKENDS
+@pytest.mark.parametrize("floats", [10, 1_000_000])
+def test_in_a_callback_and_in_another_thread_it_tells_of_the_steps_done_so_far(backend, floats):
+    told = pool.run(2, "jax.compiled:elsewhere", limit=60, backend=backend, floats=floats)
+    assert told == [[1, 1, 1, 2, 3], [1, 1, 1]]
 
 
 HEAD = "size=struct_size extensions=extension_start "

@@ -58,7 +58,7 @@ def made(keep_out=True):
 def test_each_way_performs_the_step_that_was_asked_for(step):
     averager, steps = made()
     eager = steps.eager(step, flatten(step.value, PARAMS, frozenset()))
-    (called_back,) = steps.called_back(step, PATHS, [np.arange(3, dtype=np.float32)])
+    (called_back,) = steps.on_arrays[step]([np.arange(3, dtype=np.float32)])
     step.at_addresses(averager, [1], [2])
     assert eager[PATHS[0]].tolist() == called_back.tolist() == [1.0, 2.0, 3.0]
     assert averager.calls == [(step.value, PATHS), (step.value, PATHS), (f"{step.value}_at", [1], [2])]
@@ -68,7 +68,7 @@ def test_callbacks_share_memory_where_jax_copies_it_and_eager_steps_never_do():
     mine = [np.zeros(3, np.float32)]
     for keep_out in (True, False):
         _, steps = made(keep_out)
-        (first,), (second,) = (steps.called_back(Step.AVERAGE, PATHS, mine) for _ in range(2))
+        (first,), (second,) = (steps.called_back(Step.AVERAGE, mine) for _ in range(2))
         assert np.shares_memory(first, second) == keep_out
         flat = flatten("average", PARAMS, frozenset())
         one, two = (steps.eager(Step.AVERAGE, flat)[PATHS[0]] for _ in range(2))
@@ -83,7 +83,7 @@ def test_what_a_compiled_step_raises_is_kept_and_what_an_eager_one_raises_is_not
         steps.eager(Step.AVERAGE, flatten("average", PARAMS, frozenset()))
     assert steps.failure is None
     with pytest.raises(KeyboardInterrupt):
-        steps.called_back(Step.AVERAGE, PATHS, [np.zeros(3, np.float32)])
+        steps.called_back(Step.AVERAGE, [np.zeros(3, np.float32)])
     assert steps.failure is averager.wrong
 
 
@@ -92,7 +92,7 @@ def test_threads_take_turns():
 
     def many():
         for _ in range(200):
-            steps.called_back(Step.AVERAGE, PATHS, [np.zeros(3, np.float32)])
+            steps.called_back(Step.AVERAGE, [np.zeros(3, np.float32)])
 
     threads = [threading.Thread(target=many) for _ in range(3)]
     for thread in threads:

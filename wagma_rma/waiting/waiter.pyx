@@ -12,6 +12,7 @@ So a wait costs next to no CPU, and ends too late by at most that part of its le
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
 from wagma_rma.kernels.clock cimport wagma_now, wagma_relax, wagma_sleep, wagma_yield
+from wagma_rma.waiting.ctrl_c cimport check_interrupt
 
 cdef enum:
     SPINS = 24
@@ -84,7 +85,8 @@ cdef class Waiter:
         if not self.interrupted:
             with gil:
                 try:
-                    PyErr_CheckSignals()
+                    PyErr_CheckSignals()  # on the main thread
+                    check_interrupt()  # on others
                     if self.watcher is not None:
                         self.watcher(waited, rank)
                 except BaseException as error:

@@ -4,20 +4,21 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import io_callback
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_bindings import PytreeAverager, leaves
-from tests.jax.jaxprs import traced
 from tests.jax.programs.pytree import message, numpy_leaves
 from tests.support import models
 from tests.support.changes import changed
-from tests.support.signals import until
+from tests.support.signals import signal_from, signal_to, until
 from wagma_rma import GroupAverager, SynchronizationTimeout
 from wagma_rma.testing.probe import Probe
 
@@ -66,7 +67,7 @@ def memory(comm):
             called_step = jax.jit(called)
             results = [called_step(jax.tree.map(lambda x, i=i: x + i, kept)) for i in range(3)]
             effects = jax.make_jaxpr(called)(kept).effects
-            facts["ordered"] = [type(effect).__name__ for effect in effects]
+            facts["ordered"] = sorted(type(effect).__name__ for effect in effects)
             facts["callback"] = [np.asarray(each["w"])[0].item() for each in results]
 
         # Eagerly: numpy's averager reads the memory of the arrays, and its results become arrays as they are.
@@ -205,33 +206,6 @@ def leaks(comm, backend):
     return found
 
 
-def several(comm):
-    """Use two averagers in one function, independent of each other; return facts."""
-    facts = {}
-    start = mine(comm)
-    with PytreeAverager(comm, start, **ALL) as one, PytreeAverager(comm, start["w"], **ALL) as two:
-
-        def both(first, second):
-            return one(first), two(second), one.synchronize(first)
-
-        facts["alone"] = traced(one, start)
-        facts["waits"] = traced(both, start, start["w"])
-        called = []
-        for name, averager in {"one": one, "two": two}.items():
-            for method in ("average_at", "synchronize_at"):
-                Probe(averager).before(method, lambda *_, name=name: called.append(name))
-        compiled = jax.jit(both)
-        for _ in range(50):
-            first, second, third = compiled(start, start["w"])
-        facts["same"] = [
-            np.array_equal(first["w"], second), np.array_equal(first["w"], third["w"])
-        ]  # fmt: skip
-        jax.block_until_ready(third)
-        facts["steps"] = [one.step, two.step]
-        facts["in order"] = called == ["one", "two", "one"] * 50
-    return facts
-
-
 def transformed(comm, backend):
     """Return what JAX's transformations of a step raise."""
     said = {}
@@ -334,6 +308,109 @@ def ending(comm, how, backend):
 kept = []
 
 
+def interrupted(comm, floats, backend):
+    """Rank 0 gets Ctrl-C where a compiled step waits for rank 1, who never comes; return what ends it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    averager = PytreeAverager(comm, mine(comm, floats), backend=backend, sync_period=3)
+    step = jax.jit(averager)
+    params = jax.block_until_ready(step(averager.params))
+    if comm.rank == 1:
+        os.kill(comm.recv(source=0), signal.SIGINT)
+        signal_from(comm, 0)
+        return []
+    raised = []
+    probe = Probe(averager)
+    threading.Thread(
+        target=lambda: (until(lambda: probe.has_arrived(0, 3)), comm.send(os.getpid(), 1)), daemon=True
+    ).start()
+    try:
+        for _ in range(2):
+            params = step(params)
+        jax.block_until_ready(params)
+    except BaseException as error:
+        while error is not None:
+            raised.append(f"{type(error).__name__}: {error}")
+            error = error.__context__
+    try:
+        time.sleep(0)  # here at the latest the main thread runs Python's handler
+    except KeyboardInterrupt:
+        raised.append("KeyboardInterrupt")
+    signal_to(comm, 1)
+    return raised
+
+
+def crowded(comm, devices, backend):
+    """Do steps on params that are replicated over all devices; return how many were done."""
+    mesh = jax.make_mesh((devices,), ("d",), axis_types=(AxisType.Auto,))
+    params = jax.device_put({"w": jnp.zeros(300_000)}, NamedSharding(mesh, PartitionSpec()))
+    with PytreeAverager(comm, params, backend=backend, sync_period=3) as averager:
+        step = jax.jit(lambda params: averager(jax.tree.map(lambda leaf: leaf + comm.rank, params)))
+        params = averager.params
+        for _ in range(30):
+            params = step(params)
+        return averager.step
+
+
+def prompt(comm, backend):
+    """Return the reports that, right after a compiled step, tell of another one."""
+    wrong = []
+    with PytreeAverager(comm, {"w": jnp.zeros(300_000)}, backend=backend, sync_period=50) as averager:
+
+        @jax.jit
+        def step(params):
+            w = params["w"]
+            for _ in range(30):
+                w = jnp.sin(w) + 1e-3
+            return averager({"w": w})
+
+        params = averager.params
+        looks = {
+            "state_dict": lambda: averager.state_dict()["step"],
+            "step": lambda: averager.step,
+            "report": lambda: averager.report.step,
+            "statistics": lambda: averager.statistics.steps,
+        }
+        for i, (name, look) in enumerate(3 * list(looks.items()), start=1):
+            params = step(params)
+            if (told := look()) != i:
+                wrong.append(f"{name} after {i} steps: {told}")
+    return wrong
+
+
+def elsewhere(comm, backend, floats):
+    """Return the steps told of in a callback between two steps, and in another thread while one waits."""
+    with PytreeAverager(comm, {"w": jnp.zeros(floats)}, backend=backend, sync_period=1) as averager:
+
+        def tell(x):
+            return np.array([averager.step, averager.report.step, averager.statistics.steps], np.int32)
+
+        @jax.jit
+        def two(params):
+            params = averager(params)
+            told = io_callback(tell, jax.ShapeDtypeStruct((3,), np.int32), params["w"][0], ordered=True)
+            return averager(params), told
+
+        params, told = two(averager.params)
+        told = np.asarray(told).tolist()
+        step = jax.jit(averager)
+        if comm.rank == 1:
+            signal_from(comm, 0)  # it has been told, while it waits for this rank
+            step(params)
+            return told
+        probe = Probe(averager)
+        lazy = threading.Thread(target=lambda: (until(lambda: probe.has_arrived(0, 3)), look()))
+
+        def look():
+            told.append(averager.step)
+            signal_to(comm, 1)
+
+        lazy.start()
+        step(params)
+        told.append(averager.step)
+        lazy.join()
+    return told
+
+
 def meshes(comm, devices):
     """Average params on several devices of each process, in jit and eagerly; return what goes wrong."""
     assert jax.local_device_count() == devices
@@ -383,6 +460,6 @@ def meshes(comm, devices):
             wrong.append(said)
     with PytreeAverager(comm, alone, backend="ffi", **ALL) as averager:
         said = message(lambda: jax.jit(averager)(params))
-        if "backend='ffi' averages params on one device, and ['w'] is on several" not in said:
+        if not said.startswith("ValueError: average: the averager was made with params on one device, and "):
             wrong.append(said)
     return wrong
