@@ -4,6 +4,8 @@ GroupAverager           averages the models of MPI ranks, a step at a time
 Report, Outcome         what came of a step: averager.report
 Statistics              what came of the run so far: averager.statistics
 SynchronizationTimeout  the error of a wait that has outlasted the timeout
+RankLeft                the error of a wait for a rank that has left, by an error or by its end
+StepMismatch            the error of ranks that wait for each other at different steps
 window_bytes            how much shared memory a rank needs for a model
 Butterfly, Strided      which ranks average together; Grouping: what a class of your own must offer
 Model                   the type of a model: arrays, in containers
