@@ -1,7 +1,9 @@
 """The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
 
 import logging
+import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, TypeVar
 
@@ -408,7 +410,8 @@ class GroupAverager:
         else:
             self._steps.leave(error)
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         steps = getattr(self, "_steps", None)
-        if steps is not None:
+        # At the end of the program `endings` has told the others, and modules are being taken apart.
+        if steps is not None and not is_finalizing():
             endings.drop(steps, repr(self))

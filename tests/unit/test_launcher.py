@@ -18,6 +18,7 @@ LONELY = {
     "PMIx": ({"PMIX_RANK": "2"}, "a launcher with PMIx", "at least 3 ranks (PMIX_RANK=2)"),
     "PALS": ({"PALS_RANKID": "1"}, "PALS", "at least 2 ranks"),
     "srun": ({**SLURM_BATCH, "SLURM_STEP_NUM_TASKS": "8"}, "srun", "8 ranks", "srun --mpi=list"),
+    "rank 0 of srun by PMIx": ({"SLURM_STEP_NUM_TASKS": "8", "PMIX_RANK": "0"}, "srun", "8 ranks"),
     "srun by PMIx": ({**SLURM_BATCH, "SLURM_STEP_NUM_TASKS": "8", "PMIX_RANK": "5"}, "at least 6 ranks"),
     "torchrun": ({"ROLE_WORLD_SIZE": "2", "ROLE_RANK": "0", "WORLD_SIZE": "2"}, "torchrun", "2 ranks"),
     # mpiexec has started its daemons by srun, one for each of two hosts.
@@ -29,6 +30,7 @@ LONELY = {
 }
 IN_COMPANY = {
     "no launcher": {},
+    "rank 0 of who knows how many": {"PMIX_RANK": "0"},
     "one rank of MPICH's mpiexec": {"PMI_SIZE": "1", "PMI_RANK": "0", "MPI_LOCALNRANKS": "1"},
     "one rank of Open MPI's": {"OMPI_COMM_WORLD_SIZE": "1", "PMIX_RANK": "0"},
     "one rank of srun": {**SLURM_BATCH, "SLURM_STEP_NUM_TASKS": "1"},

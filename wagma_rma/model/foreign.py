@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 
 CPU = 1  # the number of a device's type in DLPack
+WRITES_DLPACK = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 
 
 def is_foreign(leaf: object) -> bool:
@@ -59,7 +60,11 @@ def like(leaf: object, average: Array | None) -> Any:
 
 def why_read_only(leaf: object) -> str:
     """Return what to add to an error about a leaf that can't be written to."""
-    return f" ({_USE_JAX_BINDINGS})" if _is_of_jax(leaf) else ""
+    if _is_of_jax(leaf):
+        return f" ({_USE_JAX_BINDINGS})"
+    if hasattr(leaf, "__dlpack__") and not hasattr(leaf, "__array_interface__") and not WRITES_DLPACK:
+        return f" (numpy {np.__version__} only reads what __dlpack__ offers; install numpy 2.1 or newer)"
+    return ""
 
 
 _USE_JAX_BINDINGS = "jax arrays are read-only; jax_bindings.PytreeAverager averages pytrees of them"

@@ -59,6 +59,8 @@ def why_lonely(environment: Mapping[str, str], running: str, mpiexec: str) -> st
         if not value.isdecimal():
             return ""
         at_least, ranks = ("", int(value)) if variable == launcher.ranks else ("at least ", int(value) + 1)
+        if at_least and ranks == 1:
+            continue  # rank 0 of nobody knows how many
         if ranks < 2:
             return ""
         why, cure = "was not told of the others", ""
