@@ -64,7 +64,7 @@ def ends_and_names(api, how, place):
     assert [name for name in mapped if Path("/dev/shm", name).exists()] == []
 
 
-# The launcher must not see that the rank is gone, or it ends the others itself: a shell stays behind in its place.
+# The launcher must not see that the rank is gone, or it ends the others itself: a shell stays in its place.
 STAYS = ["sh", "-c", '"$@"; code=$?; [ $code = 137 ] && sleep 60; exit $code', "sh"]
 SURVIVES = {"mpich": ["-disable-auto-cleanup"], "openmpi": ["--enable-recovery"]}
 

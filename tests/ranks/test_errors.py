@@ -215,6 +215,12 @@ def test_failing_again_and_again_uses_up_no_communicators():
         assert rank["afterwards"] == [0.5]
 
 
+def test_dropping_averagers_again_and_again_uses_up_nothing():
+    # Under a filter that makes warnings errors, Python prints what __del__ raises.
+    for rank in launch.run(2, "ranks.errors:dropped_again_and_again", times=1100):
+        assert rank["afterwards"] == [0.5]
+
+
 def test_ranks_that_span_hosts_can_have_no_shared_window():
     for rank in pool.run(RANKS, "ranks.errors:spanning", env=launch.apart("2")):
         assert_told(
@@ -306,6 +312,11 @@ def test_windows_that_hardly_fit_into_dev_shm_can_be_used_or_are_refused(small_s
             else:
                 assert_told(told, "MemoryError", "/dev/shm", "free")
         assert rank[-1][1] == MEAN_RANK, "390 kB are more than MPI needs for itself"
+
+
+def test_dev_shm_that_is_full_later_hurts_no_averager_that_has_been_made(small_shared_memory):
+    for mean in launch.run(RANKS, "ranks.errors:filled_later", floats=50_000):
+        assert mean == MEAN_RANK
 
 
 # Steps.
