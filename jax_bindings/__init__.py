@@ -5,9 +5,9 @@ wagma           makes averaging the last part of an optax optimizer; WagmaState:
 floating        selects the leaves that can be averaged: PytreeAverager(select=floating)
 
 `pytree` holds the averager. It takes pytrees apart with `leaves`, performs steps on memory of the host with
-`steps`, and puts steps into compiled programs with `compiled`. That in turn uses `xla_call` for the call
-that XLA makes. `optimizer` builds on the averager, and the package `demo` on all of it; nothing here uses
-the demo.
+`steps`, and puts steps into compiled programs with `compiled`. There a step is an operation of JAX, which
+`primitive` defines; it uses `packs` for models of many leaves and `xla_call` for the call that XLA makes.
+`optimizer` builds on the averager, and the package `demo` on all of it; nothing here uses the demo.
 
 Of wagma_rma only `wagma_rma.bindings` may be imported here, and of JAX only what is public. optax and the
 packages of the demo are optional: only `optimizer.wagma()` and the demo import them.

@@ -11,6 +11,7 @@ import numpy as np
 
 from jax_bindings import xla_call
 from jax_bindings.leaves import Flat, empty
+from jax_bindings.packs import packing
 from wagma_rma.bindings import Array, GroupAverager, Leaves, Sources, Structure, hear_ctrl_c
 
 
@@ -19,19 +20,30 @@ class Step(enum.Enum):
 
     AVERAGE = "average"
     SYNCHRONIZE = "synchronize"
+    JOIN = "join"
 
     def on_arrays(self, averager: GroupAverager, model: Leaves, out: Leaves) -> Leaves:
         """Perform this step; return `out`."""
-        if self is Step.AVERAGE:
-            return averager.average(model, out)
-        return averager.synchronize(model, out)
+        method = {
+            Step.AVERAGE: averager.average,
+            Step.SYNCHRONIZE: averager.synchronize,
+            Step.JOIN: averager.join,
+        }
+        return method[self](model, out)
 
     def at_addresses(self, averager: GroupAverager, sources: Sources, targets: list[int]) -> None:
         """Perform this step on memory that is given by address."""
-        if self is Step.AVERAGE:
-            averager.average_at(sources, targets)
-        else:
-            averager.synchronize_at(sources, targets)
+        method = {
+            Step.AVERAGE: averager.average_at,
+            Step.SYNCHRONIZE: averager.synchronize_at,
+            Step.JOIN: averager.join_at,
+        }
+        method[self](sources, targets)
+
+
+def addresses(arrays: list[Array]) -> list[int]:
+    """Return where arrays lie."""
+    return [array.ctypes.data for array in arrays]
 
 
 class CalledBack:
@@ -69,8 +81,9 @@ class HostSteps:
         self._averager = averager
         self._structure = structure
         self._shapes = {path: (leaf.shape, leaf.dtype) for path, leaf in start.items()}
+        self._packing = packing(list(self._shapes.values()))
         self._keep_out = keep_out
-        self._kept_out: Leaves | None = None
+        self._kept_out: list[Array] | None = None
         self._turn = threading.Lock()
         self.failure: BaseException | None = None
         # Programs that JAX has cached hold these, and so nothing that keeps this object alive.
@@ -96,31 +109,48 @@ class HostSteps:
             sources: list[Callable[[], Array]] = [
                 partial(np.ascontiguousarray, leaf) for leaf in flat.selected
             ]
-            step.at_addresses(self._averager, sources, [leaf.ctypes.data for leaf in out.values()])
+            step.at_addresses(self._averager, sources, addresses(list(out.values())))
             return out
 
     def called_back(self, step: Step, values: list[Array]) -> list[Array]:
-        """Perform a step for a host callback of a compiled program."""
+        """Perform a step for a host callback of a compiled program.
+
+        Args:
+            values: the leaves, or the operands that they are packed into.
+        """
+        sources = [np.ascontiguousarray(value) for value in values]
         with self._turn, self._noting_failure():
-            out = self._kept_out or self._new_out()
+            out = self._kept_out
+            if out is None or len(out) != len(values):
+                out = [empty(value.shape, value.dtype) for value in values]
             if self._keep_out:
                 self._kept_out = out
-            return list(
-                step.on_arrays(self._averager, Leaves(zip(self._shapes, values, strict=True)), out).values()
-            )
+            self._at(step, addresses(sources), addresses(out))
+            return out
 
     def close(self) -> None:
         """Close the averager. Collective."""
         with self._turn:
             self._averager.close()
 
+    def leave(self, error: BaseException) -> None:
+        """Tell the other ranks that this one leaves the run by an exception."""
+        with self._turn:
+            self._averager.__exit__(type(error), error, None)
+
     def _average_at(self, sources: list[int], targets: list[int]) -> None:
         with self._turn, self._noting_failure():
-            Step.AVERAGE.at_addresses(self._averager, sources, targets)
+            self._at(Step.AVERAGE, sources, targets)
 
     def _synchronize_at(self, sources: list[int], targets: list[int]) -> None:
         with self._turn, self._noting_failure():
-            Step.SYNCHRONIZE.at_addresses(self._averager, sources, targets)
+            self._at(Step.SYNCHRONIZE, sources, targets)
+
+    def _at(self, step: Step, sources: list[int], targets: list[int]) -> None:
+        """Perform a step on leaves, or operands that they are packed into, of these addresses."""
+        if len(sources) < len(self._shapes):
+            sources, targets = map(self._packing.addresses, (sources, targets))
+        step.at_addresses(self._averager, sources, targets)
 
     def _new_out(self) -> Leaves:
         return Leaves((path, empty(shape, dtype)) for path, (shape, dtype) in self._shapes.items())

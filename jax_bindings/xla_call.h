@@ -14,6 +14,9 @@ enum { XLA_METADATA = 1 };             /* the extension by which XLA asks for th
 enum { XLA_EXECUTE = 3 };              /* the stage at which a call is a step */
 enum { XLA_INTERNAL = 13 };            /* the code of an error that JAX raises as JaxRuntimeError */
 
+/* The types of leaves. */
+enum { XLA_F16 = 10, XLA_F32 = 11, XLA_F64 = 12, XLA_BF16 = 16 };
+
 struct xla_extension {
     size_t size;
     int type;

@@ -2,10 +2,12 @@
 
 XLA calls `execute` without the GIL, on a thread of its own or on the one that runs the program. The step itself is
 the numpy averager's. It reads the memory of the operands and writes that of the results; nothing else is copied.
+`pack` copies many small leaves into one buffer before a step, and `unpack` copies them out: see packs.py.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memcpy
 
 from weakref import ref
 
@@ -16,6 +18,10 @@ cdef extern from "xla_call.h" nogil:
         XLA_METADATA
         XLA_EXECUTE
         XLA_INTERNAL
+        XLA_F16
+        XLA_F32
+        XLA_F64
+        XLA_BF16
     struct xla_extension:
         int type
     struct xla_version:
@@ -34,7 +40,10 @@ cdef extern from "xla_call.h" nogil:
     struct xla_api:
         xla_error* (*error_create)(xla_error_create*)
     struct xla_buffer:
+        int type
         void* data
+        int64_t rank
+        int64_t* dims
     struct xla_buffers:
         int64_t count
         xla_buffer** buffers
@@ -73,18 +82,65 @@ def register(method):
     return number
 
 
-def target():
-    """Return what jax.ffi.register_ffi_target() takes."""
-    return PyCapsule_New(<void*> execute, NULL, NULL)
+def targets():
+    """Return what jax.ffi.register_ffi_target() takes, by name."""
+    return {
+        "wagma_rma_step": PyCapsule_New(<void*> execute, NULL, NULL),
+        "wagma_rma_pack": PyCapsule_New(<void*> pack, NULL, NULL),
+        "wagma_rma_unpack": PyCapsule_New(<void*> unpack, NULL, NULL),
+    }
+
+
+cdef bint is_execution(xla_call* call) noexcept nogil:
+    """Return whether a call is to do its work; answer it if it asks for the version."""
+    if call.extensions is not NULL and call.extensions.type == XLA_METADATA:
+        (<xla_metadata_extension*> call.extensions).metadata.version.major_version = XLA_MAJOR
+        (<xla_metadata_extension*> call.extensions).metadata.version.minor_version = XLA_MINOR
+        return False
+    return call.stage == XLA_EXECUTE
+
+
+cdef int64_t bytes_of(xla_buffer* buffer) noexcept nogil:
+    cdef int64_t i, count = 1
+    for i in range(buffer.rank):
+        count *= buffer.dims[i]
+    if buffer.type == XLA_F32:
+        return count * 4
+    return count * 8 if buffer.type == XLA_F64 else count * 2
+
+
+cdef xla_error* pack(xla_call* call) noexcept nogil:
+    cdef char* place
+    cdef int64_t i, nbytes
+    if is_execution(call):
+        place = <char*> call.results.buffers[0].data
+        for i in range(call.operands.count):
+            nbytes = bytes_of(call.operands.buffers[i])
+            memcpy(place, call.operands.buffers[i].data, nbytes)
+            place += room(nbytes)
+    return NULL
+
+
+cdef xla_error* unpack(xla_call* call) noexcept nogil:
+    cdef char* place
+    cdef int64_t i, nbytes
+    if is_execution(call):
+        place = <char*> call.operands.buffers[0].data
+        for i in range(call.results.count):
+            nbytes = bytes_of(call.results.buffers[i])
+            memcpy(call.results.buffers[i].data, place, nbytes)
+            place += room(nbytes)
+    return NULL
+
+
+cpdef int64_t room(int64_t nbytes) noexcept nogil:
+    """Return how many bytes of a pack a leaf takes: so many that the next one begins with a cache line."""
+    return (nbytes + 63) // 64 * 64
 
 
 cdef xla_error* execute(xla_call* call) noexcept nogil:
     cdef int64_t number
-    if call.extensions is not NULL and call.extensions.type == XLA_METADATA:
-        (<xla_metadata_extension*> call.extensions).metadata.version.major_version = XLA_MAJOR
-        (<xla_metadata_extension*> call.extensions).metadata.version.minor_version = XLA_MINOR
-        return NULL
-    if call.stage != XLA_EXECUTE:
+    if not is_execution(call):
         return NULL
     number = (<int64_t*> (<xla_scalar*> call.attributes.values[0]).value)[0]
     with gil:

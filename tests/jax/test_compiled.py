@@ -108,6 +108,14 @@ def test_params_on_several_devices_of_a_process_are_averaged_once_and_stay_there
     assert pool.run(2, "jax.compiled:meshes", limit=90, env=env, devices=devices) == [[], []]
 
 
+@BACKENDS
+def test_many_leaves_are_packed_into_few_operands_and_averaged_as_ever(backend):
+    call = {"ffi": "wagma_rma_step", "callback": "xla_ffi_python_cpu_callback"}[backend]
+    for wrong, calls in pool.run(2, "jax.compiled:many", limit=60, backend=backend):
+        assert wrong == []
+        assert calls == {call: 1, "wagma_rma_pack": 5, "wagma_rma_unpack": 5}
+
+
 @pytest.mark.parametrize(("devices", "backend"), [(2, "auto"), (1, "callback")])
 def test_callbacks_need_no_thread_of_xlas_pool_to_be_free(devices, backend):
     """NPROC tells XLA how many cores there are; it has a thread for each."""
@@ -153,6 +161,7 @@ CONSTANTS = {
     "XLA_METADATA": "XLA_FFI_Extension_Metadata",
     "XLA_EXECUTE": "XLA_FFI_ExecutionStage_EXECUTE",
     "XLA_INTERNAL": "XLA_FFI_Error_Code_INTERNAL",
+    **{f"XLA_{name}": f"XLA_FFI_DataType_{name}" for name in ("F16", "F32", "F64", "BF16")},
 }
 
 

@@ -1,5 +1,6 @@
 """The steps of an averager on memory of the host, with an averager that only notes its calls."""
 
+import ctypes
 import gc
 import threading
 import time
@@ -30,10 +31,10 @@ class Averager:
         return self._step("synchronize", model, out)
 
     def average_at(self, sources, targets):
-        self.calls.append(("average_at", sources, targets))
+        self._step("average_at", at(sources), at(targets))
 
     def synchronize_at(self, sources, targets):
-        self.calls.append(("synchronize_at", sources, targets))
+        self._step("synchronize_at", at(sources), at(targets))
 
     def _step(self, name, model, out):
         self.inside += 1
@@ -48,6 +49,12 @@ class Averager:
         return out
 
 
+def at(addresses):
+    """Return the model whose leaf, of three numbers, is at an address."""
+    numbers = [(ctypes.c_float * 3).from_address(address) for address in addresses]
+    return Leaves(zip(PATHS, map(np.ctypeslib.as_array, numbers), strict=True))
+
+
 def made(keep_out=True):
     start = Leaves({PATHS[0]: np.zeros(3, np.float32)})
     averager = Averager()
@@ -59,9 +66,11 @@ def test_each_way_performs_the_step_that_was_asked_for(step):
     averager, steps = made()
     eager = steps.eager(step, flatten(step.value, PARAMS, frozenset()))
     (called_back,) = steps.on_arrays[step]([np.arange(3, dtype=np.float32)])
-    step.at_addresses(averager, [1], [2])
-    assert eager[PATHS[0]].tolist() == called_back.tolist() == [1.0, 2.0, 3.0]
-    assert averager.calls == [(step.value, PATHS), (step.value, PATHS), (f"{step.value}_at", [1], [2])]
+    memory = np.arange(3, dtype=np.float32)
+    step.at_addresses(averager, [memory.ctypes.data], [memory.ctypes.data])
+    assert eager[PATHS[0]].tolist() == called_back.tolist() == memory.tolist() == [1.0, 2.0, 3.0]
+    by_address = f"{step.value}_at", PATHS
+    assert averager.calls == [(step.value, PATHS), by_address, by_address]
 
 
 def test_callbacks_share_memory_where_jax_copies_it_and_eager_steps_never_do():

@@ -339,6 +339,31 @@ def interrupted(comm, floats, backend):
     return raised
 
 
+def many(comm, backend):
+    """Average more leaves than a call has operands, of all dtypes and many sizes; return what goes wrong."""
+    wrong = []
+    kinds = [np.dtype(name) for name in ("float32", "bfloat16", "float16")]
+    random = np.random.default_rng(comm.rank)
+    mine = {
+        f"{i}": jnp.asarray(random.normal(size=(i % 40, 1 + i % 3)), kinds[i % len(kinds)])
+        for i in range(700)
+    }
+    options = {"sync_period": 2, "group_size": comm.size, "quorum": comm.size}
+    with (
+        PytreeAverager(comm, mine, backend=backend, **options) as averager,
+        PytreeAverager(comm, mine, **options) as reference,
+    ):
+        step = jax.jit(averager)
+        calls = re.findall(r"wagma_rma_\w+|xla_ffi_python_cpu_callback", step.lower(mine).as_text())
+        for i in range(4):
+            model = jax.tree.map(lambda leaf, i=i: leaf * (i + 1), mine)
+            found, right = step(model), reference(model)
+            for name, leaf in found.items():
+                if np.asarray(leaf).tobytes() != np.asarray(right[name]).tobytes():
+                    wrong.append(f"step {i + 1}, leaf {name}: other bits than outside of jit")
+    return wrong, {name: calls.count(name) for name in set(calls)}
+
+
 def crowded(comm, devices, backend):
     """Do steps on params that are replicated over all devices; return how many were done."""
     mesh = jax.make_mesh((devices,), ("d",), axis_types=(AxisType.Auto,))
