@@ -158,12 +158,23 @@ class PytreeAverager:
         """
         return self._step(Step.SYNCHRONIZE, params)
 
+    def join(self, params: Params) -> Params:
+        """Take part in the synchronisations of ranks that still have steps to do; see GroupAverager.join().
+
+        Args, Returns, Raises: as a call, outside of jit.
+
+        Collective, blocking: every rank must call it, each after its last step.
+        """
+        return self._step(Step.JOIN, params)
+
     def _step(self, step: Step, params: Params) -> Params:
         flat = flatten(step.value, params, self._unselected)
         if not flat.traced:
             # Compiled steps that were called before may still be running in other threads.
             compiled.await_steps()
             return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
+        if step is Step.JOIN:
+            raise TypeError("join: called inside a function that is being compiled; call it outside of jit")
         compiled.check_where()
         self._structure.leaves(step.value, flat.model)
         return flat.rebuilt(self._traced(step, flat))  # type: ignore[no-any-return]
@@ -222,9 +233,13 @@ class PytreeAverager:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None:
-            self.close()  # else the others may never come to it: see GroupAverager
-        elif self._steps.failure is not None:
-            # JAX's own error has the text of what it comes from.
-            failure, self._steps.failure = self._steps.failure, None
-            if error is not failure and f"{type(failure).__name__}: {failure}".strip() in str(error):
-                raise failure from error
+            self.close()
+            return
+        # The others may never come to close(): see GroupAverager.
+        compiled.await_programs()
+        failure, self._steps.failure = self._steps.failure, None
+        # JAX's own error has the text of what it comes from.
+        is_its_text = failure is not None and f"{type(failure).__name__}: {failure}".strip() in str(error)
+        self._steps.leave(failure if failure is not None and is_its_text else error)
+        if failure is not None and is_its_text and error is not failure:
+            raise failure from error

@@ -20,19 +20,25 @@ class Step(enum.Enum):
 
     AVERAGE = "average"
     SYNCHRONIZE = "synchronize"
+    JOIN = "join"
 
     def on_arrays(self, averager: GroupAverager, model: Leaves, out: Leaves) -> Leaves:
         """Perform this step; return `out`."""
-        if self is Step.AVERAGE:
-            return averager.average(model, out)
-        return averager.synchronize(model, out)
+        method = {
+            Step.AVERAGE: averager.average,
+            Step.SYNCHRONIZE: averager.synchronize,
+            Step.JOIN: averager.join,
+        }
+        return method[self](model, out)
 
     def at_addresses(self, averager: GroupAverager, sources: Sources, targets: list[int]) -> None:
         """Perform this step on memory that is given by address."""
-        if self is Step.AVERAGE:
-            averager.average_at(sources, targets)
-        else:
-            averager.synchronize_at(sources, targets)
+        method = {
+            Step.AVERAGE: averager.average_at,
+            Step.SYNCHRONIZE: averager.synchronize_at,
+            Step.JOIN: averager.join_at,
+        }
+        method[self](sources, targets)
 
 
 def addresses(arrays: list[Array]) -> list[int]:
@@ -126,6 +132,11 @@ class HostSteps:
         """Close the averager. Collective."""
         with self._turn:
             self._averager.close()
+
+    def leave(self, error: BaseException) -> None:
+        """Tell the other ranks that this one leaves the run by an exception."""
+        with self._turn:
+            self._averager.__exit__(type(error), error, None)
 
     def _average_at(self, sources: list[int], targets: list[int]) -> None:
         with self._turn, self._noting_failure():

@@ -1,4 +1,17 @@
-"""Wait-avoiding group model averaging (WAGMA-SGD) over MPI one-sided memory."""
+"""Wait-avoiding group model averaging (WAGMA-SGD) over MPI one-sided memory.
+
+GroupAverager           averages the models of MPI ranks, a step at a time
+Report, Outcome         what came of a step: averager.report
+Statistics              what came of the run so far: averager.statistics
+SynchronizationTimeout  the error of a wait that has outlasted the timeout
+RankLeft                the error of a wait for a rank that has left, by an error or by its end
+StepMismatch            the error of ranks that wait for each other at different steps
+window_bytes            how much shared memory a rank needs for a model
+Butterfly, Strided      which ranks average together; Grouping: what a class of your own must offer
+Model                   the type of a model: arrays, in containers
+
+jax_bindings.PytreeAverager is the same for JAX. `python -m wagma_rma` says what works on this machine.
+"""
 
 import sys as _sys
 from pathlib import Path as _Path
@@ -27,15 +40,29 @@ except ImportError as _error:
         + f" [{_error}]"
     ) from _error
 
-from wagma_rma.averager import GroupAverager as GroupAverager
-from wagma_rma.groups.butterfly import Butterfly as Butterfly
-from wagma_rma.groups.grouping import Grouping as Grouping
-from wagma_rma.groups.strided import Strided as Strided
-from wagma_rma.model.structure import Model as Model
-from wagma_rma.options import window_bytes as window_bytes
-from wagma_rma.report import Outcome as Outcome
-from wagma_rma.report import Report as Report
-from wagma_rma.report import Statistics as Statistics
-from wagma_rma.waiting.watch import SynchronizationTimeout as SynchronizationTimeout
+from wagma_rma.averager import GroupAverager
+from wagma_rma.groups.butterfly import Butterfly
+from wagma_rma.groups.grouping import Grouping
+from wagma_rma.groups.strided import Strided
+from wagma_rma.model.structure import Model
+from wagma_rma.options import window_bytes
+from wagma_rma.protocol.departures import RankLeft
+from wagma_rma.protocol.synchronization import StepMismatch
+from wagma_rma.report import Outcome, Report, Statistics
+from wagma_rma.waiting.watch import SynchronizationTimeout
 
+__all__ = [
+    "Butterfly",
+    "GroupAverager",
+    "Grouping",
+    "Model",
+    "Outcome",
+    "RankLeft",
+    "Report",
+    "Statistics",
+    "StepMismatch",
+    "Strided",
+    "SynchronizationTimeout",
+    "window_bytes",
+]
 __version__ = "0.1.0"

@@ -1,20 +1,28 @@
 """The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
 
+import logging
+import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from mpi4py import MPI
 
+from wagma_rma import endings
 from wagma_rma import report as reports
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import Lifecycle
 from wagma_rma.model.structure import Sources
+from wagma_rma.mpi.launcher import check_company
 from wagma_rma.opening import open_averager
 from wagma_rma.options import checked_timeout
 from wagma_rma.report import Report, Statistics
 from wagma_rma.steps import Steps
+from wagma_rma.windows.remote import RemoteWindow
+
+logger = logging.getLogger("wagma_rma")
 
 M = TypeVar("M")
 
@@ -30,9 +38,13 @@ class GroupAverager:
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
-        model: a numpy array, or lists, tuples and dicts of such, nested as you like, of any shapes: float32,
-            float64, float16 or bfloat16 (ml_dtypes), mixed. An example of what average() will be given, and
-            the start: see `broadcast`. Sums of 16-bit floats are made in float32.
+        model: an array, or lists, tuples, mappings and dataclasses of such, nested as you like, of any
+            shapes: float32, float64, float16 or bfloat16 (ml_dtypes), mixed. An example of what average()
+            will be given, and the start: see `broadcast`. Sums of 16-bit floats are made in float32. Arrays
+            are numpy's, or other ones on the CPU that offer their memory by __dlpack__ or
+            __array_interface__; they are read and written where they lie. Torch tensors may require
+            gradients: they are averaged as an optimizer changes them, outside of autograd. jax arrays can
+            be read only: see jax_bindings.
         group_size: members of a group, 1 to the number of ranks; None: near its square root.
         sync_period: steps from one synchronisation to the next; contributions are less old than that.
         quorum: arrivals that it takes to start an average. 1: nobody ever waits for the absent.
@@ -119,6 +131,9 @@ class GroupAverager:
         self._steps = Steps(parts, DefaultFloats(), busy, Lifecycle())
         self._stepper = self._steps.stepper
         self._protocol = parts.protocol
+        endings.open_until_closed(self._steps)
+        if lonely := check_company(comm):
+            logger.warning("%s: %s", self._operation, lonely)
 
     def average(self, model: M, out: Any = None) -> M:
         """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
@@ -133,15 +148,22 @@ class GroupAverager:
                 as buffers() returns once that has been called.
 
         Returns:
-            `out`, or those arrays in containers like those of `model`.
+            `out`, or those arrays in containers like those of `model`: torch tensors where `model` has such,
+            elsewhere numpy arrays.
 
         Raises:
             TypeError, ValueError: `model` or `out` is not like the model the averager was made with, or `out`
-                is read-only. The step does not count. At a synchronisation every rank raises it.
+                is read-only, as jax arrays are. The step does not count. At a synchronisation every rank
+                raises it.
             SynchronizationTimeout: a wait outlasted the timeout. At a synchronisation nothing is lost: call
                 again with the same model to go on waiting. Waiting for a quorum, the step counts as MISSED.
-            RuntimeError: the averager is closed, in use by another thread, or has a synchronize() to complete
-                that was cut short.
+            RankLeft: a rank that this step needs has left the run, by an error or by its end.
+            StepMismatch: ranks wait for each other at different steps, or one has closed.
+            RuntimeError: the averager is closed, in use by another thread, has a synchronize() to complete
+                that was cut short, or belongs to another process, of which this one is a fork.
+
+        Whatever else a signal handler raises comes out here too, and no step is left half done: as after the
+        timeout, a group step counts as MISSED, and a synchronisation is continued by the next call.
 
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
@@ -158,6 +180,32 @@ class GroupAverager:
         Collective, blocking: every rank must call it at the same step.
         """
         return self._steps.synchronize("synchronize", model, out)  # type: ignore[no-any-return]
+
+    def join(self, model: M, out: Any = None) -> M:
+        """Take part in the synchronisations of ranks that still have steps to do; return the last mean.
+
+        For ranks with different numbers of batches: each calls it after its last one. Until all have called
+        it, this rank is an absent member of its groups, whose newest snapshot the others average, and takes
+        part in each synchronisation, at first with `model`, then with the mean. Then all synchronise once
+        more: they return the same bits, and `step` is the same at all. Another epoch may follow.
+
+        Args, Returns: as average().
+
+        Raises: as average(). If the wait was cut short (timeout, Ctrl-C), call it again with the same model.
+
+        Collective, blocking: every rank must call it.
+
+        Example, on each of two ranks:
+            >>> comm = MPI.COMM_WORLD
+            >>> with GroupAverager(comm, np.zeros(3), sync_period=4) as averager:
+            ...     model = np.zeros(3)
+            ...     for _ in range(5 + 2 * comm.rank):
+            ...         model = averager.average(model)
+            ...     model = averager.join(model)
+            ...     averager.step
+            8
+        """
+        return self._steps.join(model, out)  # type: ignore[no-any-return]
 
     def buffers(self) -> Any:
         """Return a model whose arrays lie in the window, where a group step publishes it without copying it.
@@ -212,6 +260,10 @@ class GroupAverager:
         """Do one step as synchronize() does; Args: as average_at()."""
         self._steps.synchronize_at("synchronize", sources, targets)
 
+    def join_at(self, sources: Sources, targets: list[int]) -> None:
+        """Do what join() does; Args: as average_at()."""
+        self._steps.join_at(sources, targets)
+
     # What was.
 
     @property
@@ -239,6 +291,7 @@ class GroupAverager:
             ...     averager.step, averager.report.outcome.name
             (3, 'SYNCHRONIZED')
         """
+        self._steps.check_process("state_dict")
         return {"step": self.step}
 
     @property
@@ -264,6 +317,66 @@ class GroupAverager:
     def timeout(self, seconds: float | None) -> None:
         self._steps.parts.watch.timeout = checked_timeout(self._operation, seconds)
 
+    # What was chosen.
+
+    @property
+    def group_size(self) -> int:
+        """The members of a group. Local."""
+        return self._steps.parts.options.grouping.size
+
+    @property
+    def sync_period(self) -> int:
+        """Steps from one synchronisation to the next. Local."""
+        return self._steps.parts.options.sync_period
+
+    @property
+    def quorum(self) -> int:
+        """Arrivals that it takes to start an average. Local."""
+        return self._steps.parts.options.quorum
+
+    @property
+    def patience(self) -> float | Literal["auto"]:
+        """Seconds to wait for the rest of a group once the quorum is there, or "auto". Local."""
+        seconds = self._steps.parts.options.patience
+        return seconds if seconds >= 0 else "auto"
+
+    @property
+    def window(self) -> Literal["shared", "remote"]:
+        """Whether models lie in memory of one host or are read by MPI's one-sided operations. Local."""
+        return "remote" if isinstance(self._steps.parts.window, RemoteWindow) else "shared"
+
+    @property
+    def progress(self) -> Literal["thread", "none"]:
+        """Whether this rank has a thread that serves the other ranks while it computes. Local."""
+        window = self._steps.parts.window
+        return "thread" if isinstance(window, RemoteWindow) and window.progress == "thread" else "none"
+
+    @property
+    def hosts(self) -> tuple[int, ...]:
+        """The number of each rank's host: (0, 0, 1, 1) is two hosts with two ranks each. Local."""
+        return self._steps.parts.hosts
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of window memory that this rank has, see window_bytes(). Local."""
+        return self._steps.parts.layout.nbytes
+
+    def __repr__(self) -> str:
+        window, hosts = self._steps.parts.window, max(self.hosts) + 1
+        return (
+            f"<{self._operation} of rank {window.rank} of {window.ranks} at step {self.step}: "
+            f"group_size={self.group_size}, sync_period={self.sync_period}, quorum={self.quorum}, "
+            f"patience={self.patience!r}, window={self.window!r}, progress={self.progress!r}, "
+            f"{hosts} host{'s' if hosts > 1 else ''}, {self.bytes:,} bytes>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self._operation}: an averager can't be copied or pickled: it is this process's part in what "
+            "all ranks have opened together. A checkpoint needs the model and averager.state_dict() alone; "
+            "a process that this rank starts, such as a data loader's worker, must not be passed the averager"
+        )
+
     # The end.
 
     def close(self) -> None:
@@ -274,6 +387,10 @@ class GroupAverager:
 
         Raises:
             SynchronizationTimeout: the wait outlasted the timeout; call again to go on waiting.
+            RankLeft: a rank will not call it. The averager is closed here nevertheless.
+
+        After an error with which the averager can't go on, it returns at once. The windows then keep their
+        memory until the program ends.
         """
         self._steps.close()
 
@@ -287,6 +404,14 @@ class GroupAverager:
         traceback: TracebackType | None,
     ) -> None:
         # Other ranks may never leave their blocks after an error in one, so close() must not wait for them
-        # here.
+        # here; nor must they wait for this rank.
         if error is None:
             self.close()
+        else:
+            self._steps.leave(error)
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        steps = getattr(self, "_steps", None)
+        # At the end of the program `endings` has told the others, and modules are being taken apart.
+        if steps is not None and not is_finalizing():
+            endings.drop(steps, repr(self))

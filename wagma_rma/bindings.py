@@ -12,10 +12,10 @@ name that errors begin with: that of the binding's own class.
    of the averager, for a rank that has raised an error.
 4. `NamedAverager(operation, comm, leaves, **options)` is a GroupAverager. `average(model, out)` performs a
    step on Leaves. `average_at(sources, targets)` performs it on memory that is given by address, or by
-   functions that each fetch a leaf when the step needs it. `synchronize` and `synchronize_at` likewise.
+   functions that each fetch a leaf when the step needs it. `synchronize`, `join` and theirs likewise.
 5. `Structure(operation, leaves).leaves(operation, model)` checks a model as a step would, without a step.
 6. A framework may perform steps on a thread of its own while Python's main thread waits for it in C. Such a
-   step stands in a block `with hear_ctrl_c():`, in which Ctrl-C ends its waits.
+   step stands in a block of `hear_ctrl_c()`, in which Ctrl-C ends its waits.
 
 `Report`, `Outcome` and `Statistics` say what came of the steps. `choose_grouping` returns the grouping that
 an averager chooses by default.

@@ -3,15 +3,22 @@
 Rule 1, as in h11: all transitions stand in one table, and nothing else changes a state.
 
     READY          every call is served
+    JOINED         join() has begun and is not complete: no group steps, but synchronisations with the others
     SYNCHRONIZING  a synchronisation has begun and is not complete: a timeout or Ctrl-C may have cut it short
     COUNTED_ON     the same, and the other ranks count on this rank's part in it
     BROKEN         the averager can't go on after an error
     CLOSING        close() has begun and is not complete
     CLOSING_COUNTED_ON  the same, and the others count on this rank's part in a synchronisation
     CLOSED         the end
+    FORKED         this process is a child of the one that made the averager
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
 from enum import Enum, auto
+from weakref import WeakSet
 
 from mpi4py import MPI
 
@@ -20,17 +27,21 @@ class State(Enum):
     """Where an averager is in its life; see above."""
 
     READY = auto()
+    JOINED = auto()
     SYNCHRONIZING = auto()
     COUNTED_ON = auto()
     BROKEN = auto()
     CLOSING = auto()
     CLOSING_COUNTED_ON = auto()
     CLOSED = auto()
+    FORKED = auto()
 
 
 class Event(Enum):
     """What changes the state of an averager."""
 
+    JOIN = auto()
+    """This rank does no more group steps until all ranks have called join()."""
     BEGIN = auto()
     """A synchronisation begins, or is continued."""
     COUNT_ON = auto()
@@ -40,11 +51,13 @@ class Event(Enum):
     REFUSED = auto()
     """All ranks have refused a synchronisation together, since one found an error in its arguments."""
     BREAK = auto()
-    """A step was left in the middle, or ranks wait for each other at different steps."""
+    """A step was left in the middle, ranks wait for each other at different steps, or a rank has left."""
     CLOSE = auto()
     """close() is called."""
     ENDED = auto()
-    """All ranks have called close()."""
+    """All ranks have called close(), or this rank has after an error."""
+    FORK = auto()
+    """This process is a new one, forked from that which made the averager."""
 
 
 class Call(Enum):
@@ -52,15 +65,26 @@ class Call(Enum):
 
     GROUP_STEP = auto()
     SYNCHRONIZE = auto()
+    JOIN = auto()
     BUFFERS = auto()
     CLOSE = auto()
+    STATE = auto()
 
 
 TRANSITIONS = {
     State.READY: {
+        Event.JOIN: State.JOINED,
         Event.BEGIN: State.SYNCHRONIZING,
         Event.BREAK: State.BROKEN,
         Event.CLOSE: State.CLOSING,
+        Event.FORK: State.FORKED,
+    },
+    State.JOINED: {
+        Event.JOIN: State.JOINED,
+        Event.BEGIN: State.SYNCHRONIZING,
+        Event.BREAK: State.BROKEN,
+        Event.CLOSE: State.CLOSING,
+        Event.FORK: State.FORKED,
     },
     State.SYNCHRONIZING: {
         Event.BEGIN: State.SYNCHRONIZING,
@@ -69,6 +93,7 @@ TRANSITIONS = {
         Event.REFUSED: State.READY,
         Event.BREAK: State.BROKEN,
         Event.CLOSE: State.CLOSING,
+        Event.FORK: State.FORKED,
     },
     State.COUNTED_ON: {
         Event.BEGIN: State.COUNTED_ON,
@@ -77,15 +102,23 @@ TRANSITIONS = {
         Event.REFUSED: State.READY,
         Event.BREAK: State.BROKEN,
         Event.CLOSE: State.CLOSING_COUNTED_ON,
+        Event.FORK: State.FORKED,
     },
-    State.BROKEN: {Event.CLOSE: State.CLOSING},
-    State.CLOSING: {Event.CLOSE: State.CLOSING, Event.ENDED: State.CLOSED},
+    State.BROKEN: {Event.BREAK: State.BROKEN, Event.CLOSE: State.CLOSING, Event.FORK: State.FORKED},
+    State.CLOSING: {
+        Event.BREAK: State.CLOSING,
+        Event.CLOSE: State.CLOSING,
+        Event.ENDED: State.CLOSED,
+        Event.FORK: State.FORKED,
+    },
     State.CLOSING_COUNTED_ON: {
         Event.CLOSE: State.CLOSING_COUNTED_ON,
         Event.SYNCHRONIZED: State.CLOSING,
         Event.BREAK: State.CLOSING,
+        Event.FORK: State.FORKED,
     },
-    State.CLOSED: {},
+    State.CLOSED: {Event.FORK: State.CLOSED},
+    State.FORKED: {Event.FORK: State.FORKED},
 }
 
 _CUT_SHORT = (
@@ -95,27 +128,42 @@ _CUT_SHORT = (
 _BROKEN = "this averager can't go on after an error ({cause}); close it and make a new one"
 _CLOSING = "this averager is being closed; call close() again"
 _CLOSED = "this averager is closed; make a new one"
+_JOINED = "rank {rank} has called join(), which is not complete; call join() again with the same model"
+_FORKED = (
+    "process {pid} has made this averager, and this one is a fork of it; use the averager there, or start "
+    "this process by multiprocessing's 'spawn' and make another one here"
+)
 
 # Which calls a state refuses, and what it answers. It serves all others.
-_EACH_STEP = (Call.GROUP_STEP, Call.SYNCHRONIZE, Call.BUFFERS)
+_EACH_STEP = (Call.GROUP_STEP, Call.SYNCHRONIZE, Call.JOIN, Call.BUFFERS)
 REFUSALS = {
     State.READY: {},
+    State.JOINED: {Call.GROUP_STEP: _JOINED, Call.SYNCHRONIZE: _JOINED},
     State.SYNCHRONIZING: {Call.GROUP_STEP: _CUT_SHORT},
     State.COUNTED_ON: {Call.GROUP_STEP: _CUT_SHORT},
     State.BROKEN: dict.fromkeys(_EACH_STEP, _BROKEN),
     State.CLOSING: dict.fromkeys(_EACH_STEP, _CLOSING),
     State.CLOSING_COUNTED_ON: dict.fromkeys(_EACH_STEP, _CLOSING),
     State.CLOSED: dict.fromkeys(_EACH_STEP, _CLOSED),
+    State.FORKED: dict.fromkeys(Call, _FORKED),
 }
 READY = State.READY  # what a group step compares with
+
+_all: WeakSet[Lifecycle] = WeakSet()
 
 
 class Lifecycle:
     """The state of one averager on one rank. Local."""
 
+    on_break: Callable[[BaseException | None], None]
+    """Called at each BREAK, with the error."""
+
     def __init__(self) -> None:
         self.state = State.READY
+        self.on_break = _nothing
         self._cause = ""
+        self._pid = os.getpid()
+        _all.add(self)
 
     def happens(self, event: Event, cause: BaseException | None = None) -> None:
         """Change the state as the table says.
@@ -126,6 +174,8 @@ class Lifecycle:
         if cause is not None:
             self._cause = str(cause) or type(cause).__name__
         self.state = TRANSITIONS[self.state][event]
+        if event is Event.BREAK:
+            self.on_break(cause)
 
     def check(self, call: Call, name: str, rank: int, step: int) -> None:
         """Refuse a call that can't be served.
@@ -137,8 +187,21 @@ class Lifecycle:
         Raises:
             RuntimeError: this state refuses the call, or MPI has been finalised.
         """
-        if self.state is not State.CLOSED and MPI.Is_finalized():
+        if self.state not in (State.CLOSED, State.FORKED) and MPI.Is_finalized():
             raise RuntimeError(f"{name}: MPI has been finalised; end the averager's work before")
         refusal = REFUSALS[self.state].get(call)
         if refusal is not None:
-            raise RuntimeError(f"{name}: {refusal.format(rank=rank, step=step, cause=self._cause)}")
+            told = refusal.format(rank=rank, step=step, cause=self._cause, pid=self._pid)
+            raise RuntimeError(f"{name}: {told}")
+
+
+def _nothing(cause: BaseException | None) -> None:
+    pass
+
+
+def _forked() -> None:
+    for lifecycle in list(_all):
+        lifecycle.happens(Event.FORK)
+
+
+os.register_at_fork(after_in_child=_forked)

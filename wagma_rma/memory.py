@@ -58,12 +58,9 @@ class Memory:
         else:
             outputs = leaves if out is model else self._structure.leaves(name, out, "out")
             result = out
-            for path, leaf in zip(self._structure.paths, outputs, strict=True):
-                if not leaf.flags.writeable:
-                    raise ValueError(
-                        f"{name}: {'out' + path.removeprefix('model')} is read-only; pass a writable "
-                        "array, or out=None for new ones"
-                    )
+            self._structure.check_writable(
+                name, out, outputs, "out", "; pass a writable array, or out=None for new ones"
+            )
         sources = [leaf if is_plain(leaf) else np.array(leaf, order="C") for leaf in leaves]
         targets = [leaf if is_plain(leaf) else np.empty_like(leaf, order="C") for leaf in outputs]
         if self._buffers.used:

@@ -11,8 +11,9 @@ from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
 from wagma_rma.mpi import hosts as mpi_hosts
 from wagma_rma.mpi.agreement import Facts, agree
-from wagma_rma.options import Options
+from wagma_rma.options import Options, checked_bool
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.synchronization import BLOCK, Synchronizer
@@ -42,6 +43,7 @@ class Parts(NamedTuple):
     window: SharedWindow | RemoteWindow
     protocol: Protocol
     announcements: Announcements
+    departures: Departures
     pointers: LeafPointers
     buffers: Buffers
     memory: Memory
@@ -144,10 +146,13 @@ def _open(
     pointers.release()
     # 5. The rest is local, but for the barrier: nobody steps before all have published.
     announcements = Announcements(window, layout)
+    departures = Departures(comm.rank, hosts, announcements, window.waiter)
     interrupts = Interrupts()
     watch = Watch(announcements.reached, options.timeout, interrupts)
     window.waiter.watcher = watch
-    synchronizer = Synchronizer(comm, protocol, announcements, pointers, watch, options.start_step)
+    synchronizer = Synchronizer(
+        comm, protocol, announcements, departures, pointers, watch, options.start_step
+    )
     comm.Barrier()
     return Parts(
         comm=comm,
@@ -160,6 +165,7 @@ def _open(
         window=window,
         protocol=protocol,
         announcements=announcements,
+        departures=departures,
         pointers=pointers,
         buffers=buffers,
         memory=memory,
@@ -184,15 +190,12 @@ def _agreed(
         options = Options(operation, comm.size, hosts=hosts if several else None, **chosen)
         structure = Structure(operation, model)
         leaves = structure.leaves(operation, model)
-        for path, leaf in zip(structure.paths, leaves, strict=True):
-            if broadcast and not leaf.flags.writeable:
-                raise ValueError(
-                    f"{operation}: {path} is read-only, and broadcast=True writes rank 0's values "
-                    "into it; pass a copy, or broadcast=False"
-                )
+        if checked_bool(operation, "broadcast", broadcast):
+            cure = ", and broadcast=True writes rank 0's values into it; pass a copy, or broadcast=False"
+            structure.check_writable(operation, model, leaves, "model", cure)
         found = {
             **options.facts(comm.size),
-            "broadcast": bool(broadcast),
+            "broadcast": broadcast,
             "leaves": structure.facts(),
         }
         if options.window == "shared" and several:

@@ -58,6 +58,17 @@ def _choice(operation: str, name: str, value: object, choices: tuple[str, ...]) 
     return value
 
 
+def checked_bool(operation: str, name: str, value: object) -> bool:
+    """Return an option that is a bool.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{operation}: {name}={value!r} is not a bool; pass True or False")
+    return value
+
+
 def checked_timeout(operation: str, timeout: object) -> float | None:
     """Return a timeout in seconds, or None for none.
 
@@ -99,9 +110,7 @@ class Options:
         window: str = "auto",
         progress: str = "auto",
     ) -> None:
-        if not isinstance(topology, bool):
-            raise TypeError(f"{operation}: topology={topology!r} is not a bool; pass True or False")
-        self.topology = topology
+        self.topology = checked_bool(operation, "topology", topology)
         if grouping is None:
             self.grouping = choose(ranks, group_size, hosts if topology else None)
         else:

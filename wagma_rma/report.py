@@ -6,47 +6,71 @@ from typing import Any
 
 
 class Outcome(enum.Enum):
-    """How a step ended for a rank."""
+    """How a step ended for a rank.
+
+    FRESH: the group's average contains the model that this rank came with.
+    LATE: the group used an older model of this rank; the sum was mixed with the one that it came with.
+    MISSED: the sum was no longer kept, or the wait for it cut short; this rank goes on with its own model.
+    SYNCHRONIZED: every rank goes on with the mean of all models.
+    """
 
     FRESH = 0
-    """The group's average contains the model this rank came with."""
     LATE = 1
-    """The group used an older model of this rank; the sum was mixed with the one it came with."""
     MISSED = 2
-    """The sum was no longer kept, or the wait for it cut short; this rank continues with its own model."""
     SYNCHRONIZED = 3
-    """Every rank continues with the mean of all models."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """The last step of one rank."""
+    """The last step of one rank.
+
+    Attributes:
+        step: the number of the step, which is the same at all ranks.
+        outcome: how the step ended for this rank (Outcome).
+        source_step: the step whose sum was used (MISSED: none was); later than `step` only when LATE.
+        group: the ranks of the group at source_step, in member order, which is the order of summation.
+        ages: steps by which the contribution of each member was older than source_step, in the same order.
+        initiated: whether this rank started the average of `step`.
+        published: whether the model of `step` could be published; False where all slots were pinned.
+        chunks_computed: chunks of the model that this rank has summed for its group.
+        bytes_read: bytes that this rank has read from the models and sums of others.
+        bytes_over_network: those of the bytes_read that came from other hosts.
+        seconds_waited: the part of `seconds` in which this rank waited for other ranks.
+        seconds: how long the whole call took, waiting included.
+    """
 
     step: int
     outcome: Outcome
     source_step: int
-    """Step whose sum was used (MISSED: none was); later than `step` only when LATE."""
     group: tuple[int, ...]
-    """Ranks of the group at source_step, in member order, which is the order of summation."""
     ages: tuple[int, ...]
-    """Steps by which each member's contribution was older than source_step, in the same order."""
     initiated: bool
-    """Whether this rank started the average of `step`."""
     published: bool
-    """Whether this rank's model of `step` could be published; False when all slots were pinned."""
     chunks_computed: int
-    """Chunks of the model that this rank has summed for its group."""
     bytes_read: int
-    """Bytes read from the models and sums of other ranks."""
     bytes_over_network: int
-    """Those of them that came from other hosts."""
     seconds_waited: float
     seconds: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Statistics:
-    """The run of one rank so far: sums over its steps."""
+    """The run of one rank so far: sums over the steps that its averager has performed.
+
+    Attributes:
+        steps: the number of steps, of all four outcomes together.
+        fresh: the number of steps that ended FRESH (Outcome).
+        late: the number of steps that ended LATE.
+        missed: the number of steps that ended MISSED.
+        synchronized: the number of steps that ended SYNCHRONIZED.
+        initiated: the number of averages that this rank started.
+        unpublished: the number of steps whose model could not be published.
+        chunks_computed: chunks that this rank has summed for its groups.
+        bytes_read: bytes that this rank has read from the models and sums of others.
+        bytes_over_network: those of the bytes_read that came from other hosts.
+        seconds_waited: the part of `seconds` in which this rank waited for other ranks.
+        seconds: how long all calls took together, waiting included.
+    """
 
     steps: int
     fresh: int

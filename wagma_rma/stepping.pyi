@@ -1,5 +1,7 @@
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import Lock
+from types import TracebackType
 from typing import Any
 
 from wagma_rma.buffers import Buffers
@@ -11,6 +13,22 @@ from wagma_rma.protocol.protocol import Protocol
 
 def deliver(outputs: list[Array], targets: Targets) -> None: ...
 def check_countable(name: str, step: int) -> None: ...
+
+class Guard:
+    def __init__(
+        self,
+        deferral: AbstractContextManager[None],
+        busy: Lock,
+        floats: DefaultFloats,
+        refuse: Callable[[], None],
+    ) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 class Stepper:
     buffers: Buffers

@@ -14,6 +14,7 @@ from wagma_rma.protocol.protocol cimport Protocol
 from mpi4py import MPI
 
 from wagma_rma.lifecycle import READY, Event
+from wagma_rma.protocol.departures import RankLeft
 from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.protocol.words import STEP_LIMIT
 
@@ -37,6 +38,43 @@ def check_countable(name, uint64_t step):
     """Raise RuntimeError if a step is more than the words can count."""
     if step >= STEPS:
         raise RuntimeError(f"{name}: step {STEPS - 1} is the last that a run can count; start a new run")
+
+
+cdef class Guard:
+    """A context manager for a call that is no group step.
+
+    In the block signals are deferred, this thread alone uses the averager, and the floating-point environment is that of
+    steps. No exception comes between these: none of it is Python's code.
+
+    Args:
+        deferral: of waiting.interrupts.
+        busy: a lock, held by any thread that uses the averager.
+        refuse: called where another thread uses the averager: raises what a user is told.
+    """
+
+    cdef object deferral, busy, refuse
+    cdef DefaultFloats floats
+
+    def __init__(self, deferral, busy, DefaultFloats floats, refuse):
+        self.deferral = deferral
+        self.busy = busy
+        self.floats = floats
+        self.refuse = refuse
+
+    def __enter__(self):
+        self.deferral.__enter__()
+        if self.busy.acquire(False):
+            self.floats.enter()
+            return
+        try:
+            self.refuse()
+        finally:
+            self.deferral.__exit__(None, None, None)
+
+    def __exit__(self, *error):
+        self.floats.leave()
+        self.busy.release()
+        self.deferral.__exit__(*error)
 
 
 cdef class Stepper:
@@ -110,7 +148,7 @@ cdef class Stepper:
                     self.perform(sources, targets, outputs)
                 finally:
                     self.release()
-        except StepMismatch as error:
+        except (StepMismatch, RankLeft) as error:
             if self.lifecycle.state is READY_STATE:
                 self.lifecycle.happens(Event.BREAK, error)
             raise

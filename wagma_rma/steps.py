@@ -1,8 +1,7 @@
 """The steps of an averager on one rank, from the check of a call to its report."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,9 +12,11 @@ from wagma_rma.lifecycle import Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
 from wagma_rma.model.structure import Sources
 from wagma_rma.opening import Parts
-from wagma_rma.protocol.synchronization import StepMismatch
+from wagma_rma.protocol.departures import RankLeft
+from wagma_rma.protocol.synchronization import Meeting, StepMismatch
+from wagma_rma.protocol.words import BROKEN, LEFT
 from wagma_rma.report import Synchronizations
-from wagma_rma.stepping import Stepper, check_countable, deliver
+from wagma_rma.stepping import Guard, Stepper, check_countable, deliver
 from wagma_rma.waiting.watch import Expectation
 
 
@@ -41,11 +42,16 @@ class Steps:
         self._buffers = parts.buffers
         self._watch = parts.watch
         self._synchronizer = parts.synchronizer
+        self._departures = parts.departures
+        # After join(): the synchronisation at which this rank takes part, and the mean of the one before.
+        self._meeting = Meeting(0, False)
+        self._joined_mean: Held | None = None
         self._memory = parts.memory
+        lifecycle.on_break = self._tell_break
         in_group = Expectation(
             lambda: f"average: rank {self._rank} at step {self._next}",
             lambda: self._absent(self._next),
-            lambda: self._synchronizer.check_group("average", self._next, self._group(self._next)),
+            self._check_group,
             "the step counts as MISSED and the model is as it came",
         )
         self.stepper = Stepper(
@@ -88,6 +94,18 @@ class Steps:
         held = self._synchronize(name, lambda: self._memory.hold(name, model, out, together=True))
         return held.result
 
+    def join(self, model: Any, out: Any) -> Any:
+        """Serve GroupAverager.join()."""
+
+        def holding(mean: Held | None) -> Held:
+            return self._memory.hold("join", model if mean is None else mean.result, out, together=True)
+
+        return self._join(holding).result
+
+    def join_at(self, sources: Sources, targets: list[int]) -> None:
+        """Serve GroupAverager.join_at()."""
+        self._join(lambda mean: Held(None, [], sources if mean is None else mean.targets, targets))
+
     def synchronize_at(self, name: str, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.synchronize_at()."""
         self._synchronize(name, lambda: Held(None, [], sources, targets))
@@ -112,35 +130,67 @@ class Steps:
             self._lifecycle.happens(Event.CLOSE)
             if self._lifecycle.state is State.CLOSING_COUNTED_ON:
                 self._do_own_part()
-            kept = self._synchronizer.close(self._buffers.in_use())
+            window, comm = self.parts.window, self.parts.comm
+            try:
+                # Arrays that anyone still has must not lose their memory.
+                if not window.freed and not self._synchronizer.close(self._buffers.in_use()):
+                    window.free()
+            except RankLeft:
+                self._lifecycle.happens(Event.ENDED)
+                raise
+            if window.freed and comm:
+                comm.Free()
             self._lifecycle.happens(Event.ENDED)
-            # Arrays that anyone still has must not lose their memory.
-            if not kept:
-                self.parts.window.free()
-                self.parts.comm.Free()
+
+    def leave(self, why: BaseException | str) -> None:
+        """Tell the others, once, that this rank takes no further part; they raise RankLeft. Local.
+
+        Args:
+            why: what ended it.
+        """
+        if self.ended:
+            return
+        with self.parts.interrupts.deferred():
+            self._departures.leave(LEFT, self._protocol.last_step, why)
+            cause = why if isinstance(why, BaseException) else RuntimeError(why)
+            self._lifecycle.happens(Event.BREAK, cause)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do: the averager is closed, has left or is another's, or MPI is over."""
+        over = (State.CLOSED, State.FORKED)
+        return self._lifecycle.state in over or self._departures.has_left or MPI.Is_finalized()
+
+    def check_process(self, name: str) -> None:
+        """Raise RuntimeError in a process that has not made the averager."""
+        self._lifecycle.check(Call.STATE, name, self._rank, self._next)
 
     # How they are served.
 
-    def _synchronize(self, name: str, holding: Callable[[], Held]) -> Held:
+    def _synchronize(
+        self, name: str, holding: Callable[[], Held], call: Call = Call.SYNCHRONIZE, step: int | None = None
+    ) -> Held:
         """Perform the next step as a synchronisation, or continue one.
 
         Args:
             holding: returns the memory of the step, or raises what is wrong with the caller's arguments.
+            step: another than the next step.
         """
-        with self._using(Call.SYNCHRONIZE, name):
-            step = self._next
+        with self._using(call, name):
+            self._check_continues(name)
+            step = self._synchronizer.step if self._synchronizer.cut_short else step or self._next
             check_countable(name, step)
             self._lifecycle.happens(Event.BEGIN)
             started = self.parts.window.waiter.time()
             found: Exception | None = None
             held: Held | None = None
-            self._buffers.settle()
             try:
-                held = holding()
-                self._pointers.hold(held.sources, held.targets)
-            except Exception as error:
-                found = error  # which all ranks will raise
-            try:
+                self._buffers.settle()
+                try:
+                    held = holding()
+                    self._pointers.hold(held.sources, held.targets)
+                except Exception as error:
+                    found = error  # which all ranks will raise
                 waited = self._synchronizer.synchronize(name, step, found)
             except BaseException as error:
                 self._note_failure(error)
@@ -148,20 +198,59 @@ class Steps:
             finally:
                 self._pointers.release()
             assert held is not None  # or all ranks would have refused together
-            deliver(held.outputs, held.targets)
             self._protocol.synchronized(step)
             self._lifecycle.happens(Event.SYNCHRONIZED)
             self.synchronizations.add(self.parts.window.waiter.time() - started, waited)
+            deliver(held.outputs, held.targets)
         return held
+
+    def _check_continues(self, name: str) -> None:
+        """Break the averager if an exception has left a synchronisation where it can't be continued."""
+        halfway = (State.SYNCHRONIZING, State.COUNTED_ON, State.CLOSING_COUNTED_ON)
+        if self._lifecycle.state in halfway and not self._synchronizer.cut_short:
+            error = RuntimeError(
+                f"{name}: the synchronisation of step {self._synchronizer.step} was left half done"
+            )
+            self._lifecycle.happens(Event.BREAK, error)
+            raise error
 
     def _note_failure(self, error: BaseException) -> None:
         """Change the state after a synchronisation that has raised."""
-        if isinstance(error, StepMismatch):
-            self._lifecycle.happens(Event.BREAK, error)
-        elif self._synchronizer.counted_on:
+        if self._synchronizer.counted_on:
             self._lifecycle.happens(Event.COUNT_ON)
-        elif not self._synchronizer.cut_short:
+        elif self._synchronizer.refused:
             self._lifecycle.happens(Event.REFUSED)
+        elif not self._synchronizer.cut_short:
+            self._lifecycle.happens(Event.BREAK, error)
+
+    def _join(self, holding: Callable[[Held | None], Held]) -> Held:
+        """Take part in the synchronisations of the others until all have joined.
+
+        Args:
+            holding: returns the memory of a step, given that which holds the mean after the first.
+        """
+        while True:
+            if not self._synchronizer.cut_short:
+                with self._using(Call.JOIN, "join"):
+                    self._check_continues("join")
+                    self._lifecycle.happens(Event.JOIN)
+                    meeting = self._synchronizer.await_others("join", self._protocol.last_step)
+                    self._meeting = meeting
+            holding_now = partial(holding, self._joined_mean)
+            held = self._synchronize("join", holding_now, Call.JOIN, self._meeting.step)
+            self._joined_mean = None if self._meeting.last else held
+            if self._meeting.last:
+                return held
+
+    def _tell_break(self, cause: BaseException | None) -> None:
+        """Tell the others that this averager can't go on."""
+        self._departures.leave(BROKEN, self._protocol.last_step, cause or "an error")
+
+    def _check_group(self) -> None:
+        """Raise if this step's group waits for a rank that will not come; note how many have joined."""
+        group = self._group(self._next)
+        self._synchronizer.check_group("average", self._next, group)
+        self._protocol.expect_fewer(self._synchronizer.count_joined(group))
 
     def _do_own_part(self) -> None:
         """Do this rank's part in a synchronisation that was cut short; nobody gets its mean here."""
@@ -169,8 +258,8 @@ class Steps:
         self._pointers.hold(unused, unused)
         try:
             self._synchronizer.synchronize("close", self._next, None)
-        except StepMismatch as error:
-            # A rank has closed without having begun it, so no sums are under way.
+        except (StepMismatch, RankLeft) as error:
+            # A rank has closed or left without having begun it, so no sums are under way.
             self._lifecycle.happens(Event.BREAK, error)
         else:
             self._lifecycle.happens(Event.SYNCHRONIZED)
@@ -190,18 +279,11 @@ class Steps:
             f"{name}: rank {self._rank} uses this averager in two threads at once; use it from one at a time"
         )
 
-    @contextmanager
-    def _using(self, call: Call, name: str) -> Iterator[None]:
+    def _using(self, call: Call, name: str) -> Guard:
         """Serve any call but a group step: refuse what can't be served, let nothing interrupt the rest."""
         self._lifecycle.check(call, name, self._rank, self._next)
-        with self.parts.interrupts.deferred():
-            if not self._busy.acquire(blocking=False):
-                self._refuse_second_thread(name)
-            try:
-                with self._floats:
-                    yield
-            finally:
-                self._busy.release()
+        refuse = partial(self._refuse_second_thread, name)
+        return Guard(self.parts.interrupts.deferred(), self._busy, self._floats, refuse)
 
     # The group of a step.
 

@@ -1,6 +1,7 @@
 """The command line of the demo."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,6 +15,7 @@ MODES: dict[Mode, str] = {
     "allreduce": "all ranks average at every step (sync_period=1)",
     "local": "ranks average only once, at the end (group_size=1, one synchronisation)",
 }
+COMMAND = "mpiexec -n 4 python -m jax_bindings.demo"
 DESCRIPTION = "Train a network on handwritten digits while some ranks are slow now and then."
 EPILOG = (
     "With slow ranks, no rank waits for absent ones between synchronisations (quorum = 1), and results vary "
@@ -23,6 +25,18 @@ EPILOG = (
     "synchronisation. The modes differ most when ranks are slow in turn (--slow-rank 0 1 2 3), or when there "
     "are more ranks than cores and the others can use the core of a rank that sleeps."
 )
+
+
+PICTURES = (".png", ".pdf", ".svg")
+MOST = 100_000  # steps, and images in a batch: more take hours, or more memory than there is
+LONGEST = 3600.0  # seconds
+DEFAULT_PERIOD = 10
+# Options of which a mode knows better.
+IGNORED: dict[Mode, tuple[str, ...]] = {
+    "wagma": (),
+    "allreduce": ("group_size", "sync_period"),
+    "local": ("group_size", "sync_period"),
+}
 
 
 class Arguments(argparse.Namespace):
@@ -50,9 +64,10 @@ def parse(arguments: list[str] | None, ranks: int) -> Arguments:
     """
     parser = argparse.ArgumentParser(
         prog="jax_bindings.demo",
-        usage="mpiexec -n 4 python -m jax_bindings.demo [options]",
+        usage=f"{COMMAND} [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     modes = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
@@ -85,17 +100,16 @@ def parse(arguments: list[str] | None, ranks: int) -> Arguments:
     add(
         "--sync-period",
         type=int,
-        default=10,
         metavar="N",
-        help="steps from one synchronisation to the next (%(default)s)",
+        help=f"steps from one synchronisation to the next ({DEFAULT_PERIOD})",
     )
     add("--seed", type=int, default=0, metavar="N", help="of data, start and slow steps (%(default)s)")
     add(
         "--timeline",
         type=Path,
         default=Path("wagma_timeline.png"),
-        metavar="PNG",
-        help="the file for the picture of the run (%(default)s)",
+        metavar="FILE",
+        help=f"the file for the picture of the run, {', '.join(PICTURES)} (%(default)s)",
     )
     add("--no-table", action="store_true", help="show no progress while training")
     chosen = parser.parse_args(arguments, Arguments())
@@ -103,28 +117,56 @@ def parse(arguments: list[str] | None, ranks: int) -> Arguments:
     return chosen
 
 
+def greeting(ranks: int) -> str:
+    """Return what to show before JAX has been imported."""
+    if ranks > 1:
+        return f"starting {ranks} ranks; each imports JAX and compiles its training step ..."
+    return (
+        "starting 1 rank, which has nobody to average with. Several ranks:\n"
+        f"{COMMAND}\n"
+        "It imports JAX and compiles its training step ..."
+    )
+
+
 def _check(parser: argparse.ArgumentParser, chosen: Arguments, ranks: int) -> None:
     """Check the values, and fill in what depends on the number of ranks."""
+    for name in IGNORED[chosen.mode]:
+        if getattr(chosen, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"--mode {chosen.mode} has no use for {option}; leave it out, or use --mode wagma")
+    if chosen.sync_period is None:
+        chosen.sync_period = DEFAULT_PERIOD
     if chosen.slow_rank is None:
         chosen.slow_rank = [1] if ranks > 1 else []
-    values: dict[str, tuple[float, int]] = {
-        "steps": (chosen.steps, 1),
-        "batch-size": (chosen.batch_size, 1),
-        "sync-period": (chosen.sync_period, 1),
-        "slow-every": (chosen.slow_every, 0),
-        "slow-seconds": (chosen.slow_seconds, 0),
-        "seed": (chosen.seed, 0),
+    values: dict[str, tuple[float, float, float]] = {
+        "steps": (chosen.steps, 1, MOST),
+        "batch-size": (chosen.batch_size, 1, MOST),
+        "sync-period": (chosen.sync_period, 1, MOST),
+        "slow-every": (chosen.slow_every, 0, MOST),
+        "slow-seconds": (chosen.slow_seconds, 0, LONGEST),
+        "seed": (chosen.seed, 0, 1 << 32),
     }
-    for name, (value, least) in values.items():
-        if not value >= least:
-            parser.error(f"--{name} must be {least} or more")
+    for name, (value, least, most) in values.items():
+        if not least <= value <= most:
+            parser.error(f"--{name} must be between {least} and {most:.0f}")
     if not all(0 <= rank < ranks for rank in chosen.slow_rank):
         parser.error(f"--slow-rank must be between 0 and {ranks - 1}: there are {ranks} ranks")
-    if not chosen.timeline.absolute().parent.is_dir():
-        parser.error(f"--timeline: there is no directory {chosen.timeline.absolute().parent}")
+    _check_picture(parser, chosen.timeline.absolute())
     try:
         choose_grouping(ranks, chosen.group_size)
     except (TypeError, ValueError) as error:
         parser.error(f"--group-size: {error}")
     if not (chosen.slow_every and chosen.slow_seconds):
         chosen.slow_rank = []
+
+
+def _check_picture(parser: argparse.ArgumentParser, path: Path) -> None:
+    """Check that the picture can be written when the run is over."""
+    if path.suffix.lower() not in PICTURES:
+        parser.error(f"--timeline: {path.name} does not end in {', '.join(PICTURES)}")
+    if not path.parent.is_dir():
+        parser.error(f"--timeline: there is no directory {path.parent}")
+    if path.is_dir():
+        parser.error(f"--timeline: {path} is a directory")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        parser.error(f"--timeline: {path} can't be written to")

@@ -1,7 +1,6 @@
 """A live table of all ranks' progress, printed by rank 0. No rank waits for another to keep it up to date."""
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from mpi4py import MPI
 POST_EVERY = 0.1  # seconds between the messages of a rank
 REDRAW_EVERY = 0.2  # seconds, on a terminal
 REPRINT_EVERY = 2.0  # seconds, elsewhere
+DEFAULT_LINES = 24  # of a terminal that does not tell
 
 
 class Progress(NamedTuple):
@@ -27,24 +27,37 @@ class Progress(NamedTuple):
     waited: float  # seconds
 
 
-def on_terminal() -> bool:
-    """Return whether the output of rank 0 arrives on a terminal, where the table can be redrawn in place.
+def terminal() -> str | None:
+    """Return the path of the terminal on which the output of rank 0 arrives, or None if it arrives elsewhere.
 
-    The launcher's own output decides. A rank's output says nothing: it is a pipe under MPICH and a
-    pseudo-terminal under Open MPI, wherever the launcher's output goes.
+    On a terminal the table can be redrawn in place. The launcher's own output decides. A rank's output says
+    nothing: it is a pipe under MPICH and a pseudo-terminal under Open MPI, wherever the launcher's goes.
     """
     if os.environ.get("TERM", "dumb") == "dumb":
-        return False
+        return None
     try:
-        process = os.getppid()
+        process, output = os.getppid(), os.readlink("/proc/self/fd/1")
         while process > 1:
             name = Path(f"/proc/{process}/comm").read_text()
             if name.startswith(("mpiexec", "mpirun", "prterun")):
-                return os.readlink(f"/proc/{process}/fd/1").startswith(("/dev/pts/", "/dev/tty"))
+                output = os.readlink(f"/proc/{process}/fd/1")
+                break
             process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
-        return False
-    return sys.stdout.isatty()
+        return None
+    return output if output.startswith(("/dev/pts/", "/dev/tty")) else None
+
+
+def height(path: str) -> int:
+    """Return the lines of a terminal as it is now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY)
+        try:
+            return os.get_terminal_size(descriptor).lines or DEFAULT_LINES
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return DEFAULT_LINES
 
 
 class Board:
@@ -60,7 +73,7 @@ class Board:
     def __init__(self, comm: MPI.Intracomm, show: bool = True) -> None:
         self._comm = comm.Dup()
         self._show = show and comm.rank == 0
-        self._redraws = self._show and on_terminal()
+        self._terminal = terminal() if self._show else None
         self._known: list[Progress | None] = [None] * comm.size
         self._ended: set[int] = set()
         self._sent: list[tuple[MPI.Request, npt.NDArray[np.float64]]] = []
@@ -86,7 +99,7 @@ class Board:
         self._note(0, np.array([last, *progress], np.float64))
         while self._comm.Iprobe():
             self._receive()
-        every = REDRAW_EVERY if self._redraws else REPRINT_EVERY
+        every = REDRAW_EVERY if self._terminal else REPRINT_EVERY
         if self._show and now >= self._drawn + every:
             self._drawn = now
             self._draw()
@@ -117,16 +130,43 @@ class Board:
 
     def _draw(self) -> None:
         seconds = time.monotonic() - self._began
-        lines = [
-            f"{seconds:6.1f} s   rank    step      loss   fresh    late  missed    sync   waited",
-            *(f"           {rank:4}  {_row(progress)}" for rank, progress in enumerate(self._known)),
-        ]
-        if self._redraws:
+        # The cursor stands below the table, so a line of the terminal is its own.
+        most = height(self._terminal) - 1 if self._terminal else None
+        lines = table(seconds, self._known, most)
+        if self._terminal:
             up = f"\x1b[{self._lines}A" if self._lines else ""
-            print(up + "".join(f"\x1b[2K{line}\n" for line in lines), end="", flush=True)
+            # A table that has become shorter leaves nothing below it.
+            print(up + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J", end="", flush=True)
         else:
             print("\n".join(lines), flush=True)
         self._lines = len(lines)
+
+
+def table(seconds: float, known: list[Progress | None], most: int | None) -> list[str]:
+    """Return the lines of the table, of at most 80 columns.
+
+    Args:
+        seconds: since the first step.
+        known: the progress of each rank, None for a rank that has not told any.
+        most: how many lines there may be. If it is too few, the last one sums up the ranks that don't fit.
+    """
+    rows = [f"{rank:15}  {_row(progress)}" for rank, progress in enumerate(known)]
+    if most is not None and 1 + len(rows) > most:
+        shown = max(0, most - 2)
+        rows[shown:] = [_summed_up(known[shown:])]
+    return [f"{seconds:6.1f} s   rank    step      loss   fresh    late  missed    sync   waited", *rows]
+
+
+def _summed_up(known: list[Progress | None]) -> str:
+    told = [progress for progress in known if progress is not None]
+    if not told:
+        return f"    and {len(known)} more ranks (not heard of yet)"
+    steps = [progress.step for progress in told]
+    waited = sum(progress.waited for progress in told)
+    return (
+        f"    and {len(known)} more ranks, at steps {min(steps)} to {max(steps)}; "
+        f"in all they waited {waited:.0f} s"
+    )
 
 
 def _row(progress: Progress | None) -> str:

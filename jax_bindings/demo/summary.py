@@ -1,14 +1,14 @@
 """What came of a run of the demo, in text."""
 
-from jax_bindings.demo.arguments import Arguments
+from jax_bindings.demo.arguments import COMMAND, Arguments
 from jax_bindings.demo.training import Run, averager_options
 from wagma_rma.bindings import Outcome
 
 BACKENDS = {"ffi": "XLA's FFI, in place", "callback": "a host callback"}
 
 
-def heading(chosen: Arguments, ranks: int) -> str:
-    """Return in one line what was run."""
+def heading(chosen: Arguments, ranks: int) -> list[str]:
+    """Return what was run, in short lines."""
     how = {
         "wagma": f"groups of {averager_options(chosen, ranks)['group_size']}, all synchronised every "
         f"{chosen.sync_period} steps",
@@ -17,28 +17,54 @@ def heading(chosen: Arguments, ranks: int) -> str:
     }[chosen.mode]
     slow = "no rank slowed"
     if chosen.slow_rank:
-        names = ", ".join(map(str, chosen.slow_rank))
-        slow = f"slowed by {chosen.slow_seconds:g} s once in {chosen.slow_every} steps: rank {names}"
-    return f"{chosen.mode}: {ranks} ranks, {chosen.steps} steps; {how}; {slow}"
+        how_slow = f"slowed by {chosen.slow_seconds:g} s once in {chosen.slow_every} steps"
+        slow = f"{how_slow}: {_named(chosen.slow_rank)}"
+    return [
+        f"{chosen.mode}: {ranks} rank{'s' if ranks > 1 else ''}, {chosen.steps} steps; {how};",
+        slow,
+    ]
+
+
+def _named(ranks: list[int]) -> str:
+    """Return "ranks 0, 1, 2", or how many there are if they would fill a line."""
+    names = ", ".join(map(str, ranks))
+    if len(names) > 24:
+        return f"{len(ranks)} ranks"
+    return f"rank{'s' if len(ranks) > 1 else ''} {names}"
+
+
+def caption(chosen: Arguments) -> str:
+    """Return why ranks wait, for below the picture."""
+    groups = "No rank is slow, so groups wait for all of their members."
+    if chosen.slow_rank:
+        groups = "For its group a rank waits about as long as an average takes, at most."
+    return {
+        "wagma": (
+            f"{groups} Every {chosen.sync_period} steps all ranks wait for the last of them (synchronize), "
+            "so that no average holds an older model."
+        ),
+        "allreduce": "All ranks average at every step, so at every step all of them wait for the slowest.",
+        "local": "The ranks train apart. Only at the end all of them wait for the last, and average.",
+    }[chosen.mode]
 
 
 def summary(chosen: Arguments, runs: list[Run]) -> str:
-    """Return the results of all ranks, and what to compare them with.
+    """Return the results of all ranks, in lines of at most 80 columns, and what to compare them with.
 
     Args:
         runs: by rank.
     """
     lines = [
         "",
-        heading(chosen, len(runs)),
+        *heading(chosen, len(runs)),
         "",
-        "rank    own accuracy   fresh    late  missed    sync    waited  (at synchronisations)",
+        "rank  own accuracy   fresh    late  missed    sync    waited  (at sync)",
     ]
     for rank, run in enumerate(runs):
         done = run.progress
         at = sum(step.waited for step in run.steps if step.outcome is Outcome.SYNCHRONIZED)
         lines.append(
-            f"{rank:4}    {run.own_accuracy:12.4f}  {done.fresh:6}  {done.late:6}  {done.missed:6}"
+            f"{rank:4}  {run.own_accuracy:12.4f}  {done.fresh:6}  {done.late:6}  {done.missed:6}"
             f"  {done.synchronized:6}  {done.waited:6.2f} s  ({at:.2f} s)"
         )
     wall = max(run.steps[-1].end for run in runs) - min(run.steps[0].begin for run in runs)
@@ -52,11 +78,13 @@ def summary(chosen: Arguments, runs: list[Run]) -> str:
         f"timeline                            {chosen.timeline}",
         "",
     ]
-    if chosen.mode == "allreduce":
+    if len(runs) == 1:
+        lines += ["To see ranks average, start several:", COMMAND]
+    elif chosen.mode == "allreduce":
         lines.append("To compare: --mode wagma does the same without waiting at every step.")
     else:
-        lines.append(
-            "To compare: --mode allreduce shows what waiting costs, most of all when ranks are slow in turn"
-        )
-        lines.append(f"(in both modes --slow-rank {' '.join(map(str, range(len(runs))))}).")
+        lines += [
+            "To compare: --mode allreduce shows what waiting costs, most of all when ranks",
+            "are slow in turn (in both modes --slow-rank with the numbers of all ranks).",
+        ]
     return "\n".join(lines)

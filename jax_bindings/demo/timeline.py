@@ -14,17 +14,19 @@ class Step(NamedTuple):
     waited: float  # for other ranks
     averaging: float  # the whole call of the averager, waiting included
     end: float
-    outcome: Outcome
+    outcome: Outcome | None
+    """None: this rank averaged with nobody."""
 
 
+# Wong's palette (Okabe and Ito's): people who see colours otherwise can tell them apart too.
 COLORS = {
-    "compute": "#c9d3df",
-    "slowed": "#8d99a8",
-    "wait": "#d1495b",
-    "average: FRESH": "#2a9d5c",
-    "average: LATE": "#f2a33a",
-    "average: MISSED": "#7b2d8b",
-    "synchronize": "#2568b0",
+    "compute": "#d9dde2",
+    "slowed": "#4d4d4d",
+    "wait": "#d55e00",
+    "average: FRESH": "#009e73",
+    "average: LATE": "#f0e442",
+    "average: MISSED": "#cc79a7",
+    "synchronize": "#0072b2",
 }
 AVERAGES = {
     Outcome.FRESH: "average: FRESH",
@@ -33,7 +35,7 @@ AVERAGES = {
     Outcome.SYNCHRONIZED: "synchronize",
 }
 HATCHES = {"slowed": "////"}
-INK, HATCH_INK = "#27313d", "#5f6b7a"
+INK, HATCH_INK = "#27313d", "#9aa4b0"
 Spans = dict[str, list[tuple[float, float]]]
 
 
@@ -44,12 +46,13 @@ def spans(steps: list[Step], origin: float) -> tuple[Spans, Spans]:
     for step in steps:
         begin, end = step.begin - origin, step.end - origin
         called = end - step.averaging
-        outcome = AVERAGES[step.outcome]
+        outcome = "compute" if step.outcome is None else AVERAGES[step.outcome]
         activities["slowed"].append((begin, step.slowed))
         activities["compute"].append((begin + step.slowed, called - begin - step.slowed))
         activities["wait"].append((called, step.waited))
         activities[outcome].append((called + step.waited, step.averaging - step.waited))
-        outcomes[outcome].append((begin, end - begin))
+        if step.outcome is not None:
+            outcomes[outcome].append((begin, end - begin))
     return activities, outcomes
 
 
@@ -62,10 +65,11 @@ def _middle(ranks: list[list[Step]], origin: float, until: float) -> tuple[float
     return begin, begin + width
 
 
-def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
-    """Write a PNG: above, the whole run; below, a second from its middle.
+def draw(path: Path, title: str, caption: str, ranks: list[list[Step]]) -> None:
+    """Write a picture: above, the whole run; below, a second from its middle.
 
     Args:
+        title, caption: the lines above and below.
         ranks: the steps of each rank, at least one of each.
     """
     import matplotlib
@@ -111,7 +115,7 @@ def draw(path: Path, title: str, ranks: list[list[Step]]) -> None:
             Patch(facecolor=color, label=name, hatch=HATCHES.get(name), edgecolor=HATCH_INK, linewidth=0)
             for name, color in COLORS.items()
         ],
-        title="thick: what a rank does; thin line below: how its step came out",
+        title=f"{caption}\nthick: what a rank does; thin line below: how its step came out",
         loc="outside lower center",
         ncols=len(COLORS),
         frameon=False,

@@ -15,7 +15,7 @@ from jax_bindings.demo import digits
 from jax_bindings.demo.arguments import Arguments
 from jax_bindings.demo.board import Board, Progress
 from jax_bindings.demo.timeline import Step
-from wagma_rma.bindings import AveragerOptions, choose_grouping
+from wagma_rma.bindings import AveragerOptions, Outcome, choose_grouping
 
 Batch: TypeAlias = tuple[digits.Floats, digits.Integers]  # images, labels
 Update: TypeAlias = Callable[..., tuple[digits.Params, optax.OptState, jax.Array]]
@@ -71,7 +71,9 @@ def train(comm: MPI.Intracomm, chosen: Arguments) -> Run:
     def accuracy(model: digits.Params) -> float:
         return float(digits.accuracy(model, data.test_images, data.test_labels))
 
-    with PytreeAverager(comm, start, **averager_options(chosen, comm.size)) as averager:
+    options = averager_options(chosen, comm.size)
+    grouped = (options["group_size"] or 1) > 1
+    with PytreeAverager(comm, start, **options) as averager:
         params, state = averager.params, optimizer.init(averager.params)
         # Ranks take a second or so to compile, some longer than others. Compiled before the first step, they
         # don't look slow.
@@ -89,10 +91,10 @@ def train(comm: MPI.Intracomm, chosen: Arguments) -> Run:
             jax.block_until_ready(params)
             steps.append(_timed(averager, begin, slowed))
             begin = steps[-1].end
-            board.post(_progress(averager, step, loss))
+            board.post(_progress(averager, step, loss, grouped))
         mean = averager.synchronize(params)
         steps.append(_timed(averager, begin, 0.0))
-        last = _progress(averager, chosen.steps, loss)
+        last = _progress(averager, chosen.steps, loss, grouped)
         board.post(last, last=True)
         board.close()
         return Run(steps, last, accuracy(params), accuracy(mean), averager.backend)
@@ -118,9 +120,23 @@ def _update_of(optimizer: optax.GradientTransformation, averager: PytreeAverager
 def _timed(averager: PytreeAverager, begin: float, slowed: float) -> Step:
     """Return the step that has just ended."""
     report = averager.report
-    return Step(begin, slowed, report.seconds_waited, report.seconds, time.monotonic(), report.outcome)
+    outcome = report.outcome if report.outcome is Outcome.SYNCHRONIZED or len(report.group) > 1 else None
+    return Step(begin, slowed, report.seconds_waited, report.seconds, time.monotonic(), outcome)
 
 
-def _progress(averager: PytreeAverager, step: int, loss: float) -> Progress:
+def _progress(averager: PytreeAverager, step: int, loss: float, grouped: bool) -> Progress:
+    """Return what this rank has done so far.
+
+    Args:
+        grouped: whether groups have several members; a group of one averages nothing.
+    """
     sums = averager.statistics
-    return Progress(step, loss, sums.fresh, sums.late, sums.missed, sums.synchronized, sums.seconds_waited)
+    return Progress(
+        step,
+        loss,
+        sums.fresh if grouped else 0,
+        sums.late,
+        sums.missed,
+        sums.synchronized,
+        sums.seconds_waited,
+    )

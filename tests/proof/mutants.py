@@ -9,6 +9,10 @@ WINDOWS = "tests/ranks/test_windows.py"
 SIMULATED = "tests/unit/test_windows.py"
 CUT_SHORT = "tests/ranks/test_cut_short.py"
 ERRORS = "tests/ranks/test_errors.py"
+DEPARTURES = "tests/ranks/test_departures.py"
+TOLD = "tests/unit/test_departures.py"
+JOINING = "tests/unit/test_synchronization.py"
+INTERRUPTS = "tests/unit/test_interrupts.py"
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ OPENING = [
     ),
     mutation(
         "quorum ignored",
-        replace("Record.wait_until_open", "and state_arrivals(self.state) >= quorum", ""),
+        replace("Record.wait_until_open", "and self.has_quorum(quorum)", ""),
     ),
     mutation(
         "no patience by default",
@@ -462,8 +466,8 @@ LIFECYCLE = [
         "COUNTED_ON is forgotten by close()",
         replace(
             "TRANSITIONS",
-            "Event.CLOSE: State.CLOSING_COUNTED_ON, }, State.BROKEN",
-            "Event.CLOSE: State.CLOSING, }, State.BROKEN",
+            "Event.CLOSE: State.CLOSING_COUNTED_ON, Event.FORK: State.FORKED, }, State.BROKEN",
+            "Event.CLOSE: State.CLOSING, Event.FORK: State.FORKED, }, State.BROKEN",
         ),
         tests=CUT_SHORT,
     ),
@@ -474,7 +478,7 @@ LIFECYCLE = [
     ),
     mutation(
         "BREAK not noted at a synchronisation",
-        replace("Steps._note_failure", "isinstance(error, StepMismatch)", "False"),
+        delete("Steps._note_failure", "self._lifecycle.happens(Event.BREAK, error)"),
         tests=ERRORS,
     ),
     mutation(
@@ -658,6 +662,89 @@ REMOTE = [
     ),
 ]
 
+DEPARTING = [
+    mutation(
+        "a rank that has left is waited for",
+        replace("Departures._check_words", "if found:", "if False:"),
+        tests=TOLD,
+    ),
+    mutation(
+        "a process that has ended is waited for",
+        replace("Departures.check", "if has_ended(process):", "if False:"),
+        tests=TOLD,
+    ),
+    mutation(
+        "after a death MPI_Finalize waits",
+        delete("Departures.check", "abort_in_finalize()"),
+        tests=TOLD,
+    ),
+    mutation(
+        "who leaves by an exception says nothing",
+        replace("GroupAverager.__exit__", "self._steps.leave(error)", "pass"),
+        tests=ERRORS,
+    ),
+    mutation(
+        "who ends says nothing", replace("_tell_all", "if not steps.ended:", "if False:"), tests=DEPARTURES
+    ),
+    mutation(
+        "who can't go on says nothing",
+        replace("Steps._tell_break", "self._departures.leave(", "str("),
+        tests=DEPARTURES,
+    ),
+    mutation(
+        "who can't go on waits in close()",
+        replace("Synchronizer.close", "if self._departures.for_good:", "if False:"),
+        tests=ERRORS,
+    ),
+    mutation(
+        "the windows of one that can't go on are freed",
+        replace("Synchronizer.close", "or self._departures.for_good", ""),
+        tests=JOINING,
+    ),
+    mutation(
+        "members that have joined are waited for",
+        replace("Record.has_quorum", "- self.joined", ""),
+        tests=DEPARTURES,
+    ),
+    mutation(
+        "join() does not see its last synchronisation",
+        replace(
+            "Synchronizer.await_others", "Meeting(max(joined) + 1, True)", "Meeting(max(joined) + 1, False)"
+        ),
+        tests=JOINING,
+    ),
+    mutation(
+        "an old join() counts",
+        replace("Departures.joined", "and departure_step(word) >= since", ""),
+        tests=JOINING,
+    ),
+    mutation(
+        "join() brings the old model again",
+        replace("Steps._join", "self._joined_mean = None if self._meeting.last else held", "pass"),
+        tests=DEPARTURES,
+    ),
+    mutation(
+        "signals come through at any moment",
+        replace("Interrupts.replace", "if callable(handler)", "if False and callable(handler)"),
+        tests=INTERRUPTS,
+    ),
+    mutation(
+        "a synchronisation left half done is taken for complete",
+        replace("Synchronizer.synchronize", "if not self._complete:", "if False:"),
+        tests=DEPARTURES,
+    ),
+    mutation(
+        "a synchronisation left half done is begun again",
+        replace("Steps._check_continues", "if self._lifecycle.state in halfway", "if False"),
+        tests=DEPARTURES,
+    ),
+    mutation(
+        "a forked child uses the averager",
+        replace("_forked", "lifecycle.happens(Event.FORK)", "pass"),
+        tests="tests/unit/test_lifecycle.py",
+    ),
+]
+
 MUTATIONS = [
     *PUBLISHING,
     *OPENING,
@@ -666,6 +753,7 @@ MUTATIONS = [
     *RESULTS,
     *SYNCHRONIZATION,
     *LIFECYCLE,
+    *DEPARTING,
     *CONFORMANCE,
     *REMOTE,
 ]

@@ -58,7 +58,7 @@ class Replay:
         self.tags_at = 8
         self.retired_at = self.tags_at + 8 * RESULTS
         self.latest_at = -(-(self.retired_at + 8 * layout.slots) // LINE) * LINE
-        self.records_at = self.latest_at + 2 * LINE
+        self.records_at = self.latest_at + 3 * LINE
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
         self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes

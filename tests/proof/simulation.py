@@ -16,11 +16,12 @@ from wagma_rma.options import Options
 from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol import words
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.synchronization import Synchronizer
 from wagma_rma.report import Report
-from wagma_rma.testing import Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
+from wagma_rma.testing import Interruption, Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
 from wagma_rma.waiting.interrupts import Interrupts
 from wagma_rma.waiting.watch import Watch
 
@@ -187,7 +188,8 @@ class _Rank:
     def _average(self, step):
         try:
             self.protocol.step(step, self.pointers)
-        except KeyboardInterrupt:
+        except Interruption.KINDS as error:
+            assert str(error).startswith("Interruption("), error
             return True
         return False
 
@@ -197,7 +199,8 @@ class _Rank:
             try:
                 self.synchronizer.synchronize("average", step, None)
                 break
-            except KeyboardInterrupt:
+            except Interruption.KINDS as error:
+                assert str(error).startswith("Interruption("), error
                 interrupted = True  # taken up again
         self.protocol.synchronized(step)
         return interrupted
@@ -247,9 +250,10 @@ def run(world, schedule, most_turns=100_000):
         protocol.prepare(pointers)
         protocol.begin(0)
         announcements = Announcements(window, layout)
+        departures = Departures(rank, [0] * world.ranks, announcements, window.waiter)
         watch = Watch(announcements.published, None, Interrupts())
         comm = SimulatedComm(board, rank, world.ranks)
-        synchronizer = Synchronizer(comm, protocol, announcements, pointers, watch, 0)
+        synchronizer = Synchronizer(comm, protocol, announcements, departures, pointers, watch, 0)
         buffers = Buffers(protocol.snapshots, layout, structure)
         ranks.append(_Rank(world, protocol, pointers, buffers, synchronizer, scheduler))
     through = scheduler.run(lambda rank: ranks[rank].run(rank) or True)

@@ -21,8 +21,11 @@ from wagma_rma.testing import FOREVER, Interruption, NoEnd, Schedule, Stop
 HUNTING = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"  # for mutations.py: any invariant will do
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))  # for each test
 
-LEAVES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 32, 33, 100, 130])), max_size=3)
+LEAVES = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 32, 33, 100, 130])), min_size=1, max_size=3
+)
 TURNS = st.integers(1, 2000)
+KINDS = st.sampled_from(Interruption.KINDS)
 VERBS = ("fetch_add", "compare_and_swap", "fetch_max")
 
 
@@ -56,7 +59,9 @@ def schedules(draw, world, forever=False):
     at_turn = st.builds(Stop, TURNS, ranks, turns)
     at_verb = st.builds(Stop, st.integers(1, 60), ranks, turns, st.sampled_from(VERBS))
     stops = st.lists(at_turn | at_verb, min_size=int(forever), max_size=4)
-    interruptions = [] if forever else draw(st.lists(st.builds(Interruption, TURNS, ranks), max_size=2))
+    interruptions = (
+        [] if forever else draw(st.lists(st.builds(Interruption, TURNS, ranks, KINDS), max_size=2))
+    )
     schedule = Schedule(stops=tuple(draw(stops)), interruptions=tuple(interruptions))
     policy = draw(st.sampled_from(["drawn", "random", "round-robin", "priorities"]))
     if policy == "drawn":
@@ -102,13 +107,13 @@ def cases_with_held_pins(draw):
         sync_period=7,
         patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3])),
         steps=7,
-        leaves=draw(st.sampled_from([(), ((1, 33),)])),
+        leaves=draw(st.sampled_from([((1, 0),), ((1, 33),)])),
         chunks=draw(st.integers(1, 2)),
         lent=draw(st.booleans()),
     )
     turns = st.sampled_from([100, 300, 1000, 3000])
     stop = st.builds(Stop, st.integers(1, 40), st.integers(0, ranks - 1), turns, st.just("fetch_add"))
-    interruption = st.builds(Interruption, TURNS, st.integers(0, ranks - 1))
+    interruption = st.builds(Interruption, TURNS, st.integers(0, ranks - 1), KINDS)
     schedule = draw(preempting(st.lists(stop, min_size=2, max_size=6), spans=[100, 300], changes=5))
     return world, replace(schedule, interruptions=tuple(draw(st.lists(interruption, max_size=1))))
 
@@ -238,7 +243,7 @@ def test_what_stopped_ranks_leave_behind_hurts_nobody():
 def test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing():
     held = [Stop(5, 2, 3000, "fetch_add"), Stop(18, 0, 3000, "fetch_add")]
     at_once = (
-        World(ranks=4, group_size=3, sync_period=6, steps=6, leaves=()),
+        World(ranks=4, group_size=3, sync_period=6, steps=6, leaves=((1, 0),)),
         Schedule(policy="random", seed=94, span=200, stops=tuple(held)),
     )
     reaches(at_once, lambda step: not step.published)
@@ -283,7 +288,7 @@ def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
 
 
 def test_models_without_elements_are_averaged_like_any_other():
-    for leaves in ((), ((0, 0),), ((1, 0), (0, 0), (3, 0))):
+    for leaves in (((0, 0),), ((1, 0), (0, 0), (3, 0))):
         case = World(sync_period=4, steps=5, leaves=leaves, lanes=2), Schedule()
         assert violations(case) == {}
 

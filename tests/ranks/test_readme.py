@@ -16,7 +16,10 @@ TESTS = launch.ROOT / "tests"
 DOCUMENTS = [README, *sorted((launch.ROOT / "wagma_rma").glob("*.md"))]
 # A program begins with its name. A session follows that runs it: see README.md.
 PROGRAM = re.compile(r"```python\n(# (\w+\.py)\n.*?)```", re.DOTALL)
-SESSION = r"```\n\n```console\n\$ mpiexec -n (\d+) python %s\n(.*?)```"
+# It may run it several times, in one folder.
+SESSION = r"```\n\n```console\n((?:\$ mpiexec -n \d+ python {0}\n(?:(?!\$|```).*\n)*)+)```"
+COMMAND = r"\$ mpiexec -n (\d+) python {0}\n((?:(?!\$|```).*\n)*)"
+NEEDS = {"torch": r"^import torch$"}  # what not every environment has
 
 
 def programs(document):
@@ -25,11 +28,11 @@ def programs(document):
 
 
 def session(document, name, program):
-    """Return (ranks, printed output) of the session that follows a program."""
+    """Return (ranks, printed output) of each command of the session that follows a program."""
     _, rest = document.read_text().split(program)
-    found = re.match(SESSION % re.escape(name), rest, re.DOTALL)
+    found = re.match(SESSION.format(re.escape(name)), rest)
     assert found, f"{document}: {name} has no session that runs it, as the programs of README.md have"
-    return int(found[1]), found[2]
+    return [(int(ranks), said) for ranks, said in re.findall(COMMAND.format(re.escape(name)), found[1])]
 
 
 def each_program(documents):
@@ -50,12 +53,10 @@ def test_the_readme_has_its_three_programs_which_are_short():
 
 @each_program(DOCUMENTS)
 def test_a_program_prints_what_its_document_shows(document, name, program, tmp_path):
-    ranks, printed = session(document, name, program)
+    for module, imports in NEEDS.items():
+        if re.search(imports, program, re.MULTILINE):
+            pytest.importorskip(module)
     (tmp_path / name).write_text(program)
-    # Unbuffered ranks write a line in two pieces, which mpiexec may mix with another rank's.
-    whole_lines = {"PYTHONUNBUFFERED": ""}
-    code, output = launch.Ranks(ranks, [sys.executable, name], whole_lines, tmp_path).wait(120)
-    assert code == 0, output
 
     def without_numbers(text):
         # Who is late, and so the digits, depend on the machine; the lines don't.
@@ -64,11 +65,19 @@ def test_a_program_prints_what_its_document_shows(document, name, program, tmp_p
         text = re.sub(r"\[[^]\n]*\]", lambda array: "[" + " ".join(array[0][1:-1].split()) + "]", text)
         return sorted(re.sub(r"[-\d.]+", "#", line) for line in text.splitlines())
 
-    assert without_numbers(output) == without_numbers(printed)
+    # Unbuffered ranks write a line in two pieces, which mpiexec may mix with another rank's.
+    whole_lines = {"PYTHONUNBUFFERED": ""}
+    for ranks, printed in session(document, name, program):
+        code, output = launch.Ranks(ranks, [sys.executable, name], whole_lines, tmp_path).wait(120)
+        assert code == 0, output
+        assert without_numbers(output) == without_numbers(printed)
 
 
 @each_program([*DOCUMENTS, launch.ROOT / "jax_bindings/README.md"])
 def test_a_spawned_process_that_imports_the_program_starts_no_mpi(document, name, program, tmp_path):
+    for module, imports in NEEDS.items():
+        if re.search(imports, program, re.MULTILINE):
+            pytest.importorskip(module)
     (tmp_path / name).write_text(program)
     importing = f"import sys, {name.removesuffix('.py')}; sys.exit('mpi4py.MPI' in sys.modules)"
     subprocess.run([sys.executable, "-c", importing], check=True, timeout=60, cwd=tmp_path)

@@ -12,6 +12,7 @@ from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
 from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.words import MOST_SLOTS, PINS_SHIFT
@@ -39,6 +40,7 @@ class Rank:
         self.protocol = Protocol(window, layout, groups, quorum, patience)
         self.snapshots = self.protocol.snapshots
         self.announcements = Announcements(window, layout)
+        self.departures = Departures(window.rank, [0] * window.ranks, self.announcements, window.waiter)
         self.pointers = LeafPointers(layout.order)
         self.pointers.hold(start, start)
         self.protocol.prepare(self.pointers)

@@ -1,7 +1,8 @@
-"""Ctrl-C comes through at the moments that the code chooses, and is never lost."""
+"""Signals come through at the moments that the code chooses, and are never lost."""
 
 import signal
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -136,3 +137,78 @@ def test_an_interrupt_behind_a_block_within_a_block_waits_for_the_end_of_the_out
         with inner.deferred():
             pass
         control_c()
+
+
+# Other signals, and handlers that raise what they like.
+
+OTHERS = [signal.SIGUSR1, signal.SIGALRM, signal.SIGTERM]
+
+
+class Notice(BaseException):
+    """What a handler of a user's own raises."""
+
+
+@pytest.fixture
+def raising():
+    """Have each of OTHERS raise a Notice with its number; see that the handlers are put back."""
+
+    def handler(number, frame):
+        raise Notice(number)
+
+    before = {number: signal.signal(number, handler) for number in OTHERS}
+    yield handler
+    left = {number: signal.signal(number, old) for number, old in before.items()}
+    assert set(left.values()) == {handler}
+
+
+@pytest.mark.parametrize("number", OTHERS)
+def test_any_signal_waits_for_the_end_of_the_block(raising, number):
+    went_on = False
+    with pytest.raises(Notice, match=str(int(number))), Interrupts().deferred():
+        signal.raise_signal(number)
+        went_on = True
+    assert went_on
+
+
+def test_of_several_signals_the_first_raises_and_all_handlers_run(raising):
+    interrupts = Interrupts()
+    called = []
+    with pytest.raises(Notice, match=str(int(signal.SIGALRM))), interrupts.deferred():
+        signal.raise_signal(signal.SIGALRM)
+        signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt), ExitStack() as stack:
+            # The two have been delivered before a third comes.
+            stack.callback(interrupts.deliver)
+            signal.raise_signal(signal.SIGINT)
+            for _ in range(2):
+                try:
+                    interrupts.deliver()
+                except Notice as error:
+                    called.append(error.args[0])
+        raise Notice(signal.SIGALRM)
+    assert called == [signal.SIGALRM, signal.SIGUSR1]
+
+
+def test_signals_that_come_together_at_the_end_are_each_delivered(raising):
+    called = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: called.append(number))
+    try:
+        with pytest.raises(Notice), Interrupts().deferred():
+            signal.raise_signal(signal.SIGALRM)
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, raising)
+    assert called == [signal.SIGUSR1]
+
+
+def test_a_handler_that_installs_another_one_keeps_it():
+    def second(number, frame):
+        pass
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: signal.signal(signal.SIGUSR1, second))
+    try:
+        with Interrupts().deferred():
+            signal.raise_signal(signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGUSR1) is second
+    finally:
+        signal.signal(signal.SIGUSR1, before)

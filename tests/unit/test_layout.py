@@ -168,7 +168,9 @@ def test_a_section_has_as_many_chunks_as_it_takes_to_cover_it(arguments):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 31, 32, 33, 100, 257])), max_size=5),
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 31, 32, 33, 100, 257])), min_size=1, max_size=5
+    ),
     st.sampled_from([64, 128, 500, 1 << 20]),
 )
 def test_chunks_cover_every_element_once(leaves, chunk_bytes):

@@ -1,6 +1,9 @@
 """The life of an averager: what each state serves and refuses, and where each event leads."""
 
+import os
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,15 +16,17 @@ from wagma_rma.lifecycle import Call, Event, Lifecycle, State
 
 # One row a state; "-": the event can't happen there.
 TABLE = """
-                    BEGIN          COUNT_ON    SYNCHRONIZED  REFUSED  BREAK    CLOSE               ENDED
-READY               SYNCHRONIZING  -           -             -        BROKEN   CLOSING             -
-SYNCHRONIZING       SYNCHRONIZING  COUNTED_ON  READY         READY    BROKEN   CLOSING             -
-COUNTED_ON          COUNTED_ON     COUNTED_ON  READY         READY    BROKEN   CLOSING_COUNTED_ON  -
-BROKEN              -              -           -             -        -        CLOSING             -
-CLOSING             -              -           -             -        -        CLOSING             CLOSED
-CLOSING_COUNTED_ON  -              -           CLOSING       -        CLOSING  CLOSING_COUNTED_ON  -
-CLOSED              -              -           -             -        -        -                   -
-"""
+                   JOIN   BEGIN         COUNT_ON   SYNCHRONIZED REFUSED BREAK   CLOSE              ENDED  FORK
+READY              JOINED SYNCHRONIZING -          -            -       BROKEN  CLOSING            -      FORKED
+JOINED             JOINED SYNCHRONIZING -          -            -       BROKEN  CLOSING            -      FORKED
+SYNCHRONIZING      -      SYNCHRONIZING COUNTED_ON READY        READY   BROKEN  CLOSING            -      FORKED
+COUNTED_ON         -      COUNTED_ON    COUNTED_ON READY        READY   BROKEN  CLOSING_COUNTED_ON -      FORKED
+BROKEN             -      -             -          -            -       BROKEN  CLOSING            -      FORKED
+CLOSING            -      -             -          -            -       CLOSING CLOSING            CLOSED FORKED
+CLOSING_COUNTED_ON -      -             -          CLOSING      -       CLOSING CLOSING_COUNTED_ON -      FORKED
+CLOSED             -      -             -          -            -       -       -                  -      CLOSED
+FORKED             -      -             -          -            -       -       -                  -      FORKED
+"""  # noqa: E501
 EVENTS, *ROWS = (line.split() for line in TABLE.strip().splitlines())
 CELLS = [(row[0], event, to) for row in ROWS for event, to in zip(EVENTS, row[1:], strict=True)]
 
@@ -32,25 +37,35 @@ CUT_SHORT = (
 BROKEN = "name: this averager can't go on after an error (rank 1 has closed); close it and make a new one"
 CLOSING = "name: this averager is being closed; call close() again"
 CLOSED = "name: this averager is closed; make a new one"
-STEPS = (Call.GROUP_STEP, Call.SYNCHRONIZE, Call.BUFFERS)
+JOINED = "name: rank 3 has called join(), which is not complete; call join() again with the same model"
+FORKED = (
+    f"name: process {os.getpid()} has made this averager, and this one is a fork of it; use the averager "
+    "there, or start this process by multiprocessing's 'spawn' and make another one here"
+)
+STEPS = (Call.GROUP_STEP, Call.SYNCHRONIZE, Call.JOIN, Call.BUFFERS)
 REFUSED = {
+    (State.JOINED, Call.GROUP_STEP): JOINED,
+    (State.JOINED, Call.SYNCHRONIZE): JOINED,
     (State.SYNCHRONIZING, Call.GROUP_STEP): CUT_SHORT,
     (State.COUNTED_ON, Call.GROUP_STEP): CUT_SHORT,
     **{(State.BROKEN, call): BROKEN for call in STEPS},
     **{(State.CLOSING, call): CLOSING for call in STEPS},
     **{(State.CLOSING_COUNTED_ON, call): CLOSING for call in STEPS},
     **{(State.CLOSED, call): CLOSED for call in STEPS},
+    **{(State.FORKED, call): FORKED for call in Call},
 }
 
 # The events that lead from READY to each state.
 WAYS = {
     State.READY: [],
+    State.JOINED: [Event.JOIN],
     State.SYNCHRONIZING: [Event.BEGIN],
     State.COUNTED_ON: [Event.BEGIN, Event.COUNT_ON],
     State.BROKEN: [Event.BREAK],
     State.CLOSING: [Event.BREAK, Event.CLOSE],
     State.CLOSING_COUNTED_ON: [Event.BEGIN, Event.COUNT_ON, Event.CLOSE],
     State.CLOSED: [Event.BREAK, Event.CLOSE, Event.ENDED],
+    State.FORKED: [Event.FORK],
 }
 
 
@@ -123,10 +138,34 @@ def test_a_broken_averager_tells_the_error_that_broke_it(error, cause):
 def test_nothing_is_served_once_mpi_is_finalised_but_a_second_close(monkeypatch, state, call):
     monkeypatch.setattr(lifecycle, "MPI", SimpleNamespace(Is_finalized=lambda: True))
     said = refusal(in_state(state), call)
-    if state is State.CLOSED:
+    if state in (State.CLOSED, State.FORKED):
         assert said == REFUSED.get((state, call))
     else:
         assert said == "name: MPI has been finalised; end the averager's work before"
+
+
+def test_the_others_are_told_of_a_break_and_of_its_cause():
+    told = []
+    life = Lifecycle()
+    life.on_break = told.append
+    error = RuntimeError("rank 1 has closed")
+    life.happens(Event.BREAK, error)
+    life.happens(Event.CLOSE)
+    assert told == [error]
+
+
+def test_a_forked_process_finds_its_averagers_refused_and_its_parent_does_not():
+    program = """
+import os
+from wagma_rma.lifecycle import Lifecycle, State
+life = Lifecycle()
+if (child := os.fork()) == 0:
+    os._exit(life.state is State.FORKED)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+assert life.state is State.READY
+"""
+    # A process of its own, since forks of one that has threads may hang.
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 class Life(RuleBasedStateMachine):
@@ -135,13 +174,15 @@ class Life(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.life = Lifecycle()
-        self.halfway = self.counted_on = self.broken = self.closing = self.closed = False
+        self.halfway = self.counted_on = self.broken = self.closing = self.closed = self.joined = False
 
     def served(self, call):
         """Say whether the facts allow a call."""
         if call is Call.CLOSE:
             return True
         if self.broken or self.closing or self.closed:
+            return False
+        if self.joined and call in (Call.GROUP_STEP, Call.SYNCHRONIZE):
             return False
         return not (call is Call.GROUP_STEP and self.halfway)
 
@@ -154,7 +195,18 @@ class Life(RuleBasedStateMachine):
     def breaks(self):
         self.life.happens(Event.BREAK, RuntimeError("left in the middle"))
         self.broken = True
-        self.halfway = self.counted_on = False
+        self.halfway = self.counted_on = self.joined = False
+
+    @precondition(lambda self: not self.halfway)  # it continues the synchronisation
+    @rule(a_synchronisation_begins=st.booleans())
+    def join(self, a_synchronisation_begins):
+        if not self.call(Call.JOIN):
+            return
+        self.life.happens(Event.JOIN)
+        self.joined = not a_synchronisation_begins
+        if a_synchronisation_begins:
+            self.life.happens(Event.BEGIN)
+            self.life.happens(Event.SYNCHRONIZED)
 
     @rule(left_in_the_middle=st.booleans())
     def group_step(self, left_in_the_middle):
@@ -185,7 +237,7 @@ class Life(RuleBasedStateMachine):
     def close(self, outcome):
         self.call(Call.CLOSE)
         self.life.happens(Event.CLOSE)
-        self.closing = True
+        self.closing, self.joined = True, False
         if self.counted_on:
             if outcome == "cut short":
                 return

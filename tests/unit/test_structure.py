@@ -1,7 +1,9 @@
 """What a model's structure is: paths, order of leaves, what may vary, and containers rebuilt as they were."""
 
 import collections
+import collections.abc
 import dataclasses
+import types
 
 import ml_dtypes
 import numpy as np
@@ -11,6 +13,45 @@ from wagma_rma.kernels.dtypes import DTYPES
 from wagma_rma.model.structure import Leaves, Structure
 
 Layer = collections.namedtuple("Layer", ["weights", "bias"])
+Point = dataclasses.make_dataclass("Point", ["x", "y"])
+Frozen = dataclasses.make_dataclass("Frozen", ["x", "y"], frozen=True, slots=True)
+
+
+class OwnList(list):
+    """A list of a user's own."""
+
+
+class OwnMapping(collections.abc.Mapping):
+    """A mapping that can be made from a dict."""
+
+    def __init__(self, items):
+        self.items_ = items
+
+    def __getitem__(self, key):
+        return self.items_[key]
+
+    def __iter__(self):
+        return iter(self.items_)
+
+    def __len__(self):
+        return len(self.items_)
+
+
+class OwnMutableMapping(OwnMapping, collections.abc.MutableMapping):
+    """One whose copies share their memory."""
+
+    def __setitem__(self, key, value):
+        self.items_[key] = value
+
+    def __delitem__(self, key):
+        del self.items_[key]
+
+
+class NotFromDict(OwnMapping):
+    """A mapping that can't be made from a dict."""
+
+    def __init__(self, **items):
+        super().__init__(items)
 
 
 class TwoDefaults(collections.namedtuple("TwoDefaults", ["a", "b"])):
@@ -40,8 +81,9 @@ def paths(model):
         (Layer(f32(2), f32(2)), ["model[0]", "model[1]"]),
         ({10: f32(1), 9: f32(1)}, ["model[9]", "model[10]"]),
         ({(1, "a"): f32(1)}, ["model[(1, 'a')]"]),
-        ([], []),
-        ({"a": [], "b": {}}, []),
+        ({"a": [], "b": f32(2)}, ["model['b']"]),
+        (types.MappingProxyType({"b": f32(2), "a": f32(1)}), ["model['a']", "model['b']"]),
+        (Point(f32(2), [f32(1)]), ["model.x", "model.y[0]"]),
     ],
 )
 def test_a_leafs_path_is_the_expression_that_gets_it(model, expected):
@@ -99,7 +141,8 @@ def test_floats_of_four_dtypes_are_leaves(dtype):
         (None, "NoneType"),
         ("w", "str"),
         ({1.0}, "set"),
-        (dataclasses.make_dataclass("Params", ["w"])(1.0), "Params"),
+        (Point, "type"),
+        (Point(f32(1), "w"), "model['net'][1].y is a str"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -108,6 +151,13 @@ def test_anything_else_is_refused_by_its_path(leaf, says):
         Structure("average", {"net": [f32(1), leaf]})
     assert "average: model['net'][1]" in str(raised.value)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("model", [{}, [], (), {"a": [], "b": {}}, types.MappingProxyType({})])
+def test_a_model_without_arrays_is_refused(model):
+    with pytest.raises(ValueError) as raised:
+        Structure("test", model)
+    assert str(raised.value) == "test: the model holds no array; pass at least one to average"
 
 
 # What may not change.
@@ -166,7 +216,9 @@ def rebuilt(model):
 def same(model, other):
     """Say whether `other` is like `model`, with 1 added to every leaf."""
     assert type(model) is type(other)
-    if isinstance(model, dict):
+    if dataclasses.is_dataclass(model):
+        return all(same(getattr(model, name), getattr(other, name)) for name in ("x", "y"))
+    if isinstance(model, collections.abc.Mapping):
         assert list(model) == list(other)
         return all(same(model[key], other[key]) for key in model)
     if isinstance(model, list | tuple):
@@ -188,6 +240,12 @@ def same(model, other):
         Leaves({"x": f32(1, value=1), "b": f32(1, value=2)}),
         {"empty": (), "nothing": [], "w": f32(0)},
         {1: f32(1, value=1), "a": f32(1, value=2), None: f32(1, value=3)},
+        OwnList([f32(1, value=1), f32(2, value=2)]),
+        types.MappingProxyType({"z": f32(1, value=1), "a": {"k": f32(1, value=2)}}),
+        OwnMapping({"z": f32(1, value=1), "a": f32(1, value=2)}),
+        collections.UserDict(z=f32(1, value=1), a=f32(1, value=2)),
+        Point(f32(1, value=1), {"k": f32(1, value=2)}),
+        Frozen(f32(1, value=1), [f32(1, value=2)]),
     ],
     ids=lambda model: type(model).__name__,
 )
@@ -203,6 +261,21 @@ def test_rebuilding_leaves_the_original_alone():
     assert new["x"] is not model["x"]
     assert new["y"] is not model["y"]
     assert inner["a"][0] == model["y"]["z"][0] == 0
+
+
+@pytest.mark.parametrize(
+    "model", [OwnMutableMapping({"x": f32(1), "y": f32(1)}), OwnList([f32(1)]), Point(f32(1), f32(1))]
+)
+def test_rebuilding_writes_to_no_container_of_the_caller(model):
+    leaves = Structure("test", model).leaves("test", model)
+    rebuilt(model)
+    kept = Structure("test", model).leaves("test", model)
+    assert all(leaf is other for leaf, other in zip(leaves, kept, strict=True))
+
+
+def test_a_mapping_that_can_not_be_made_from_a_dict_is_refused_with_the_cure():
+    with pytest.raises(TypeError, match=r"^test: NotFromDict\(\{\.\.\.\}\) fails, .* pass dict\(mapping\)"):
+        Structure("test", {"net": NotFromDict(w=f32(1))})
 
 
 def test_a_defaultdict_keeps_its_factory():

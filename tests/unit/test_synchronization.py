@@ -11,12 +11,15 @@ from tests.support import models
 from tests.support.communicators import communicators
 from tests.support.worlds import make_ranks, together
 from wagma_rma.protocol import synchronization
-from wagma_rma.protocol.synchronization import EveryRank, StepMismatch, Synchronizer
+from wagma_rma.protocol.departures import RankLeft
+from wagma_rma.protocol.synchronization import EveryRank, Meeting, StepMismatch, Synchronizer
 from wagma_rma.protocol.words import (
     ARRIVED,
+    BROKEN,
     CLOSED,
     FAILED,
     KEEPS_ARRAYS,
+    LEFT,
     PUBLISHED,
     entered_stage,
     pack_entered,
@@ -53,7 +56,9 @@ class Member:
         self.words = Telling(rank.announcements)
         self.watch = Watch(rank.announcements.reached, None, Interrupts())
         rank.window.waiter.watcher = self.watch
-        self.synchronizer = Synchronizer(comm, rank.protocol, self.words, rank.pointers, self.watch, 0)
+        self.synchronizer = Synchronizer(
+            comm, rank.protocol, self.words, rank.departures, rank.pointers, self.watch, 0
+        )
 
     def synchronize(self, step, leaves, error=None, out=None):
         """Return the mean as this rank gets it."""
@@ -183,12 +188,13 @@ def test_a_timeout_names_the_absent_and_the_next_call_continues(pair):
     assert pair[0].words.announced.count(pack_entered(1, 0, ARRIVED)) == 1
 
 
-def test_ctrl_c_cuts_a_synchronisation_short_too(pair):
-    def control_c(seconds, rank):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError, StopIteration, GeneratorExit])
+def test_whatever_a_signal_handler_raises_cuts_a_synchronisation_short_too(pair, kind):
+    def handler(seconds, rank):
+        raise kind
 
-    pair[0].rank.window.waiter.watcher = control_c
-    with pytest.raises(KeyboardInterrupt):
+    pair[0].rank.window.waiter.watcher = handler
+    with pytest.raises(kind):
         pair[0].synchronize(1, model(0))
     assert pair[0].synchronizer.cut_short
     pair[0].rank.window.waiter.watcher = pair[0].watch
@@ -307,6 +313,115 @@ def test_a_rank_that_is_still_on_its_way_is_waited_for(pair):
     assert isinstance(pair[0].attempt(2, model(0), timeout=SOON), SynchronizationTimeout)
 
 
+# Ranks that have left.
+
+
+def rank_left(member, step):
+    error = member.attempt(step, model(0))
+    assert type(error) is RankLeft
+    assert (error.rank, member.synchronizer.cut_short) == (1, False)
+    return str(error)
+
+
+@pytest.mark.parametrize(("manner", "how"), [(LEFT, "left"), (BROKEN, "stopped after an error")])
+def test_a_rank_that_has_left_is_named_and_not_waited_for(pair, manner, how):
+    pair[1].rank.average(3, model(1))
+    pair[1].rank.departures.leave(manner, 3, ValueError("no data"))
+    assert rank_left(pair[0], 5) == (
+        f"synchronize: rank 1 has {how} (ValueError: no data), at step 3, while rank 0 synchronises step 5; "
+        "end this run, and start it again from a checkpoint"
+    )
+
+
+def test_a_rank_that_leaves_after_it_arrived_is_not_waited_for(pair):
+    pair[1].words.announce(pack_entered(2, 0, ARRIVED))
+    pair[1].rank.departures.leave(LEFT, 1, "its program has ended")
+    assert "rank 1 has left (its program has ended), at step 2" in rank_left(pair[0], 2)
+
+
+def test_a_rank_that_leaves_after_its_part_leaves_nobody_without_the_mean(pair):
+    before = pair[1].words.before
+    pair[1].words.before = lambda word: (
+        entered_stage(word) == PUBLISHED and pair[1].rank.departures.leave(LEFT, 1, "ended")
+    )
+    assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
+    pair[1].words.before = before
+    assert "rank 1 has left (ended)" in rank_left(pair[0], 2)
+
+
+def test_a_close_does_not_wait_for_a_rank_that_has_left(pair):
+    pair[1].rank.departures.leave(LEFT, 4, "its program has ended")
+    with pytest.raises(RankLeft) as raised:
+        pair[0].close()
+    assert str(raised.value).startswith(
+        "close: rank 1 has left (its program has ended), at step 0, while rank 0 closes its averager; "
+    )
+
+
+def test_a_rank_that_can_not_go_on_closes_at_once_and_nobody_frees_its_memory(pair):
+    pair[1].rank.departures.leave(BROKEN, 4, "an error")
+    assert pair[1].close()
+    assert pair[0].close()
+
+
+def test_a_group_does_not_wait_for_a_member_that_has_left(pair):
+    pair[1].rank.average(2, model(1))
+    pair[1].rank.departures.leave(LEFT, 2, "its program has ended")
+    assert group_is_checked(pair[0], 2) is None, "it has been at step 2"
+    assert group_is_checked(pair[0], 3) == (
+        "average: rank 1 has left (its program has ended), at step 2, while rank 0 waits for its group at "
+        "step 3; end this run, and start it again from a checkpoint"
+    )
+
+
+# Ranks that have joined.
+
+
+def test_after_join_a_rank_meets_the_others_where_they_synchronise(pair):
+    for step in (1, 2):
+        pair[1].rank.average(step, model(1))
+    waiting = partial(pair[0].synchronizer.await_others, "join", 1)
+    meeting, _ = together([waiting, lambda: pair[1].words.announce(pack_entered(3, 0, ARRIVED))])
+    assert meeting == Meeting(3, False)
+
+
+def test_when_all_have_joined_they_meet_once_more(pair):
+    waits = [
+        partial(member.synchronizer.await_others, "join", step)
+        for member, step in zip(pair, (4, 6), strict=True)
+    ]
+    assert together(waits) == [Meeting(7, True), Meeting(7, True)]
+    assert values(all_synchronize(pair, 7)) == [[0.5], [0.5]]
+    # What was joined is over: another epoch begins.
+    assert [member.synchronizer.count_joined((0, 1)) for member in pair] == [0, 0]
+    pair[0].rank.departures.join(9)
+    assert [member.synchronizer.count_joined((0, 1)) for member in pair] == [1, 1]
+
+
+def test_a_timeout_in_join_names_those_who_have_not_joined(pair):
+    pair[0].watch.timeout = SOON
+    with pytest.raises(SynchronizationTimeout) as raised:
+        pair[0].synchronizer.await_others("join", 3)
+    assert str(raised.value).startswith("join: rank 0 after its last step 3: waited 0.")
+    assert "for rank 1 (at step 0)" in str(raised.value)
+
+
+def test_a_rank_that_closes_while_another_waits_in_join_is_an_error(pair):
+    pair[1].words.announce(CLOSED)
+    with pytest.raises(StepMismatch) as raised:
+        pair[0].synchronizer.await_others("join", 3)
+    assert str(raised.value) == (
+        "join: rank 1 has closed its averager while rank 0 waits in join() after step 3; every rank must "
+        "call join() before close()"
+    )
+
+
+def test_a_rank_that_leaves_while_another_waits_in_join_is_named(pair):
+    pair[1].rank.departures.leave(LEFT, 2, "its program has ended")
+    with pytest.raises(RankLeft, match=r"^join: rank 1 has left .* while rank 0 has joined after step 3; "):
+        pair[0].synchronizer.await_others("join", 3)
+
+
 # A group that waits for its quorum.
 
 
@@ -314,7 +429,7 @@ def group_is_checked(member, step):
     """Return what a check of the pair's group at a step raises, or None."""
     try:
         member.synchronizer.check_group("average", step, (0, 1))
-    except StepMismatch as error:
+    except (StepMismatch, RankLeft) as error:
         return str(error)
     return None
 

@@ -1,17 +1,19 @@
-"""The shape of a model: nested containers of numpy arrays, and the path, shape and dtype of each."""
+"""The shape of a model: nested containers of arrays, and the path, shape and dtype of each."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from wagma_rma.kernels.dtypes import NAMES
+from wagma_rma.model.foreign import Array as Array
+from wagma_rma.model.foreign import as_array, is_foreign, like, why_read_only
 
-Array: TypeAlias = npt.NDArray[Any]
-Model: TypeAlias = "Array | list[Model] | tuple[Model, ...] | dict[Any, Model]"
+# Or a dataclass of models; and its arrays may be another framework's (wagma_rma.model.foreign).
+Model: TypeAlias = "Array | list[Model] | tuple[Model, ...] | Mapping[Any, Model]"
 
 # The memory of leaves, to be read: plain arrays, addresses, or functions that return plain arrays; and to be
 # written.
@@ -23,17 +25,12 @@ class Leaves(dict[str, Array]):
     """A flat model whose keys are the paths of its leaves, for bindings that flatten models themselves."""
 
 
-def dtype_number(path: str, leaf: object) -> int:
+def dtype_number(path: str, leaf: Array) -> int:
     """Return the number of a leaf's dtype (kernels.dtypes).
 
     Raises:
         TypeError: the leaf isn't an array of native floats; the message begins with its path.
     """
-    if not isinstance(leaf, np.ndarray):
-        raise TypeError(
-            f"{path} is a {type(leaf).__name__}; a model holds numpy arrays in lists, tuples and dicts "
-            "(np.asarray turns other arrays and numbers into one)"
-        )
     if isinstance(leaf, np.ma.MaskedArray):
         raise TypeError(f"{path} is a masked array, and its mask would be lost; fill it with array.filled()")
     if not leaf.dtype.isnative:
@@ -46,11 +43,11 @@ def dtype_number(path: str, leaf: object) -> int:
     except ValueError:
         raise TypeError(
             f"{path} has dtype {leaf.dtype.name}; only {', '.join(NAMES)} can be averaged: "
-            "convert it, or leave it out of the model"
+            "leave it out of the model (a counter or an index stays each rank's own), or convert it"
         ) from None
 
 
-def _keys(node: dict[Any, Any]) -> list[Any]:
+def _keys(node: Mapping[Any, Any]) -> list[Any]:
     """Return the keys in the order of leaves: sorted, since ranks may fill their dicts in other orders."""
     if isinstance(node, Leaves):
         return list(node)
@@ -62,13 +59,25 @@ def _keys(node: dict[Any, Any]) -> list[Any]:
 
 def _children(node: Any) -> Iterator[tuple[str, Any]] | None:
     """Yield the (path part, child) of a container in the order of leaves, or return None for a leaf."""
+    if isinstance(node, np.ndarray):
+        return None
     if isinstance(node, Leaves):
         return iter(node.items())
     if isinstance(node, dict):
         return ((f"[{key!r}]", node[key]) for key in _keys(node))
     if isinstance(node, list | tuple):
         return ((f"[{i}]", child) for i, child in enumerate(node))
+    if is_foreign(node):
+        return None
+    if _is_dataclass(node):
+        return ((f".{field.name}", getattr(node, field.name)) for field in dataclasses.fields(node))
+    if isinstance(node, Mapping):
+        return ((f"[{key!r}]", node[key]) for key in _keys(node))
     return None
+
+
+def _is_dataclass(node: object) -> bool:
+    return dataclasses.is_dataclass(node) and not isinstance(node, type)
 
 
 def _walk(path: str, node: Any, containers: list[tuple[str, type]]) -> Iterator[tuple[str, Any]]:
@@ -82,8 +91,10 @@ def _walk(path: str, node: Any, containers: list[tuple[str, type]]) -> Iterator[
             yield from _walk(path + part, child, containers)
 
 
-def _map(node: Any, values: Iterator[Array]) -> Any:
-    """Rebuild containers like `node` around new leaves."""
+def _map(node: Any, values: Iterator[Any]) -> Any:
+    """Rebuild containers like `node` around new leaves, each of the kind of the leaf at its place."""
+    if isinstance(node, np.ndarray):
+        return next(values)
     if isinstance(node, dict):
         same = copy.copy(node)  # keeps the type and the caller's order of keys
         for key in _keys(node):
@@ -93,33 +104,69 @@ def _map(node: Any, values: Iterator[Array]) -> Any:
         children = [_map(child, values) for child in node]
         return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)
     if isinstance(node, list):
-        return [_map(child, values) for child in node]
+        new = copy.copy(node)
+        new[:] = [_map(child, values) for child in node]
+        return new
+    if is_foreign(node):
+        return like(node, next(values))
+    if _is_dataclass(node):
+        same = copy.copy(node)
+        for field in dataclasses.fields(node):
+            # One that is frozen too: nobody else has the copy.
+            object.__setattr__(same, field.name, _map(getattr(node, field.name), values))
+        return same
+    if isinstance(node, Mapping):
+        mapped = {key: _map(node[key], values) for key in _keys(node)}
+        return _mapping(type(node), {key: mapped[key] for key in node})
     return next(values)
+
+
+def _mapping(kind: Any, items: dict[Any, Any]) -> Any:
+    """Return a mapping of a class with these items. (A copy of another one might share its memory.)"""
+    try:
+        return kind(items)
+    except Exception as error:
+        raise TypeError(
+            f"{kind.__name__}({{...}}) fails, so the average can't come as the mapping that the model is "
+            f"({error}); pass dict(mapping) in its place"
+        ) from error
 
 
 class Structure:
     """Containers, paths, shapes and dtypes of a model, taken from an example of it.
 
     Raises:
-        TypeError: a leaf can't be averaged.
+        TypeError: a leaf can't be averaged, or a mapping can't be made from a dict.
+        ValueError: the model has no leaves.
     """
 
     def __init__(self, name: str, model: object) -> None:
         self._containers: list[tuple[str, type]] = []
         walked = list(_walk("model", model, self._containers))
+        if not walked:
+            raise ValueError(f"{name}: the model holds no array; pass at least one to average")
         self.paths = [path for path, _ in walked]
-        self.dtype_numbers = [dtype_number(f"{name}: {path}", leaf) for path, leaf in walked]
-        self.shapes = [leaf.shape for _, leaf in walked]
-        self.dtypes = [leaf.dtype for _, leaf in walked]
-        self.counts = [leaf.size for _, leaf in walked]
-        self._single = isinstance(model, np.ndarray)
+        # A binding takes the arrays of its framework apart itself.
+        self._foreign = not isinstance(model, Leaves)
+        leaves = [as_array(f"{name}: {path}", leaf, self._foreign) for path, leaf in walked]
+        self.dtype_numbers = [
+            dtype_number(f"{name}: {path}", leaf) for path, leaf in zip(self.paths, leaves, strict=True)
+        ]
+        self.shapes = [leaf.shape for leaf in leaves]
+        self.dtypes = [leaf.dtype for leaf in leaves]
+        self.counts = [leaf.size for leaf in leaves]
+        self._single = not self._containers
+        try:
+            _map(model, iter([None] * len(leaves)))
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from error
 
     def single(self) -> Array | None:
         """Return an array without memory, of the shape and dtype of a model that is one array; else None."""
         return np.broadcast_to(np.empty((), self.dtypes[0]), self.shapes[0]) if self._single else None
 
     def leaves(self, name: str, model: Any, what: str = "model") -> list[Array]:
-        """Return the leaves of a model of this structure.
+        """Return the leaves of a model of this structure, those of other frameworks as numpy arrays.
 
         Raises:
             TypeError, ValueError: it has another structure; says where.
@@ -133,7 +180,8 @@ class Structure:
         if what != "model":
             walked = [(what + path.removeprefix("model"), leaf) for path, leaf in walked]
         expected = [what + path.removeprefix("model") for path in self.paths]
-        for i, (path, leaf) in enumerate(walked):
+        found: list[Array] = []
+        for i, (path, taken) in enumerate(walked):
             if i >= len(expected) or path != expected[i]:
                 known = path in expected
                 raise ValueError(
@@ -142,10 +190,13 @@ class Structure:
                     f"{'this model' if known else 'the model the averager was made for'}; "
                     "the structure of a model can't change: make a new averager for another"
                 )
-            dtype_number(f"{name}: {path}", leaf)
+            where = f"{name}: {path}"
+            leaf = taken if isinstance(taken, np.ndarray) else as_array(where, taken, self._foreign)
+            dtype_number(where, leaf)
+            found.append(leaf)
             if leaf.shape != self.shapes[i] or leaf.dtype != self.dtypes[i]:
                 raise ValueError(
-                    f"{name}: {path} is {leaf.dtype.name}{list(leaf.shape)}, but the averager was made for "
+                    f"{where} is {leaf.dtype.name}{list(leaf.shape)}, but the averager was made for "
                     f"{self.dtypes[i].name}{list(self.shapes[i])}; make a new averager for another model"
                 )
         if len(walked) < len(expected):
@@ -161,7 +212,23 @@ class Structure:
                 f"{name}: {where} is a {container.__name__} where the averager's model has a "
                 f"{usual.__name__}; make a new averager for another model"
             )
-        return [leaf for _, leaf in walked]
+        return found
+
+    def check_writable(self, name: str, model: Any, leaves: list[Array], what: str, cure: str) -> None:
+        """Refuse a model that can't be written to.
+
+        Args:
+            leaves: its leaves, as leaves() has returned them.
+            what: how errors call it.
+
+        Raises:
+            ValueError: a leaf is read-only; names it and the cure.
+        """
+        for i, leaf in enumerate(leaves):
+            if not leaf.flags.writeable:
+                _, taken = list(_walk("", model, []))[i]
+                path = what + self.paths[i].removeprefix("model")
+                raise ValueError(f"{name}: {path} is read-only{cure}{why_read_only(taken)}")
 
     def empty(self) -> list[Array]:
         """Return new, uninitialised leaves."""
@@ -169,7 +236,7 @@ class Structure:
 
     def rebuild(self, model: Any, leaves: Sequence[Any]) -> Any:
         """Return containers like those of `model` around other leaves."""
-        return leaves[0] if self._single else _map(model, iter(leaves))
+        return leaves[0] if isinstance(model, np.ndarray) else _map(model, iter(leaves))
 
     def facts(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """Return what ranks must agree on: (path, dtype, shape) of each leaf."""

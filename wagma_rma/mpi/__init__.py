@@ -4,6 +4,7 @@
 each ABI). ``operations.c`` performs batches of operations on words, ``progress.c`` is the thread that does it
 for a rank, and ``finalize_hook`` ends both before MPI does. ``hosts`` and ``agreement`` are collective calls
 on a communicator: which ranks share a host, and how all ranks raise the error that one of them found.
+``launcher`` compares MPI_COMM_WORLD with what the launcher has told its processes.
 
 May use ``kernels`` and ``waiting``. Only this package and ``windows`` call MPI's one-sided operations.
 """

@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free
 from wagma_rma.mpi.rma cimport wagma_progress_stop
 
 import atexit
+import os
 
 from mpi4py import MPI
 
@@ -26,6 +27,10 @@ cdef wagma_handle handle_of(object mpi_object) except? -1:
     """Return the handle of an mpi4py object, as a number."""
     return <wagma_handle> <uintptr_t> MPI._handleof(mpi_object)
 
+
+cdef bint lacks_process = False  # MPI_Finalize would wait for ever for a process that has ended
+cdef wagma_handle world = handle_of(MPI.COMM_WORLD)
+cdef bint forked = False  # this process is a fork of the one whose windows and threads these are
 
 # The hooks that have not ended. They are kept here because a window may be collected while its thread runs.
 cdef set hooks = set()
@@ -40,10 +45,30 @@ def stop_threads():
             wagma_progress_stop(hook.state.thread, 1)
 
 
+def forget():
+    """Leave windows and threads alone in a child of the process that has made them."""
+    global forked
+    forked = True
+    hooks.clear()
+
+
+os.register_at_fork(after_in_child=forget)
+
+
+def abort_in_finalize():
+    """Have MPI_Finalize end the job with exit code 1, since a process that it would wait for has ended."""
+    global lacks_process
+    lacks_process = True
+
+
 cdef int end_all(void* pointer) noexcept nogil:
     """End the thread and the windows of a hook: the C function that the attribute's deletion calls."""
     cdef State* state = <State*> pointer
     cdef int i, error
+    if forked:
+        return 1  # MPICH then leaves the child's MPI_Finalize, which would cut the parent off from its launcher
+    if lacks_process:
+        RMA.abort(world, 1)
     if state.thread is not NULL:
         wagma_progress_stop(state.thread, -1)
     for i in range(state.count):

@@ -47,6 +47,7 @@ int MPI_Win_free(MPI_Win *);
 int MPI_Iprobe(int, int, MPI_Comm, int *, MPI_Status *);
 int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *, MPI_Comm_delete_attr_function *, int *, void *);
 int MPI_Comm_free_keyval(int *);
+int MPI_Abort(MPI_Comm, int);
 int MPI_Comm_set_attr(MPI_Comm, int, void *);
 int MPI_Comm_delete_attr(MPI_Comm, int);
 

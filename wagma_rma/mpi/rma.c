@@ -89,8 +89,10 @@ static int unhook(wagma_handle self, int *keyval) {
     return error == WAGMA_SUCCESS ? MPI_Comm_free_keyval(keyval) : error;
 }
 
+static int abort_job(wagma_handle comm, int code) { return MPI_Abort((MPI_Comm)comm, code); }
+
 static struct wagma_rma table = {
-    fetch_and_op, compare_and_swap, flush, get, test, sync_memory, poll_once, end, at_finalize, unhook,
+    fetch_and_op, compare_and_swap, flush, get, test, sync_memory, poll_once, end, at_finalize, unhook, abort_job,
 };
 
 #define NAME(abi) NAME_(abi)

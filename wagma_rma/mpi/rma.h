@@ -30,6 +30,8 @@ struct wagma_rma {
      * it. `self` is MPI_COMM_SELF. */
     int (*at_finalize)(int (*hook)(void *), void *state, wagma_handle self, int *keyval);
     int (*unhook)(wagma_handle self, int *keyval);
+    /* End all processes of the job, this one too. */
+    int (*abort)(wagma_handle comm, int code);
 };
 
 #endif

@@ -18,6 +18,7 @@ cdef extern from "wagma_rma/mpi/rma.h" nogil:
         int (*end)(wagma_handle) noexcept nogil
         int (*at_finalize)(int (*)(void*) noexcept nogil, void*, wagma_handle, int*) noexcept nogil
         int (*unhook)(wagma_handle, int*) noexcept nogil
+        int (*abort)(wagma_handle, int) noexcept nogil
 
 cdef extern from "wagma_rma/mpi/operations.h" nogil:
     enum wagma_verb:

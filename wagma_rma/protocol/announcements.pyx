@@ -1,14 +1,16 @@
-"""What ranks say of themselves in their words: how far they have come in a synchronisation, and in the run.
+"""What ranks say of themselves in their words: how far they have come in a synchronisation and in the run, and whether
+they have departed from it.
 
-The `entered` word of a rank only grows; ``words`` says what it holds.
+The words `entered` and `departure` of a rank only grow; ``words`` says what they hold.
 """
 
 from array import array
 
 from libc.stdint cimport uint64_t
+from wagma_rma.protocol.layout cimport NOTE_WORDS
 from wagma_rma.protocol.words cimport published_step
 
-from wagma_rma.protocol.words import CLOSED, entered_step
+from wagma_rma.protocol.words import CLOSED, entered_step, pack_note, read_note
 
 
 cdef class Announcements:
@@ -20,10 +22,23 @@ cdef class Announcements:
 
     def announce(self, uint64_t word):
         """Raise this rank's `entered` word. Local."""
-        cdef uint64_t found
-        with nogil:
-            self.window.fetch_max(self.window.rank, self.layout.entered, word, &found)
-            self.window.complete()
+        self.raise_own(self.layout.entered, word)
+
+    def announce_departure(self, uint64_t word, text=""):
+        """Raise this rank's `departure` word. Local.
+
+        Args:
+            text: for the note that goes with it, if there is none yet; its first 56 bytes are kept.
+        """
+        cdef int i
+        if text:
+            for i, part in enumerate(pack_note(text, NOTE_WORDS)):
+                self.raise_own(self.layout.note + 8 * i, part)
+        self.raise_own(self.layout.departure, word)
+
+    def announce_process(self, uint64_t word):
+        """Tell which process this rank is. Local."""
+        self.raise_own(self.layout.process, word)
 
     def entered(self, ranks):
         """Return the `entered` word of each of some ranks, in one round trip."""
@@ -33,10 +48,30 @@ cdef class Announcements:
         """Return the steps of some ranks' newest snapshots, in one round trip: they have reached at least those."""
         return [published_step(word) for word in self.loaded(ranks, self.layout.published)]
 
+    def departures(self, ranks):
+        """Return the `departure` word of each of some ranks, in one round trip."""
+        return self.loaded(ranks, self.layout.departure)
+
+    def note(self, rank):
+        """Return the text that a rank has left with its `departure` word."""
+        return read_note([self.loaded([rank], self.layout.note + 8 * i)[0] for i in range(NOTE_WORDS)])
+
+    def processes(self, ranks):
+        """Return the `process` word of each of some ranks, in one round trip."""
+        return self.loaded(ranks, self.layout.process)
+
     def reached(self, ranks):
         """Return the newest steps that some ranks are known to have reached."""
         entered = [0 if word >= CLOSED else entered_step(word) for word in self.entered(ranks)]
         return list(map(max, entered, self.published(ranks)))
+
+    cdef int raise_own(self, int64_t at, uint64_t word) except -1:
+        """Raise a word of this rank."""
+        cdef uint64_t found
+        with nogil:
+            self.window.fetch_max(self.window.rank, at, word, &found)
+            self.window.complete()
+        return 0
 
     cdef list loaded(self, ranks, int64_t word):
         """Return a word of each of some ranks, loaded in one round trip."""

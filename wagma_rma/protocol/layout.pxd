@@ -5,6 +5,7 @@ from wagma_rma.kernels.kernels cimport WAGMA_DTYPES
 
 cdef enum:
     RESULTS = 3   # result slots
+    NOTE_WORDS = 8
 
 cdef struct Section:
     int64_t count          # elements of this dtype
@@ -37,6 +38,7 @@ cdef class Layout:
     cdef readonly int slots        # snapshots
     cdef readonly int records      # step v uses record v mod records
     cdef readonly int64_t published, latest, entered, retired, result_tag  # words, byte offsets
+    cdef readonly int64_t departure, process, note
     cdef readonly int64_t record_bytes, first_record
     cdef readonly int64_t words_bytes                # all words lie below this
     cdef readonly int64_t model_bytes                # of a snapshot, without its padding to a page

@@ -2,7 +2,7 @@
 
 A window begins with words (the header, then the records), followed by the snapshots and the results:
 
-    header    published, result_tag[3], retired[slots] | latest | entered
+    header    published, result_tag[3], retired[slots] | latest | entered, departure, process | note[8]
     record[k] state | finished, contribution[members], chunk[chunks]
     snapshot  one section for each dtype, the leaves of that dtype end to end
     result    the same sections, of sums: float32 for 16-bit dtypes
@@ -128,7 +128,10 @@ cdef class Layout:
         self.retired = self.result_tag + 8 * RESULTS
         self.latest = up(self.retired + 8 * slots, LINE)
         self.entered = self.latest + LINE
-        self.first_record = self.entered + LINE
+        self.departure = self.entered + 8
+        self.process = self.departure + 8
+        self.note = self.entered + LINE
+        self.first_record = self.note + up(8 * NOTE_WORDS, LINE)
         self.record_bytes = LINE + up(8 + 8 * group_size + 8 * self.chunks, LINE)
         self.words_bytes = up(self.first_record + self.record_bytes * records, PAGE)
         self.model_bytes = snapshot

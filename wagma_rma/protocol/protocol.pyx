@@ -93,6 +93,10 @@ cdef class Protocol:
         self.count()
         self.waiter.raise_interruption()
 
+    def expect_fewer(self, int joined):
+        """During a wait for the group: tell how many of its members will not come, since they have joined."""
+        self.record.joined = joined
+
     def synchronized(self, uint64_t step):
         """Count a synchronisation as done."""
         self.last_step = self.last_synchronized = step

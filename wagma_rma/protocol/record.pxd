@@ -21,6 +21,7 @@ cdef class Record:
     cdef int home                 # the rank whose window holds the record
     cdef uint64_t state           # as last seen
     cdef bint was_open            # when this rank looked first
+    cdef int joined               # members that are known not to come, since they have joined
     cdef bint initiated           # this rank has moved it to ACTIVATING
     cdef double seconds_waited    # for it to open
     cdef uint64_t* contributions  # their words
@@ -30,6 +31,7 @@ cdef class Record:
     cdef int select(self, uint64_t step) except -1 nogil
     cdef int arrive(self) except -1 nogil
     cdef int wait_until_open(self, int quorum, double patience) except -1 nogil
+    cdef bint has_quorum(self, int quorum) noexcept nogil
     cdef int swap_state(self, int phase, int arrivals, bint* swapped) except -1 nogil
     cdef int activate(self) except -1 nogil
     cdef int load_contributions(self, bint opened) except -1 nogil

@@ -52,6 +52,7 @@ cdef class Record:
         self.home = self.group.ranks[step % <uint64_t> self.group.size]
         self.initiated = False
         self.seconds_waited = 0
+        self.joined = 0
         memset(self.contributions, 0, self.layout.group_size * sizeof(uint64_t))
         assert self.group.ranks[self.group.me] == self.window.rank
         return 0
@@ -91,16 +92,16 @@ cdef class Record:
     cdef int wait_until_open(self, int quorum, double patience) except -1 nogil:
         """Wait for arrivals while patience lasts or the quorum is missing, then see that the record opens.
 
-        An interruption ends the wait as the end of patience does: nobody may leave a record that is not open.
+        Members that have joined (GroupAverager.join) do not arrive: if the others are fewer than the quorum, they are
+        enough. An interruption ends the wait as the end of patience does: nobody may leave a record that is not open.
         """
         cdef Wait wait = self.waiter.begin(0)
         cdef double activating_since = -1
         cdef bint swapped
-        quorum = min(quorum, self.group.size)
         wait.until = wait.since + patience
         while state_phase(self.state) != OPEN:
             if state_phase(self.state) == GATHERING:
-                if ((self.waiter.now() >= wait.until and state_arrivals(self.state) >= quorum)
+                if ((self.waiter.now() >= wait.until and self.has_quorum(quorum))
                         or self.waiter.interrupted):
                     self.swap_state(ACTIVATING, state_arrivals(self.state), &swapped)
                     self.initiated = swapped
@@ -115,12 +116,16 @@ cdef class Record:
                 self.waiter.pause(&wait)
             self.window.load(self.home, self.layout.state(self.step), 1, &self.state)
             self.window.complete()
-        if state_arrivals(self.state) < quorum:
+        if not self.has_quorum(quorum):
             # An interruption has ended another member's wait for the quorum. Its cause may concern this rank too.
             self.waiter.run_handlers(self.waiter.now() - wait.since, -1)
         if wait.pauses:
             self.seconds_waited = self.waiter.now() - wait.since
         return 0
+
+    cdef bint has_quorum(self, int quorum) noexcept nogil:
+        """Return whether all have arrived that the average needs."""
+        return state_arrivals(self.state) >= min(quorum, self.group.size - self.joined)
 
     cdef int activate(self) except -1 nogil:
         """Write every member's contribution into the record and open it. Several members may do so at once."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from mpi4py import MPI
@@ -18,6 +18,7 @@ from mpi4py import MPI
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.mpi.agreement import describe, raise_described
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.departures import Departures, RankLeft
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.words import (
     ARRIVED,
@@ -44,6 +45,14 @@ FOR_MPI = 100e-6  # MPI moves data only while it is called
 
 class StepMismatch(RuntimeError):
     """Ranks wait for each other at different steps."""
+
+
+class Meeting(NamedTuple):
+    """A synchronisation at which a rank takes part that does no more group steps."""
+
+    step: int
+    last: bool
+    """Whether no rank does group steps any more."""
 
 
 class EveryRank:
@@ -76,6 +85,7 @@ class Synchronizer:
         comm: MPI.Intracomm,
         protocol: Protocol,
         announcements: Announcements,
+        departures: Departures,
         pointers: LeafPointers,
         watch: Watch,
         step: int,
@@ -84,14 +94,19 @@ class Synchronizer:
         self._waiter = protocol.window.waiter
         self._protocol = protocol
         self._words = announcements
+        self._departures = departures
         self._pointers = pointers
         self._watch = watch
         self._last = step
+        self._step = step
         self._under_way: Generator[Test, None, None] | None = None
         self._test: Test | None = None  # what the synchronisation under way waits for
         self._attempt = 0
         self._counted_on = False
         self._published = True
+        self._refused = False
+        self._failed = False  # the test that is waited for has raised an exception
+        self._complete = False
         self._error: Exception | None = None
         self._farewell: int | None = None  # this rank's last word, chosen once: others act on it
         announcements.announce(pack_entered(step, 0, PUBLISHED))
@@ -106,14 +121,18 @@ class Synchronizer:
             The seconds spent waiting.
 
         Raises:
-            SynchronizationTimeout, KeyboardInterrupt: the wait was cut short; the next call goes on with it.
-            StepMismatch: a rank is at another step, or has left.
-            Exception: what any rank found wrong with its arguments.
+            StepMismatch: a rank is at another step, or has closed.
+            RankLeft: a rank will not take part.
+            BaseException: what any rank found wrong with its arguments (then `refused` is true); or what a
+                signal handler or the timeout has raised in a wait: the next call goes on with the
+                synchronisation (`cut_short`). After any other exception it can't be completed.
         """
         if self._under_way is None:
-            self._counted_on = self._published = False
-            self._under_way = self._phases(operation, step)
+            self._counted_on = self._published = self._refused = False
+            self._complete = False
+            self._step = step
             self._test = None
+            self._under_way = self._phases(operation, step)
         elif self._counted_on and error is not None:
             raise error  # the others have been told that all is well: the next call can still make it so
         self._error = error
@@ -128,23 +147,45 @@ class Synchronizer:
         try:
             while True:
                 if self._test is not None:
-                    self._watch.earlier += self._waiter.wait_for(*self._test)
+                    self._failed = False
+                    self._watch.earlier += self._waiter.wait_for(self._look, self._test[1])
                     self._test = None  # it has come true
-                self._test = next(self._under_way)
-        except StopIteration:
-            self._under_way = None
-            self._last = step
-            self._attempt = 0
-        except (TimeoutError, KeyboardInterrupt):
-            raise  # to be continued
-        except BaseException:
-            self._under_way = None
-            if self._test is not None:
-                abandoned.append(self._test)
+                self._test = next(self._under_way, None)
+                if self._test is None:
+                    break
+            if not self._complete:  # an exception has ended the generator before
+                raise RuntimeError(f"{operation}: the synchronisation of step {step} was left half done")
+        except BaseException as error:
+            in_wait = self._test is not None and not self._failed
+            if not in_wait or isinstance(error, (StepMismatch, RankLeft)):
+                self._under_way = None
+                if self._test is not None:
+                    abandoned.append(self._test)
             raise
         finally:
             self._error = None  # whose traceback keeps the caller's arrays
+        self._under_way = None
+        self._last = step
+        self._attempt = 0
         return self._watch.earlier
+
+    def _look(self) -> bool:
+        """Return whether what the synchronisation waits for has come true."""
+        assert self._test is not None
+        self._failed = True
+        found = self._test[0]()
+        self._failed = False
+        return found
+
+    @property
+    def refused(self) -> bool:
+        """Whether all ranks have refused the last synchronisation together, since one found an error."""
+        return self._refused
+
+    @property
+    def step(self) -> int:
+        """The step of the newest synchronisation that has begun."""
+        return self._step
 
     @property
     def cut_short(self) -> bool:
@@ -173,35 +214,95 @@ class Synchronizer:
     def close(self, keeps_arrays: bool) -> bool:
         """Wait until all ranks have reached the end; return whether any of them keeps the window. Collective.
 
-        Words tell it, and no collective of MPI: one that was abandoned could take part in it.
+        Words tell it, and no collective of MPI: one that was abandoned could take part in it. A rank that
+        can't go on after an error keeps its window and waits for nobody, since others may never come.
 
         Args:
             keeps_arrays: somebody still has arrays in this rank's window; what the first call says counts.
+
+        Raises:
+            RankLeft: a rank will not come.
         """
         if self._farewell is None:
-            self._farewell = CLOSED + KEEPS_ARRAYS * keeps_arrays
+            self._farewell = CLOSED + KEEPS_ARRAYS * (keeps_arrays or self._departures.for_good)
         self._words.announce(self._farewell)
+        if self._departures.for_good:
+            return True
         self._watch.expect(
             Expectation(
                 lambda: f"close: rank {self._comm.rank}",
                 lambda: self._not_reached(CLOSED, range(self._comm.size)),
-                lambda: None,
+                lambda: self._departures.check(
+                    "close", "closes its averager", self._not_reached(CLOSED, range(self._comm.size))
+                ),
                 "call again to go on waiting, or end the run",
             )
         )
         self._watch.earlier += self._waiter.wait_for(self._every_rank(self._not_reached, CLOSED))
         return any(word & KEEPS_ARRAYS for word in self._words.entered(range(self._comm.size)))
 
+    def await_others(self, operation: str, step: int) -> Meeting:
+        """Tell that this rank does no group steps after `step`; wait for the next synchronisation.
+
+        That is the first which another rank begins or, when no rank does group steps any more, one more.
+
+        Raises:
+            StepMismatch, RankLeft: a rank has closed, or left.
+            BaseException: what a signal handler or the timeout has raised; call again.
+        """
+        self._departures.join(step)
+        everybody = range(self._comm.size)
+        self._watch.expect(
+            Expectation(
+                lambda: f"{operation}: rank {self._comm.rank} after its last step {step}",
+                lambda: [rank for rank, at in enumerate(self._joined(everybody)) if at < 0],
+                lambda: self._departures.check(operation, f"has joined after step {step}", everybody),
+                "call again with the same model to go on waiting, or end the run",
+            )
+        )
+        found: list[Meeting] = []
+
+        def look() -> bool:
+            # The words in this order: a rank that begins the last one has seen that all have joined.
+            words = self._words.entered(everybody)
+            joined = self._joined(everybody)
+            if min(joined) >= 0:
+                found.append(Meeting(max(joined) + 1, True))
+                return True
+            for rank, word in enumerate(words):
+                if word >= CLOSED:
+                    self._departures.check(operation, f"has joined after step {step}", [rank])
+                    raise StepMismatch(
+                        f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
+                        f"waits in join() after step {step}; every rank must call join() before close()"
+                    )
+            begun = [entered_step(word) for word in words if entered_step(word) > step]
+            if begun:
+                found.append(Meeting(min(begun), False))
+            return bool(begun)
+
+        self._waiter.wait_for(look)
+        return found[0]
+
+    def count_joined(self, group: Sequence[int]) -> int:
+        """Return how many of a group will not come to its steps, since they have called join()."""
+        return sum(at >= 0 for at in self._joined(group))
+
+    def _joined(self, ranks: Sequence[int]) -> list[int]:
+        return self._departures.joined(ranks, self._last)
+
     def check_group(self, operation: str, step: int, group: tuple[int, ...]) -> None:
         """Raise if a member of a group that waits for its quorum will never arrive at this step.
 
         Raises:
             StepMismatch: a member has closed, or synchronises this step or an earlier one.
+            RankLeft: a member has left.
         """
         for rank, word in zip(group, self._words.entered(group), strict=True):
             # A rank that has published at this step has arrived, and may have completed it and closed
             # meanwhile.
             if word >= CLOSED and self._words.published([rank])[0] < step:
+                self._departures.check(operation, f"waits for its group at step {step}", [rank])
                 raise StepMismatch(
                     f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
                     f"waits for its group at step {step}; every rank must make the same calls"
@@ -212,6 +313,12 @@ class Synchronizer:
                     f"{self._comm.rank} waits for its group at step {step}; every rank must call "
                     "synchronize() at the same step"
                 )
+        published = self._words.published(group)
+        self._departures.check(
+            operation,
+            f"waits for its group at step {step}",
+            [rank for rank, at in zip(group, published, strict=True) if at < step],
+        )
 
     def _phases(self, operation: str, step: int) -> Generator[Test, None, None]:
         """Synchronise; yield a test of each condition that has to come true before the next phase."""
@@ -228,7 +335,9 @@ class Synchronizer:
             self._words.announce(pack_entered(step, self._attempt, FAILED))
             self._attempt += 1
             rank = self._comm.size - int(failed[0])
-            raise_described(self._comm.bcast(None if error is None else describe(error), rank), rank, error)
+            described = self._comm.bcast(None if error is None else describe(error), rank)
+            self._refused = True
+            raise_described(described, rank, error)
         # 3. MPI sums result 0 of all ranks into result 1.
         for ours, sums in zip(*map(self._protocol.snapshots.sums, (0, 1)), strict=True):
             for begin in range(0, len(ours), BLOCK):
@@ -243,6 +352,7 @@ class Synchronizer:
         # 5. The mean goes into the output: only now, since a call that continues this one may bring another
         # output.
         self._protocol.snapshots.restore_all(self._pointers)
+        self._complete = True
 
     def _sum(self, ours: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> Iterator[Test]:
         """Sum one array of all ranks: each rank sums a part, and all gather the parts."""
@@ -265,7 +375,7 @@ class Synchronizer:
         missing = []
         for rank, word in zip(ranks, self._words.entered(ranks), strict=True):
             if word >= CLOSED:
-                raise self._has_closed(operation, step, rank)
+                self._refuse_closed(operation, step, rank)
             if entered_step(word) > step or self._waits_before(word, step - 1):
                 raise StepMismatch(
                     f"{operation}: rank {rank} synchronises step {entered_step(word)} while rank "
@@ -301,15 +411,20 @@ class Synchronizer:
         return waits and self._last < entered_step(word) <= step
 
     def _check_open(self, operation: str, step: int) -> None:
-        """Raise if a rank that this synchronisation needs has left for good."""
-        if self._published:
-            return
+        """Raise if a rank that this synchronisation needs has closed, or has left."""
+        published = pack_entered(step, self._attempt, PUBLISHED)
+        lacking = []
         for rank, word in enumerate(self._words.entered(range(self._comm.size))):
-            if word >= CLOSED:
-                raise self._has_closed(operation, step, rank)
+            if word >= CLOSED and not self._published:
+                self._refuse_closed(operation, step, rank)
+            if word < published and rank != self._comm.rank:
+                lacking.append(rank)
+        self._departures.check(operation, f"synchronises step {step}", lacking)
 
-    def _has_closed(self, operation: str, step: int, rank: int) -> StepMismatch:
-        return StepMismatch(
+    def _refuse_closed(self, operation: str, step: int, rank: int) -> NoReturn:
+        """Raise what there is to say of a rank that has closed instead of synchronising a step."""
+        self._departures.check(operation, f"synchronises step {step}", [rank])
+        raise StepMismatch(
             f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
             f"synchronises step {step}; every rank must make the same calls"
         )

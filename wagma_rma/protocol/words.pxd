@@ -5,11 +5,14 @@
     contribution   step : 36 | age : 20 | slot : 8
     chunk          step : 36 | mark : 2 | member : 26
     entered        (one bit, CLOSED) | step : 36 | attempt : 24 | stage : 2
+    departure      manner : 2 | step : 36
+    process        pid : 22 | namespace : 20 | start : 21
+    note           seven bytes of a text
     retired, result_tag, latest, finished   one number
 
 A pin is added at the top of `published`, so its overflow is lost and never reaches the step. The words of a record
-carry their step in the highest 36 bits; an older step means empty. `entered` only grows; the protocol's code in Python
-packs and reads it by the functions of this module.
+carry their step in the highest 36 bits; an older step means empty. `entered` and `departure` only grow; the protocol's
+code in Python packs and reads them by the functions of this module. `process` is packed in waiting.processes.
 """
 
 from libc.stdint cimport uint64_t

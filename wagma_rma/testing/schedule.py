@@ -23,10 +23,14 @@ class Stop:
 
 @dataclass(frozen=True)
 class Interruption:
-    """A rank whose first wait after some turn is interrupted, as by Ctrl-C."""
+    """A rank whose first wait after some turn is interrupted, as by a signal handler that raises."""
+
+    KINDS = (KeyboardInterrupt, TimeoutError, ValueError, StopIteration, GeneratorExit)
 
     turn: int
     rank: int
+    kind: type[BaseException] = KeyboardInterrupt
+    """What it raises."""
 
 
 @dataclass(frozen=True)

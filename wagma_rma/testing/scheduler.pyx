@@ -296,5 +296,5 @@ cdef class Scheduler:
         for due in self.interruptions:
             if due.rank == rank and due.turn <= self.turns:
                 self.interruptions.remove(due)
-                return KeyboardInterrupt(f"{due}")
+                return due.kind(f"{due}")
         return None

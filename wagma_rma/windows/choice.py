@@ -55,6 +55,6 @@ def open_window(
         count = max(hosts) + 1
         why = f"the ranks are on {count} hosts" if window == "auto" else "as asked for"
         return OpenedWindow(remote, f"remote: {why}", f"{remote.progress}: {remote.why}")
-    shared = SharedWindow(comm, nbytes, words_bytes)
+    shared = SharedWindow(comm, nbytes)
     why = "all ranks share a host" if window == "auto" else "as asked for"
     return OpenedWindow(shared, f"shared: {why}", "none: memory that is mapped needs none")

@@ -24,3 +24,4 @@ cdef class RemoteWindow(Window):
     cdef FinalizeHook finalize_hook  # ends both windows and the progress thread
     cdef object thread_comm        # that the progress thread polls; None without a thread
     cdef bint opened               # and not freed since
+    cdef bint has_memory           # the system gave that of the words

@@ -15,19 +15,19 @@ these is measured (``progress_choice``).
 
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 from wagma_rma.kernels.atomics cimport wagma_fence
 from wagma_rma.kernels.memory cimport LINE
 from wagma_rma.mpi.finalize_hook cimport RMA, FinalizeHook, handle_of
 from wagma_rma.mpi.rma cimport WAGMA_ADD, WAGMA_LOAD, WAGMA_MAX, WAGMA_SWAP
 from wagma_rma.windows.remote_reads cimport RemoteReads
 from wagma_rma.windows.remote_words cimport RemoteWords
-from wagma_rma.windows.shared cimport SharedWindow
+from wagma_rma.windows.shared cimport SharedWindow, take
 
 from mpi4py import MPI
 
 from wagma_rma.mpi.agreement import agree
 from wagma_rma.windows.progress_choice import choose_progress
+from wagma_rma.windows.shared import SHARED_MEMORY
 
 cdef enum:
     LANES = 4  # two reads in flight hide a round trip, the other two uneven chunks
@@ -76,6 +76,9 @@ cdef class RemoteWindow(Window):
         self.allocate()
         self.open()
         try:
+            agree(comm, "RemoteWindow", {} if self.has_memory else MemoryError(
+                f"RemoteWindow: no memory for {words_bytes} bytes of words; enlarge {SHARED_MEMORY} (docker: --shm-size), "
+                "use a smaller model, or run fewer ranks on this host"))
             self.progress, self.why = choose_progress(self, comm, hosts, words_bytes, progress)
             if self.progress == "thread":
                 self.start_thread()
@@ -102,7 +105,7 @@ cdef class RemoteWindow(Window):
             agree(self.comm, "RemoteWindow", found)
             found = {}
             try:
-                self.host_window = SharedWindow(self.host_comm, self.nbytes - self.words_bytes, 0)
+                self.host_window = SharedWindow(self.host_comm, self.nbytes - self.words_bytes)
             except Exception as error:
                 found = error
             agree(self.comm, "RemoteWindow", found)
@@ -137,7 +140,7 @@ cdef class RemoteWindow(Window):
         # NOCHECK, after the collective allocation: without it MPI would wait for every target.
         self.words_window.Lock_all(MPI.MODE_NOCHECK)
         self.bulk_window.Lock_all(MPI.MODE_NOCHECK)
-        memset(<void*> <uintptr_t> self.words_window.tomemory().address, 0, self.words_bytes + LINE)
+        self.has_memory = take(<void*> <uintptr_t> self.words_window.tomemory().address, self.words_bytes + LINE)
         self.finalize_hook = FinalizeHook(self.bulk_window, self.words_window)
         self.write_fence()
         self.comm.Barrier()
@@ -152,6 +155,11 @@ cdef class RemoteWindow(Window):
                                  "(ulimit -u), or use a network that needs none and progress='none'")
         self.finalize_hook.state.thread = self.words.thread
         agree(self.comm, "RemoteWindow", found)
+
+    @property
+    def freed(self):
+        """Whether free() has been called."""
+        return not self.opened
 
     def free(self):
         """Free the memory. Collective; no rank may use any window afterwards."""

@@ -1,4 +1,4 @@
-"""Train a PyTorch network on digits: tensors share their memory with numpy, so they are averaged in place.
+"""Train a PyTorch network on digits: its tensors are averaged in place.
 
 mpiexec -n 4 python pytorch.py
 """
@@ -9,6 +9,11 @@ from mpi4py import MPI
 from sklearn.datasets import load_digits
 
 from wagma_rma import GroupAverager
+
+
+def averaged(network):
+    """Return what is averaged: parameters, and the statistics of batch normalisation; not its counter."""
+    return {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
 
 
 def main():
@@ -26,22 +31,20 @@ def main():
         torch.nn.Linear(64, 128), torch.nn.BatchNorm1d(128), torch.nn.ReLU(), torch.nn.Linear(128, 10)
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    # Parameters and the statistics of batch normalisation; not its counter, an integer.
-    model = {
-        name: tensor.detach().numpy()
-        for name, tensor in network.state_dict(keep_vars=True).items()
-        if tensor.is_floating_point()
-    }
 
-    with GroupAverager(comm, model, sync_period=10) as averager:
+    with GroupAverager(comm, averaged(network), sync_period=10) as averager:
         for step in range(150):
             random = np.random.default_rng([comm.rank, step])
             batch = torch.tensor(random.integers(len(own_images), size=64))
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(own_images[batch]), own_labels[batch]).backward()
             optimizer.step()
+            model = averaged(network)
             averager.average(model, out=model)
         averager.synchronize(model, out=model)
+
+    means = comm.allgather(network[1].running_mean.tolist())
+    assert means.count(means[0]) == comm.size, "each rank has statistics of its own"
 
     network.eval()
     with torch.no_grad():

@@ -12,25 +12,32 @@ from wagma_rma.testing.probe import Probe
 
 
 class Cut:
-    """A communicator one of whose collectives is interrupted when it is waited for the first time."""
+    """A communicator one of whose collectives is waited for until Ctrl-C has cut that short.
+
+    Attributes:
+        through: whether it has; set by the caller.
+    """
 
     def __init__(self, comm, collective):
         self._comm, self._collective = comm, collective
+        self.through = False
 
     def __getattr__(self, name):
         function = getattr(self._comm, name)
-        return (lambda *arguments: CutRequest(function(*arguments))) if name == self._collective else function
+        if name != self._collective:
+            return function
+        return lambda *arguments: CutRequest(self, function(*arguments))
 
 
 class CutRequest:
-    def __init__(self, request):
-        self._request, self._looked = request, False
+    def __init__(self, cut, request):
+        self._cut, self._request, self._pressed = cut, request, False
 
     def Test(self):
-        if not self._looked:
-            self._looked = True
-            raise KeyboardInterrupt
-        return self._request.Test()
+        if not self._pressed:
+            self._pressed = True
+            signal.raise_signal(signal.SIGINT)
+        return self._cut.through and self._request.Test()
 
 
 def then_average(comm):
@@ -61,12 +68,15 @@ def then_close(comm, collective, floats):
     model = np.full(floats, float(comm.rank))
     averager = GroupAverager(comm, model, broadcast=False)
     if comm.rank == 0:
-        Probe(averager).replace_communicator(lambda own: Cut(own, collective))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cuts = []
+        Probe(averager).replace_communicator(lambda own: cuts.append(Cut(own, collective)) or cuts[0])
     mean = None
     try:
         mean = averager.synchronize(model)
     except KeyboardInterrupt:
         assert comm.rank == 0
+        cuts[0].through = True
     averager.close()
     for _ in range(20):
         comm.allreduce(1)  # whatever MPI had still to do with the closed averager's memory, it does now

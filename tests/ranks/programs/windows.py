@@ -26,7 +26,7 @@ def conformance(comm, naps, window):
         if window == "remote":
             windows.append(RemoteWindow(comm, hosts.host_numbers(comm), nbytes, words))
         else:
-            windows.append(SharedWindow(comm, nbytes, words))
+            windows.append(SharedWindow(comm, nbytes))
         return windows[0]
 
     def barrier():

@@ -1,0 +1,280 @@
+"""A rank that leaves a run, in every way and at every place; and ranks with different numbers of steps.
+
+python -m tests.ranks.programs.departures API HOW WHEN runs without mpi4py's own ending of jobs, as users do.
+"""
+
+import json
+import linecache
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+from tests.ranks.programs.endings import shared_files
+from wagma_rma import GroupAverager, RankLeft, StepMismatch, SynchronizationTimeout
+from wagma_rma.testing.probe import Probe
+
+VICTIM = 1
+PERIOD = 5
+
+
+def go(how):
+    """Leave the run in a way that unwinds the program, or end the process."""
+    if how == "raise":
+        raise ValueError("no data")
+    if how.startswith("exit "):
+        sys.exit(int(how.removeprefix("exit ")))
+    if how == "_exit":
+        os._exit(0)
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)
+
+
+def go_while_it_waits(how):
+    """Have this rank go while it is in a call, by a signal that comes soon."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: go(how))
+    threading.Thread(
+        target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGUSR1)), daemon=True
+    ).start()
+
+
+def numpy_api(comm, **options):
+    """Return an averager, a model, and a function that performs a step."""
+    averager = GroupAverager(comm, np.zeros(1000), **options)
+    return averager, np.ones(1000), averager.average
+
+
+def jax_api(comm, compiled, **options):
+    import jax
+    import jax.numpy as jnp
+
+    from jax_bindings import PytreeAverager
+
+    averager = PytreeAverager(comm, {"w": jnp.zeros(1000)}, **options)
+    step = jax.jit(lambda params: averager(params)) if compiled else averager
+    return averager, averager.params, lambda params: jax.block_until_ready(step(params))
+
+
+def leave(comm, api, how, when):
+    """Rank 1 goes; the others find out in the next call that needs it."""
+    make = {"numpy": numpy_api, "eager": jax_api, "jit": jax_api}[api]
+    options = {"sync_period": PERIOD, "group_size": comm.size}
+    if api != "numpy":
+        options["compiled"] = api == "jit"
+    if when == "in a step":
+        options["quorum"] = comm.size
+    before = set(shared_files())
+    averager, model, step = make(comm, **options)
+    mapped = json.dumps(sorted(set(shared_files()) - before))
+    Path(os.environ["RANKS_DIRECTORY"], f"mapped.{comm.rank}").write_text(mapped)
+    comm.Barrier()
+    with averager:
+        for at in range(1, PERIOD + 1):
+            if comm.rank == VICTIM and at == 3 and when == "between steps":
+                go(how)
+            if at == 3 and when == "in a step":
+                if comm.rank == VICTIM:
+                    go_while_it_waits(how)
+                elif comm.rank == 0:
+                    time.sleep(1.5)  # the group waits for its quorum
+            if at == PERIOD and when == "in a synchronisation":
+                if comm.rank == VICTIM:
+                    go_while_it_waits(how)
+                elif comm.rank == 0:
+                    time.sleep(1.5)
+            model = step(model)
+        if comm.rank == VICTIM and when == "before close":
+            go(how)
+
+
+# Exceptions at every line.
+
+
+class Odd(BaseException):
+    """What nothing expects."""
+
+
+class RaiseAt:
+    """Raises Odd at the n-th line of the library's Python code that runs in a call."""
+
+    def __init__(self, n):
+        self._n = n
+        self.raised = False
+
+    def __call__(self, call):
+        sys.settrace(self._trace)
+        try:
+            return call()
+        finally:
+            sys.settrace(None)
+
+    def _trace(self, frame, event, argument):
+        code = frame.f_code
+        if event == "line" and "wagma_rma" in code.co_filename and code.co_name not in ("__del__", "drop"):
+            text = linecache.getline(code.co_filename, frame.f_lineno).lstrip()
+            # No signal comes at these lines; a tracer does, and finds the block around them not entered.
+            if not text.startswith(("with ", "try:")):
+                self._n -= 1
+                if self._n == 0:
+                    self.raised = True
+                    sys.settrace(None)
+                    raise Odd
+        return self._trace
+
+
+def exceptions_anywhere(comm, call, most):
+    """At rank 0 raise an exception at each line of a call in turn; return how each case ended, if badly.
+
+    The same call is made again then. It must end with the right numbers on both ranks, or rank 0 must be told
+    that the averager can't go on, and rank 1 that rank 0 has stopped. Nobody may wait for ever.
+    """
+    bad, cases, mean = [], 0, [(comm.size - 1) / 2] * 3
+    for n in range(1, most):
+        options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 100, "timeout": 20}
+        averager = GroupAverager(comm, np.zeros(3), broadcast=False, **options)
+        model = np.full(3, float(comm.rank))
+        raising = RaiseAt(n if comm.rank == 0 else 0)
+        outcome, result = "never ended", None
+        for attempt in range(4):
+            try:
+                method = getattr(averager, call)
+                perform = method if call == "close" else lambda method=method, model=model: method(model)
+                result = raising(perform) if attempt == 0 and comm.rank == 0 else perform()
+                outcome = "done"
+                break
+            except Odd:
+                if averager.step:
+                    outcome = "done"
+                    break
+            except SynchronizationTimeout as error:
+                outcome = f"hung: {error}"
+                break
+            except (RankLeft, StepMismatch):
+                outcome = "told"
+                break
+            except RuntimeError as error:
+                outcome = "told" if "can't go on" in str(error) or "half done" in str(error) else str(error)
+                break
+        right = result is None or result.tolist() in ([mean, model.tolist()] if call == "average" else [mean])
+        if outcome not in ("done", "told") or not right:
+            bad.append([n, outcome, None if result is None else result.tolist()])
+        del averager
+        cases = n
+        if not comm.bcast(raising.raised):
+            break
+    return bad, cases
+
+
+# Different numbers of steps.
+
+
+def uneven(comm, steps, sync_period, quorum, rounds=1):
+    """Each rank does another number of steps, then joins; return what it has at the end of each round."""
+    seen = []
+    with GroupAverager(
+        comm, np.zeros(4), sync_period=sync_period, group_size=comm.size, quorum=quorum
+    ) as averager:
+        model = np.zeros(4)
+        for _ in range(rounds):
+            for _ in range(steps[comm.rank]):
+                model = averager.average(model + 1)
+            model = averager.join(model)
+            seen.append([averager.step, model.tolist(), averager.report.outcome.name])
+    return seen
+
+
+def join_cut_short(comm):
+    """Rank 0 joins, is cut short in each wait, and joins again; the others go on."""
+    told = []
+    with GroupAverager(comm, np.zeros(4), sync_period=4, timeout=0.3, group_size=1) as averager:
+        model = np.zeros(4)
+        if comm.rank == 0:
+            probe = Probe(averager)
+            for call in (averager.join, averager.average, averager.synchronize, averager.join):
+                try:
+                    call(model)
+                except (RuntimeError, SynchronizationTimeout) as error:
+                    told.append(str(error))
+            comm.Barrier()
+            while probe.published([1]) < [6]:  # it waits there until this rank has been cut short once more
+                try:
+                    mean = averager.join(model)
+                except SynchronizationTimeout:
+                    if averager.step == 4 and len(told) == 4:
+                        told.append("cut short after step 4")
+                        averager.timeout = 60
+                        comm.Barrier()
+            else:
+                assert averager.step == 7
+        else:
+            comm.Barrier()
+            averager.timeout = 60
+            for step in range(1, 7):
+                model = averager.average(model + 1)
+                if step == 5:
+                    comm.Barrier()
+            mean = averager.join(model)
+        return told, averager.step, mean.tolist()
+
+
+# A process that is a fork.
+
+
+def forked(comm):
+    """A child tries every method; return its exit code, and the model of its parent after that."""
+    with GroupAverager(
+        comm, np.zeros(1000), group_size=comm.size, quorum=comm.size, sync_period=7
+    ) as averager:
+        averager.average(np.zeros(1000))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                calls = [
+                    lambda: averager.average(np.full(1000, 1e6)),
+                    lambda: averager.synchronize(np.zeros(1000)),
+                    lambda: averager.join(np.zeros(1000)),
+                    averager.buffers,
+                    averager.state_dict,
+                    averager.close,
+                ]
+                refused = 0
+                for call in calls:
+                    try:
+                        call()
+                    except RuntimeError as error:
+                        refused += "is a fork of it" in str(error) and str(os.getppid()) in str(error)
+                code = 0 if refused == len(calls) else 10 + refused
+                averager.__exit__(ValueError, ValueError("in the child"), None)
+                del averager
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        for _ in range(20):
+            mean = averager.average(np.full(1000, float(comm.rank)))
+        return code, np.unique(mean).tolist()
+
+
+# One process of the host is killed, and the launcher lets the others live.
+
+
+def killed(comm, when):
+    """Rank 1 is killed; return nothing: the others end by RankLeft."""
+    quorum = comm.size if when == "group" else 1
+    options = {"sync_period": 4, "group_size": comm.size, "quorum": quorum}
+    averager = GroupAverager(comm, np.zeros(10), **options)
+    for at in range(1, 6):
+        if at == 3 and comm.rank == VICTIM:
+            os.kill(os.getpid(), signal.SIGKILL)
+        averager.average(np.ones(10))
+
+
+if __name__ == "__main__":
+    world = MPI.COMM_WORLD
+    name, *arguments = sys.argv[1:]
+    {"leave": leave, "killed": killed}[name](world, *arguments)

@@ -1,0 +1,32 @@
+"""An averager says what was chosen for it: attributes that can only be read, and its repr()."""
+
+from tests.support import launch, pool
+
+RANKS = 4
+
+
+def test_attributes_say_what_was_chosen_and_repr_shows_them():
+    for rank, (told, nbytes, nbytes_of_pairs) in enumerate(pool.run(RANKS, "ranks.chosen:attributes")):
+        (usual, shown), (given, _), (remote, shown_remote), (_, named) = told
+        if not launch.TEST_HOSTS:
+            assert usual == {
+                "group_size": 2,
+                "sync_period": 10,
+                "quorum": 1,
+                "patience": "auto",
+                "window": "shared",
+                "progress": "none",
+                "hosts": [0] * RANKS,
+                "bytes": nbytes,
+            }
+            assert shown == (
+                f"<GroupAverager of rank {rank} of 4 at step 1: group_size=2, sync_period=10, quorum=1, "
+                f"patience='auto', window='shared', progress='none', 1 host, {nbytes:,} bytes>"
+            )
+            assert given["bytes"] == nbytes_of_pairs
+        assert {name: given[name] for name in ("group_size", "sync_period", "quorum", "patience")} == {
+            "group_size": 2, "sync_period": 7, "quorum": 2, "patience": 0.5
+        }  # fmt: skip
+        assert (remote["window"], remote["progress"]) == ("remote", "none")
+        assert "window='remote', progress='none'" in shown_remote
+        assert named.startswith(f"<Binding of rank {rank} of 4 at step 0: ")
