@@ -57,6 +57,8 @@ def wagma(
         An optax.GradientTransformationExtraArgs.
 
     Raises:
+        ImportError: optax is not installed.
+        TypeError: `inner` is no optimizer, or `averager` no PytreeAverager.
         ValueError: `every` is not a positive integer; or update() was called without `params`.
         All that the averager raises; update() raises it.
 
@@ -73,8 +75,14 @@ def wagma(
         >>> optax.apply_updates(params, updates)
         Array([1.5, 1.5], dtype=float32)
     """
-    import optax
-
+    try:
+        import optax
+    except ModuleNotFoundError as error:
+        raise ImportError("wagma: needs optax; run: pip install 'wagma-rma[jax]'") from error
+    if not hasattr(inner, "update"):
+        raise TypeError(f"wagma: inner is a {type(inner).__name__}; pass an optax optimizer and an averager")
+    if not callable(averager):
+        raise TypeError(f"wagma: averager is a {type(averager).__name__}; pass a PytreeAverager")
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise ValueError(f"wagma: every={every!r} is not a positive integer")
     inner = optax.with_extra_args_support(inner)

@@ -49,6 +49,8 @@ def test_an_update_gives_the_average_to_the_bit_nearly_everywhere(dtype, most):
 def test_what_wraps_wagma_and_what_it_refuses():
     for facts in pool.run(2, "jax.optimizer:outside", limit=60):
         assert facts.pop("no params").startswith("ValueError: wagma: update() averages parameters")
+        assert facts.pop("swapped").startswith("TypeError: wagma: inner is a PytreeAverager; pass an optax")
+        assert facts.pop("no averager").startswith("TypeError: wagma: averager is a dict; pass a Pytree")
         assert facts == {
             "masked": [False, 1],
             "left alone": True,

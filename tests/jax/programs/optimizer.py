@@ -134,6 +134,8 @@ def outside(comm):
                 jax.block_until_ready(state)
                 facts["steps"].append(averager.step)
         facts["no params"] = message(lambda: rarely.update(start, rarely.init(start)))
+        facts["swapped"] = message(lambda: wagma(averager, optax.sgd(0.1)))
+        facts["no averager"] = message(lambda: wagma(optax.sgd(0.1), start))
         facts["every"] = message(lambda: wagma(optax.sgd(0.1), averager, every=0))
     return facts
 
