@@ -13,8 +13,11 @@ Of wagma_rma only `wagma_rma.bindings` may be imported here, and of JAX only wha
 packages of the demo are optional: only `optimizer.wagma()` and the demo import them.
 """
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
+
+if importlib.util.find_spec("jax") is None:
+    raise ImportError("jax_bindings needs JAX, which is not installed; run: pip install 'wagma-rma[jax]'")
 
 if TYPE_CHECKING:
     from jax_bindings.leaves import floating

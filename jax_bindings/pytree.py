@@ -1,6 +1,6 @@
 """Average pytrees of arrays: the numpy averager, called eagerly or from inside jit."""
 
-from typing import Literal, Self, TypeVar, Unpack
+from typing import Literal, NoReturn, Self, TypeVar, Unpack
 
 import jax
 from mpi4py import MPI
@@ -10,6 +10,7 @@ from jax_bindings.leaves import (
     Flat,
     PyTree,
     Select,
+    check_leaves,
     copied,
     find_unselected,
     flatten,
@@ -109,6 +110,9 @@ class PytreeAverager:
             flat = flatten(NAME, params, self._unselected)
             if not flat.model:
                 raise ValueError(f"{NAME}: no leaf of params is to be averaged; see select")
+            if flat.traced:
+                raise TypeError(f"{NAME}: made in a function that is being compiled; make it outside of jit")
+            check_leaves(NAME, flat.model)
             self._backend = compiled.choose_backend(backend, flat.selected)
             # Rank 0's values are written into the model, and views of jax.Arrays are read-only.
             start = copied(flat)
@@ -222,6 +226,52 @@ class PytreeAverager:
         """Sums over the steps that this rank has done."""
         compiled.await_steps()
         return self._averager.statistics
+
+    @property
+    def group_size(self) -> int:
+        """See GroupAverager.group_size."""
+        return self._averager.group_size
+
+    @property
+    def sync_period(self) -> int:
+        """See GroupAverager.sync_period."""
+        return self._averager.sync_period
+
+    @property
+    def quorum(self) -> int:
+        """See GroupAverager.quorum."""
+        return self._averager.quorum
+
+    @property
+    def patience(self) -> float | Literal["auto"]:
+        """See GroupAverager.patience."""
+        return self._averager.patience
+
+    @property
+    def window(self) -> Literal["shared", "remote"]:
+        """See GroupAverager.window."""
+        return self._averager.window
+
+    @property
+    def progress(self) -> Literal["thread", "none"]:
+        """See GroupAverager.progress."""
+        return self._averager.progress
+
+    @property
+    def hosts(self) -> tuple[int, ...]:
+        """See GroupAverager.hosts."""
+        return self._averager.hosts
+
+    @property
+    def bytes(self) -> int:
+        """See GroupAverager.bytes."""
+        return self._averager.bytes
+
+    def __repr__(self) -> str:
+        return f"{repr(self._averager).removesuffix('>')}, backend={self.backend!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        self._averager.__reduce__()
 
     def close(self) -> None:
         """Wait for compiled steps, then free the windows. Collective, as GroupAverager.close()."""

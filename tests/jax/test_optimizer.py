@@ -1,23 +1,60 @@
 """Averaging as part of an optax optimizer, and the choice of leaves."""
 
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
+from jax_bindings.optimizer import difference
 from tests.support import pool
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_updates_land_on_the_average_to_the_bit(ranks):
+def test_updates_land_on_the_average(ranks):
     for rank, wrong in enumerate(pool.run(ranks, "jax.optimizer:lands", limit=120)):
         assert wrong == [], f"rank {rank}"
+
+
+def test_updates_are_arrays_like_any_others():
+    like = {"w": ["float32", [3]], "half": ["float32", [2]], "step": ["int32", []]}
+    norm = round((3 * 0.1**2 + 2 * 0.125**2) ** 0.5, 4)  # a bfloat16 of the size 10 moves by 0.125
+    for facts in pool.run(2, "jax.optimizer:like_arrays", limit=60):
+        assert facts == {
+            "eager": like,
+            "eager: norm": norm,
+            "jit": like,
+            "jit: norm": norm,
+            "clipped": [-0.1, -0.125],
+            "alone": True,
+        }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most"), [(jnp.float32, 5e-3), (jnp.bfloat16, 1e-5), (jnp.float16, 1e-5)], ids=lambda x: str(x)
+)
+def test_an_update_gives_the_average_to_the_bit_nearly_everywhere(dtype, most):
+    """Params of the size 1 that ranks change by 1 %; wagma's docstring says the share of others."""
+    random = np.random.default_rng(0)
+    common = random.normal(size=1_000_000)
+    params, average = (
+        jnp.asarray(common + share * random.normal(size=common.size), dtype) for share in (0.01, 0.005)
+    )
+    new = optax.apply_updates(params, difference(params, average))
+    assert new.dtype == dtype
+    assert float(jnp.mean(new != average)) <= most
+    near = (average / params >= 0.5) & (average / params <= 2)
+    assert bool(jnp.all((new == average) | ~near))
 
 
 def test_what_wraps_wagma_and_what_it_refuses():
     for facts in pool.run(2, "jax.optimizer:outside", limit=60):
         assert facts.pop("no params").startswith("ValueError: wagma: update() averages parameters")
+        assert facts.pop("swapped").startswith("TypeError: wagma: inner is a PytreeAverager; pass an optax")
+        assert facts.pop("no averager").startswith("TypeError: wagma: averager is a dict; pass a Pytree")
         assert facts == {
-            "masked": [1, 1],
+            "masked": [False, 1],
             "left alone": True,
-            "steps": [1, 2, 2, 3, 3, 4, 4, 5],
+            "steps": [2, 3, 3, 4, 4, 5, 5, 6],
             "every": "ValueError: wagma: every=0 is not a positive integer",
         }
 

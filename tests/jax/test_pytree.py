@@ -1,5 +1,7 @@
 """The JAX bindings do what the numpy API does, in and out of jit, and name leaves as JAX does."""
 
+import sys
+
 import pytest
 
 from tests.support import launch, pool
@@ -42,6 +44,38 @@ def test_all_ranks_start_alike_and_a_closed_averager_says_so():
         }
 
 
+def test_an_averager_shows_what_it_was_made_with_and_is_not_copied():
+    for rank, (text, copied, own) in enumerate(pool.run(2, "jax.pytree:shown", limit=60)):
+        assert text.startswith(f"<PytreeAverager of rank {rank} of 2 at step 0: group_size=")
+        assert "sync_period=7, quorum=2, " in text
+        assert text.endswith(", backend='ffi'>")
+        assert copied.startswith("TypeError: PytreeAverager: an averager can't be copied or pickled")
+        *numbers, nbytes, window, progress, hosts = own
+        assert numbers == [2, 7, 2, "auto"]
+        assert f"window={window!r}, progress={progress!r}, {max(hosts) + 1} host" in text
+        assert f"{nbytes:,} bytes" in text
+
+
+@pytest.mark.parametrize(
+    ("missing", "program"),
+    [("jax", "import jax_bindings"), ("optax", "import jax_bindings; jax_bindings.wagma(None, None)")],
+)
+def test_without_a_package_the_error_names_the_extra(missing, program):
+    program = f"""
+import sys
+sys.modules[{missing!r}] = None
+try:
+    {program}
+except ImportError as error:
+    print(error)
+"""
+    job = launch.Ranks(1, [sys.executable, "-W", "error", "-c", program])
+    code, output = job.wait(60)
+    assert code == 0, output
+    assert missing.replace("jax", "JAX") in output
+    assert output.endswith("run: pip install 'wagma-rma[jax]'\n")
+
+
 def test_errors_name_the_leaf_as_jax_does_on_every_rank():
     bias, kernel = "model.layers[0].bias['b']", "model.layers[1].kernel"
     for rank, said in enumerate(pool.run(2, "jax.pytree:errors", limit=60)):
@@ -49,6 +83,15 @@ def test_errors_name_the_leaf_as_jax_does_on_every_rank():
         assert said["integer at one rank"].startswith(said["integer"])
         assert said["number"].startswith("TypeError: PytreeAverager: model.scale is a float; ")
         assert said["random key"].startswith("TypeError: PytreeAverager: model['key'] is a PRNGKeyArray; ")
+        for what in ("integer", "number", "random key", "function", "object"):
+            assert "pass select=floating, which averages the arrays of floats alone" in said[what], what
+        assert said["function"].startswith("TypeError: PytreeAverager: model['activation'] is a ")
+        assert said["object"].startswith(
+            "TypeError: PytreeAverager: model['layer'] is a Unknown, no array and no container"
+        )
+        assert said["in jit"].startswith(
+            "TypeError: PytreeAverager: made in a function that is being compiled"
+        )
         assert said["disagree"].startswith(
             f"ValueError: PytreeAverager: {kernel} is float16[4] at rank 1 but float16[3] at rank 0"
         )

@@ -30,11 +30,17 @@ class Averager:
     def synchronize(self, model, out):
         return self._step("synchronize", model, out)
 
+    def join(self, model, out):
+        return self._step("join", model, out)
+
     def average_at(self, sources, targets):
         self._step("average_at", at(sources), at(targets))
 
     def synchronize_at(self, sources, targets):
         self._step("synchronize_at", at(sources), at(targets))
+
+    def join_at(self, sources, targets):
+        self._step("join_at", at(sources), at(targets))
 
     def _step(self, name, model, out):
         self.inside += 1

@@ -237,30 +237,62 @@ def transformed(comm, backend):
 
 
 def failing(comm, backend):
-    """Rank 0's compiled synchronisation times out, and a later call completes it; return what it is told."""
+    """Rank 0's compiled synchronisation times out, a later call completes it, and the next ends a block."""
+    with PytreeAverager(comm, mine(comm), backend=backend, **ALL) as closed:
+        of_closed = jax.jit(closed)
+    told = [message(lambda: jax.block_until_ready(of_closed(mine(comm))))]
     averager = PytreeAverager(comm, mine(comm), backend=backend, **ALL)
     step = jax.jit(averager)
     params = jax.block_until_ready(step(mine(comm)))
-    told = []
+    if comm.rank == 0:
+        averager.timeout = 0.3
+        told.append(message(lambda: jax.block_until_ready(step(params))))
+        averager.timeout = None
+        comm.send(None, 1)
+    elif comm.rank == 1:
+        comm.recv(source=0)
+    params = step(params)
+    w, steps = np.asarray(params["w"]).tolist(), averager.step
     if comm.rank == 0:
         averager.timeout = 0.3
         try:
             with averager:
                 jax.block_until_ready(step(params))
         except SynchronizationTimeout as error:
-            told = [str(error), isinstance(error.__cause__, Exception)]
-        said = message(lambda: jax.block_until_ready(step(params)))
-        told.append("SynchronizationTimeout: average: rank 0 at step 2" in said)
-        averager.timeout = None
-        comm.send(None, 1)
-    elif comm.rank == 1:
-        comm.recv(source=0)
-    params = step(params)
-    w = np.asarray(params["w"]).tolist()
-    averager.close()
-    with averager:
-        told.append(message(lambda: jax.block_until_ready(step(params))))
-    return told, w, averager.step
+            told += [str(error), isinstance(error.__cause__, Exception)]
+        signal_to(comm, 1)
+    else:
+        signal_from(comm, 0)
+    return told, w, steps
+
+
+def after_failure(comm):
+    """Go on after a timeout in a step that XLA ran on another thread; return what is told, and the steps."""
+    start = {"w": jnp.full(1_000_000, float(comm.rank))}
+    told = []
+    with PytreeAverager(comm, start, backend="ffi", **ALL) as averager:
+
+        @jax.jit
+        def step(params):
+            w = params["w"]
+            for _ in range(20):  # long enough for XLA to run it on another thread
+                w = jnp.sin(w)
+            return averager({"w": w})
+
+        params = jax.block_until_ready(step(start))
+        if comm.rank == 0:
+            averager.timeout = 0.3
+            told.append(message(lambda: jax.block_until_ready(step(params))))
+            averager.timeout = None
+            signal_to(comm, 1)
+        else:
+            signal_from(comm, 0)
+        params = averager(params)
+        results = []
+        thread = threading.Thread(target=lambda: results.append(jax.block_until_ready(step(params))))
+        thread.start()
+        thread.join()
+        return told, averager.step, float(results[0]["w"][0])
 
 
 def gone(comm):

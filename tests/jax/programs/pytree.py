@@ -1,5 +1,6 @@
 """The JAX bindings beside the numpy API: the same bits, in and out of jit, and the same errors."""
 
+import copy
 import dataclasses
 from typing import NamedTuple
 
@@ -155,6 +156,10 @@ def start(comm):
     return facts
 
 
+class Unknown:
+    """What JAX does not know."""
+
+
 class Twins:
     """A node whose two leaves have the same path."""
 
@@ -185,6 +190,9 @@ def errors(comm):
         "integer at one rank": message(lambda: PytreeAverager(comm, integer if comm.rank else good)),
         "number": message(lambda: PytreeAverager(comm, number)),
         "random key": message(lambda: PytreeAverager(comm, {"key": jax.random.key(0)})),
+        "function": message(lambda: PytreeAverager(comm, {"activation": jnp.tanh})),
+        "object": message(lambda: PytreeAverager(comm, {"layer": Unknown()})),
+        "in jit": message(lambda: jax.jit(lambda params: PytreeAverager(comm, params))(good)),
         "disagree": message(lambda: PytreeAverager(comm, longer if comm.rank else good)),
         "same path at one rank": message(
             lambda: PytreeAverager(comm, Twins(jnp.zeros(1), jnp.zeros(1)) if comm.rank else good)
@@ -206,6 +214,14 @@ def errors(comm):
         averager(good)
         said["steps after"] = averager.step
     return said
+
+
+def shown(comm):
+    """Return what an averager says of itself, and what it says to a copy of it."""
+    with PytreeAverager(comm, {"w": jnp.zeros(3)}, sync_period=7, quorum=2) as averager:
+        own = [averager.group_size, averager.sync_period, averager.quorum, averager.patience, averager.bytes]
+        own += [averager.window, averager.progress, averager.hosts]
+        return repr(averager), message(lambda: copy.copy(averager)), own
 
 
 def subnormal(comm):
