@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -247,6 +248,33 @@ def test_all_ranks_are_told_of_a_host_that_has_too_little():
 ON_ONE_HOST = pytest.mark.skipif(
     bool(launch.TEST_HOSTS), reason="about the shared memory of all ranks together"
 )
+
+
+@ON_ONE_HOST
+def test_ranks_that_were_spawned_average_with_those_that_spawned_them(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import os, sys
+import numpy as np
+from mpi4py import MPI
+from wagma_rma import GroupAverager
+parent = MPI.Comm.Get_parent()
+if parent == MPI.COMM_NULL:
+    comm = MPI.COMM_WORLD.Spawn(sys.executable, [os.path.abspath(__file__)], maxprocs=2).Merge(False)
+else:
+    comm = parent.Merge(True)
+model = np.full(5, float(comm.rank))
+for window in ("auto", "remote"):
+    options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 3, "timeout": 60}
+    with GroupAverager(comm, model, broadcast=False, window=window, **options) as averager:
+        assert (averager.average(model) == (comm.size - 1) / 2).all()
+comm.Disconnect()
+print("right", flush=True)
+"""
+    )
+    code, output = launch.Ranks(2, [sys.executable, str(program)]).wait(120)
+    assert (code, output.split().count("right")) == (0, 4), output
 
 
 @ON_ONE_HOST

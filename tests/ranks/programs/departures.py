@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from tests.ranks.programs.endings import shared_files
+from tests.ranks.programs.endings import kept, shared_files
 from wagma_rma import GroupAverager, RankLeft, StepMismatch, SynchronizationTimeout
 
 VICTIM = 1
@@ -89,6 +89,16 @@ def leave(comm, api, how, when):
             model = step(model)
         if comm.rank == VICTIM and when == "before close":
             go(how)
+
+
+def end_early(comm, how):
+    """Rank 1 ends its program, with an averager that is neither closed nor in a `with` block."""
+    averager = GroupAverager(comm, np.zeros(1000), sync_period=PERIOD)
+    kept.append(averager)
+    for at in range(1, PERIOD + 1):
+        if comm.rank == VICTIM and at == 3:
+            go(how)
+        averager.average(np.ones(1000))
 
 
 # Exceptions at every line.
@@ -273,4 +283,4 @@ def killed(comm, when):
 if __name__ == "__main__":
     world = MPI.COMM_WORLD
     name, *arguments = sys.argv[1:]
-    {"leave": leave, "killed": killed}[name](world, *arguments)
+    {"leave": leave, "end_early": end_early, "killed": killed}[name](world, *arguments)
