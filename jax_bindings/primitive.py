@@ -45,6 +45,12 @@ def bind_guard(leaves: Sequence[jax.Array]) -> list[jax.Array]:
     return list(_guard_p.bind(*leaves))
 
 
+def is_tracing() -> bool:
+    """Return whether JAX is tracing a program here, whatever values its operations are given."""
+    (number,) = _guard_p.bind(np.float32(0))
+    return isinstance(number, jax.core.Tracer)
+
+
 @cache
 def _callback(ordered: bool) -> ClosedJaxpr:
     """Return a program with a callback, whose effect is one of our steps'.

@@ -3,6 +3,7 @@
 from typing import Literal, NoReturn, Self, TypeVar, Unpack
 
 import jax
+import jax.numpy as jnp
 from mpi4py import MPI
 
 from jax_bindings import compiled
@@ -17,6 +18,7 @@ from jax_bindings.leaves import (
     is_on_several_devices,
     platforms,
 )
+from jax_bindings.primitive import is_tracing
 from jax_bindings.steps import HostSteps, Step
 from wagma_rma.bindings import (
     AveragerOptions,
@@ -39,8 +41,7 @@ class PytreeAverager:
 
     `params = averager(params)` performs one step; wagma_rma.GroupAverager says what a step is. In a compiled
     function it performs one step each time that the function runs, and one in each iteration of a lax loop.
-    Pass the params to the function as arguments: constants are averaged only once, when JAX traces the
-    function. Eager calls and compiled ones count the same steps.
+    Eager calls and compiled ones count the same steps.
 
     The order of steps is that of the program, for the steps of all averagers together: through nested
     functions, branches and loops, and from one compiled function that a thread calls to the next. JAX neither
@@ -173,7 +174,8 @@ class PytreeAverager:
 
     def _step(self, step: Step, params: Params) -> Params:
         flat = flatten(step.value, params, self._unselected)
-        if not flat.traced:
+        # Params that a function closes over are no values of its program.
+        if not flat.traced and not is_tracing():
             # Compiled steps that were called before may still be running in other threads.
             compiled.await_steps()
             return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
@@ -185,7 +187,10 @@ class PytreeAverager:
 
     def _traced(self, step: Step, flat: Flat) -> list[jax.Array]:
         """Put a step into the program that is being traced."""
-        leaves = flat.selected
+        leaves = [
+            leaf if isinstance(leaf, jax.Array) else jnp.asarray(array)
+            for leaf, array in zip(flat.selected, flat.model.values(), strict=True)
+        ]
         on_one_device = self._backend == "ffi" or not any(map(is_on_several_devices, leaves))
         if self._backend != "callback" and on_one_device:
             return compiled.call(self._steps.numbers[step], leaves)

@@ -7,6 +7,7 @@ import pytest
 from tests.support import launch, pool
 
 ONCE = {
+    "closed over": [3, 6],
     "unused at a rank": [1, 2],
     "unused": [1, 2],
     "alike": [2, 4],
@@ -15,6 +16,8 @@ ONCE = {
     "in a condition": [4, 8],
     "beside a vmap": [1, 2],
     "compiled ahead": 4,
+    "a loop outside of jit": 3,
+    "only its shape": [0, 4],
 }
 
 

@@ -69,7 +69,17 @@ def in_a_mapped_branch(rank, averager, params):
     )
 
 
+CONSTANT = {"w": np.ones(4)}
+
+
+def closed_over(rank, averager, params):
+    """The params are constants of the program, and of that of the loop."""
+    averager(CONSTANT)
+    return jax.lax.fori_loop(0, 2, lambda i, x: averager(CONSTANT)["w"] + i, jnp.zeros(4))
+
+
 PROGRAMS = {
+    "closed over": closed_over,
     "unused at a rank": unused,
     "unused": unused_everywhere,
     "alike": alike,
@@ -104,6 +114,10 @@ def once(comm, backend):
         ahead = jax.jit(lambda p: averager(averager(p))).lower(params).compile()
         ahead(params), ahead(params)
         done["compiled ahead"] = averager.step
+        jax.lax.fori_loop(0, 3, lambda i, x: averager(params)["w"] + i, jnp.zeros(4))
+        done["a loop outside of jit"] = averager.step - done["compiled ahead"]
+        shape = jax.eval_shape(lambda: averager(params))
+        done["only its shape"] = [averager.step - done["compiled ahead"] - 3, shape["w"].shape[0]]
     return done
 
 
