@@ -269,7 +269,6 @@ for window in ("auto", "remote"):
     options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 3, "timeout": 60}
     with GroupAverager(comm, model, broadcast=False, window=window, **options) as averager:
         assert (averager.average(model) == (comm.size - 1) / 2).all()
-comm.Disconnect()
 print("right", flush=True)
 """
     )
