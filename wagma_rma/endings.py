@@ -26,11 +26,14 @@ def drop(steps: Steps, what: str) -> None:
     """
     if not steps.ended:
         steps.leave("its averager was dropped without close()")
+        steps.drop()
         warnings.warn(
             f"{what} was dropped without close(); call close() on every rank, or use it in a `with` block",
             ResourceWarning,
             stacklevel=3,
         )
+    else:
+        steps.drop()
 
 
 @atexit.register

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from mpi4py import MPI
 
+from wagma_rma import dropped
 from wagma_rma.buffers import Buffers
 from wagma_rma.memory import Memory
 from wagma_rma.model.leaf_pointers import LeafPointers
@@ -29,6 +30,8 @@ from wagma_rma.windows.shared import SharedWindow
 class Parts(NamedTuple):
     """What an averager is made of."""
 
+    identity: str
+    """A name that all its ranks know it by."""
     comm: MPI.Intracomm
     """A duplicate of the user's, freed at the end."""
     hosts: tuple[int, ...]
@@ -112,7 +115,9 @@ def _open(
     # 1. All ranks agree on the model and the options.
     hosts = mpi_hosts.host_numbers(comm)  # looked up in its module, where tests replace it
     options, structure = _agreed(operation, comm, hosts, model, broadcast, chosen)
-    # 2. All allocate a window.
+    # 2. All allocate a window, and give back those that nobody uses any more.
+    dropped.give_back(comm)
+    identity = dropped.new_identity(comm)
     groups = options.groups(comm.rank)
     layout = options.layout(structure, is_remote(hosts, options.window))
     size = layout.nbytes, layout.words_bytes
@@ -155,6 +160,7 @@ def _open(
     )
     comm.Barrier()
     return Parts(
+        identity=identity,
         comm=comm,
         hosts=hosts,
         options=options,

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from mpi4py import MPI
 
+from wagma_rma import dropped
 from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
@@ -130,16 +131,15 @@ class Steps:
             self._lifecycle.happens(Event.CLOSE)
             if self._lifecycle.state is State.CLOSING_COUNTED_ON:
                 self._do_own_part()
-            window, comm = self.parts.window, self.parts.comm
             try:
                 # Arrays that anyone still has must not lose their memory.
-                if not window.freed and not self._synchronizer.close(self._buffers.in_use()):
-                    window.free()
+                if not self.parts.window.freed and not self._synchronizer.close(self._buffers.in_use()):
+                    self.parts.window.free()
             except RankLeft:
                 self._lifecycle.happens(Event.ENDED)
                 raise
-            if window.freed and comm:
-                comm.Free()
+            if self.parts.window.freed:
+                self._free()
             self._lifecycle.happens(Event.ENDED)
 
     def leave(self, why: BaseException | str) -> None:
@@ -154,6 +154,20 @@ class Steps:
             self._departures.leave(LEFT, self._protocol.last_step, why)
             cause = why if isinstance(why, BaseException) else RuntimeError(why)
             self._lifecycle.happens(Event.BREAK, cause)
+
+    def drop(self) -> None:
+        """Have the memory given back when that is possible; nobody can use this averager any more. Local."""
+        lost = self._lifecycle.state is State.FORKED or MPI.Is_finalized()
+        # A collective of MPI that will never complete might still meet those that freeing takes.
+        if not lost and self.parts.comm and not self._synchronizer.abandoned and not self._buffers.in_use():
+            dropped.keep(self.parts.identity, self.parts.comm.size, self._free)
+
+    def _free(self) -> None:
+        """Give back the window and the communicator. Collective."""
+        if not self.parts.window.freed:
+            self.parts.window.free()
+        if self.parts.comm:
+            self.parts.comm.Free()
 
     @property
     def ended(self) -> bool:

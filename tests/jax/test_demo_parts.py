@@ -70,6 +70,12 @@ def test_a_single_rank_is_told_how_to_start_several():
     assert "start several:\nmpiexec -n 4 " in summary(arguments.parse([], 1), [run])
 
 
+def test_what_is_said_first_needs_no_jax():
+    # Several ranks take seconds to import it, and until then nothing would be seen.
+    program = "import sys, jax_bindings.demo.arguments; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], timeout=60, cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("module", ["optax", "sklearn", "matplotlib"])
 def test_a_package_that_is_missing_is_named_with_the_extra_that_has_it(module):
     program = (

@@ -64,13 +64,25 @@ def ends_and_names(api, how, place):
     assert [name for name in mapped if Path("/dev/shm", name).exists()] == []
 
 
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("raise", "ValueError: no data"), ("exit 0", "its program has ended without close()")],
+)
+def test_a_program_that_ends_early_tells_so(how, told):
+    code, output = job("end_early", how).wait(LIMIT)
+    assert code != 0, output
+    assert f"RankLeft: average: rank 1 has left ({told}), at step 2" in output
+
+
+# The launcher must not see that the rank is gone, or it ends the others itself: a shell stays in its place.
+STAYS = ["sh", "-c", '"$@"; code=$?; [ $code = 137 ] && sleep 60; exit $code', "sh"]
 SURVIVES = {"mpich": ["-disable-auto-cleanup"], "openmpi": ["--enable-recovery"]}
 
 
 @pytest.mark.skipif(bool(launch.TEST_HOSTS), reason="a process is seen to end by the ranks of its host")
 @pytest.mark.parametrize("where", ["group", "synchronisation"])
 def test_a_killed_rank_is_named_where_the_launcher_lets_the_others_live(where):
-    launcher = [launch.mpiexec(), *SURVIVES[launch.mpi_name()], "-n", str(RANKS)]
+    launcher = [launch.mpiexec(), *SURVIVES[launch.mpi_name()], "-n", str(RANKS), *STAYS]
     code, output = job("killed", where, launcher=launcher).wait(LIMIT)
     assert code != 0, output
     assert "RankLeft: average: rank 1 has died: its process " in output

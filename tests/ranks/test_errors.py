@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -215,6 +216,12 @@ def test_failing_again_and_again_uses_up_no_communicators():
         assert rank["afterwards"] == [0.5]
 
 
+def test_dropping_averagers_again_and_again_uses_up_nothing():
+    # Under a filter that makes warnings errors, Python prints what __del__ raises.
+    for rank in launch.run(2, "ranks.errors:dropped_again_and_again", times=1100):
+        assert rank["afterwards"] == [0.5]
+
+
 def test_ranks_that_span_hosts_can_have_no_shared_window():
     for rank in pool.run(RANKS, "ranks.errors:spanning", env=launch.apart("2")):
         assert_told(
@@ -241,6 +248,33 @@ def test_all_ranks_are_told_of_a_host_that_has_too_little():
 ON_ONE_HOST = pytest.mark.skipif(
     bool(launch.TEST_HOSTS), reason="about the shared memory of all ranks together"
 )
+
+
+@ON_ONE_HOST
+def test_ranks_that_were_spawned_average_with_those_that_spawned_them(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import os, sys
+import numpy as np
+from mpi4py import MPI
+from wagma_rma import GroupAverager
+parent = MPI.Comm.Get_parent()
+if parent == MPI.COMM_NULL:
+    comm = MPI.COMM_WORLD.Spawn(sys.executable, [os.path.abspath(__file__)], maxprocs=2).Merge(False)
+else:
+    comm = parent.Merge(True)
+model = np.full(5, float(comm.rank))
+for window in ("auto", "remote"):
+    options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 3, "timeout": 60}
+    with GroupAverager(comm, model, broadcast=False, window=window, **options) as averager:
+        assert (averager.average(model) == (comm.size - 1) / 2).all()
+comm.Disconnect()
+print("right", flush=True)
+"""
+    )
+    code, output = launch.Ranks(2, [sys.executable, str(program)]).wait(120)
+    assert (code, output.split().count("right")) == (0, 4), output
 
 
 @ON_ONE_HOST
@@ -306,6 +340,11 @@ def test_windows_that_hardly_fit_into_dev_shm_can_be_used_or_are_refused(small_s
             else:
                 assert_told(told, "MemoryError", "/dev/shm", "free")
         assert rank[-1][1] == MEAN_RANK, "390 kB are more than MPI needs for itself"
+
+
+def test_dev_shm_that_is_full_later_hurts_no_averager_that_has_been_made(small_shared_memory):
+    for mean in launch.run(RANKS, "ranks.errors:filled_later", floats=50_000):
+        assert mean == MEAN_RANK
 
 
 # Steps.

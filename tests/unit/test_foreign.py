@@ -26,6 +26,20 @@ class ByDlpack:
         return self.device or self.array.__dlpack_device__()
 
 
+class OfUnknownDtype(ByDlpack):
+    """One of a dtype that numpy does not know from DLPack."""
+
+    def __dlpack__(self, **options):
+        raise BufferError("numpy has no such dtype")
+
+
+class OfUnknownDtypeCopied(OfUnknownDtype):
+    """The same, with copies for numpy."""
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array.copy()
+
+
 class ByInterface:
     """One that offers it by numpy's array interface alone."""
 
@@ -61,6 +75,13 @@ def test_what_offers_its_memory_is_read_and_written_there(kind):
     assert foreign.why_read_only(leaf) == ""
     taken[1, 2] = 7
     assert array[1, 2] == 7
+
+
+def test_what_may_be_a_copy_is_only_read():
+    taken = as_array("test", OfUnknownDtypeCopied(f32(3)))
+    assert taken.tolist() == [0, 1, 2]
+    assert not taken.flags.writeable
+    assert "numpy can't use its memory (numpy has no such dtype)" in refusal(OfUnknownDtype(f32(3)))
 
 
 def test_a_numpy_array_is_taken_as_it_is():

@@ -115,6 +115,18 @@ def test_flat_leaves_keep_their_own_paths_and_order():
     assert list(rebuilt) == list(leaves)
 
 
+def test_a_binding_takes_the_arrays_of_its_framework_apart_itself():
+    class Foreign:
+        __array_interface__ = f32(2).__array_interface__
+
+    assert paths({"w": Foreign()}) == ["model['w']"]
+    with pytest.raises(TypeError, match=r"^test: model\['w'\] is a Foreign; a model holds numpy arrays"):
+        Structure("test", Leaves({"['w']": Foreign()}))
+    structure = Structure("test", Leaves({"['w']": f32(2)}))
+    with pytest.raises(TypeError, match=r"^test: model\['w'\] is a Foreign"):
+        structure.leaves("test", Leaves({"['w']": Foreign()}))
+
+
 # What can be averaged.
 
 

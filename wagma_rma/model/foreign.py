@@ -85,6 +85,8 @@ def _view(leaf: Any) -> Array | None:
     try:
         return np.from_dlpack(leaf)
     except (BufferError, RuntimeError):
+        if not hasattr(leaf, "__array__"):
+            raise
         # For its dtype: DLPack's bfloat16 is unknown to numpy. This may be a copy, so it is for reading.
         array = np.asarray(leaf).view()
         array.flags.writeable = False

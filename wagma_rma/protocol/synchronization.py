@@ -107,6 +107,7 @@ class Synchronizer:
         self._refused = False
         self._failed = False  # the test that is waited for has raised an exception
         self._complete = False
+        self._abandoned = False
         self._error: Exception | None = None
         self._farewell: int | None = None  # this rank's last word, chosen once: others act on it
         announcements.announce(pack_entered(step, 0, PUBLISHED))
@@ -161,6 +162,7 @@ class Synchronizer:
                 self._under_way = None
                 if self._test is not None:
                     abandoned.append(self._test)
+                    self._abandoned = True
             raise
         finally:
             self._error = None  # whose traceback keeps the caller's arrays
@@ -181,6 +183,11 @@ class Synchronizer:
     def refused(self) -> bool:
         """Whether all ranks have refused the last synchronisation together, since one found an error."""
         return self._refused
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether a collective of MPI was begun that will never complete."""
+        return self._abandoned
 
     @property
     def step(self) -> int:

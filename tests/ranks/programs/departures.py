@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from tests.ranks.programs.endings import shared_files
+from tests.ranks.programs.endings import kept, shared_files
 from wagma_rma import GroupAverager, RankLeft, StepMismatch, SynchronizationTimeout
-from wagma_rma.testing.probe import Probe
 
 VICTIM = 1
 PERIOD = 5
@@ -90,6 +89,16 @@ def leave(comm, api, how, when):
             model = step(model)
         if comm.rank == VICTIM and when == "before close":
             go(how)
+
+
+def end_early(comm, how):
+    """Rank 1 ends its program, with an averager that is neither closed nor in a `with` block."""
+    averager = GroupAverager(comm, np.zeros(1000), sync_period=PERIOD)
+    kept.append(averager)
+    for at in range(1, PERIOD + 1):
+        if comm.rank == VICTIM and at == 3:
+            go(how)
+        averager.average(np.ones(1000))
 
 
 # Exceptions at every line.
@@ -194,14 +203,13 @@ def join_cut_short(comm):
     with GroupAverager(comm, np.zeros(4), sync_period=4, timeout=0.3, group_size=1) as averager:
         model = np.zeros(4)
         if comm.rank == 0:
-            probe = Probe(averager)
             for call in (averager.join, averager.average, averager.synchronize, averager.join):
                 try:
                     call(model)
                 except (RuntimeError, SynchronizationTimeout) as error:
                     told.append(str(error))
             comm.Barrier()
-            while probe.published([1]) < [6]:  # it waits there until this rank has been cut short once more
+            while averager.step < 7:  # rank 1 waits at step 5 until this rank has been cut short once more
                 try:
                     mean = averager.join(model)
                 except SynchronizationTimeout:
@@ -209,8 +217,6 @@ def join_cut_short(comm):
                         told.append("cut short after step 4")
                         averager.timeout = 60
                         comm.Barrier()
-            else:
-                assert averager.step == 7
         else:
             comm.Barrier()
             averager.timeout = 60
@@ -277,4 +283,4 @@ def killed(comm, when):
 if __name__ == "__main__":
     world = MPI.COMM_WORLD
     name, *arguments = sys.argv[1:]
-    {"leave": leave, "killed": killed}[name](world, *arguments)
+    {"leave": leave, "end_early": end_early, "killed": killed}[name](world, *arguments)

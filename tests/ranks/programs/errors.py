@@ -387,6 +387,38 @@ def hardly_enough(comm, floats, slacks):
     return outcomes
 
 
+def filled_later(comm, floats):
+    """Fill /dev/shm when an averager has been made; return the mean of steps that touch all its memory."""
+    model = np.full(floats, float(comm.rank))
+    with GroupAverager(comm, model, group_size=comm.size, quorum=comm.size, broadcast=False) as averager:
+        comm.Barrier()
+        with (
+            open("/dev/shm/filler", "wb", buffering=0)
+            if comm.rank == 0
+            else contextlib.nullcontext() as filler
+        ):
+            if filler is not None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        filler.write(bytes(4096))
+            comm.Barrier()
+            for _ in range(12):
+                mean = averager.average(model)
+            comm.Barrier()
+    return np.unique(mean).tolist()
+
+
+def dropped_again_and_again(comm, times):
+    """Drop so many averagers without close() that communicators, or memory, would run out."""
+    free = []
+    for _ in range(times):
+        averager = GroupAverager(comm, np.zeros(1000))
+        averager.average(np.ones(1000))
+        del averager
+        free.append(shared_window.free_shared_memory())
+    return {"taken": max(free[2:]) - min(free[2:]), "afterwards": still_works(comm)}
+
+
 # Steps.
 
 
