@@ -321,7 +321,7 @@ def ending(comm, how, backend):
     probe = Probe(averager)
     if how == "exit":
         # All have a step under way, which nobody waits for.
-        kept.append(step(params))
+        kept.append((averager, step(params)))
         sys.exit(0)
     if comm.rank == 1:
         until(lambda: probe.has_arrived(0, 2))
