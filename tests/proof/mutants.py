@@ -10,6 +10,10 @@ SIMULATED = "tests/unit/test_windows.py"
 CUT_SHORT = "tests/ranks/test_cut_short.py"
 ERRORS = "tests/ranks/test_errors.py"
 DEPARTURES = "tests/ranks/test_departures.py"
+EARLY = f"{DEPARTURES}::test_a_program_that_ends_early_tells_so"
+UNEVEN = f"{DEPARTURES}::test_ranks_with_different_numbers_of_steps_end_with_one_mean"
+JOINED_TWICE = f"{DEPARTURES}::test_join_that_was_cut_short_is_continued_by_join_alone"
+ANY_LINE = f"{DEPARTURES}::test_after_an_exception_at_any_line_of_a_call_nothing_is_wrong_and_nobody_hangs"
 TOLD = "tests/unit/test_departures.py"
 JOINING = "tests/unit/test_synchronization.py"
 INTERRUPTS = "tests/unit/test_interrupts.py"
@@ -683,13 +687,11 @@ DEPARTING = [
         replace("GroupAverager.__exit__", "self._steps.leave(error)", "pass"),
         tests=ERRORS,
     ),
-    mutation(
-        "who ends says nothing", replace("_tell_all", "if not steps.ended:", "if False:"), tests=DEPARTURES
-    ),
+    mutation("who ends says nothing", replace("_tell_all", "if not steps.ended:", "if False:"), tests=EARLY),
     mutation(
         "who can't go on says nothing",
         replace("Steps._tell_break", "self._departures.leave(", "str("),
-        tests=DEPARTURES,
+        tests=ANY_LINE,
     ),
     mutation(
         "who can't go on waits in close()",
@@ -704,7 +706,7 @@ DEPARTING = [
     mutation(
         "members that have joined are waited for",
         replace("Record.has_quorum", "- self.joined", ""),
-        tests=DEPARTURES,
+        tests=UNEVEN,
     ),
     mutation(
         "join() does not see its last synchronisation",
@@ -721,7 +723,7 @@ DEPARTING = [
     mutation(
         "join() brings the old model again",
         replace("Steps._join", "self._joined_mean = None if self._meeting.last else held", "pass"),
-        tests=DEPARTURES,
+        tests=JOINED_TWICE,
     ),
     mutation(
         "signals come through at any moment",
@@ -731,12 +733,12 @@ DEPARTING = [
     mutation(
         "a synchronisation left half done is taken for complete",
         replace("Synchronizer.synchronize", "if not self._complete:", "if False:"),
-        tests=DEPARTURES,
+        tests=ANY_LINE,
     ),
     mutation(
         "a synchronisation left half done is begun again",
         replace("Steps._check_continues", "if self._lifecycle.state in halfway", "if False"),
-        tests=DEPARTURES,
+        tests=ANY_LINE,
     ),
     mutation(
         "a forked child uses the averager",

@@ -273,7 +273,7 @@ print("right", flush=True)
 """
     )
     code, output = launch.Ranks(2, [sys.executable, str(program)]).wait(120)
-    assert (code, output.split().count("right")) == (0, 4), output
+    assert (code, output.count("right")) == (0, 4), output
 
 
 @ON_ONE_HOST
