@@ -21,6 +21,13 @@ def test_subnormal_numbers_are_averaged_like_any_other_in_jit():
         assert compiled == eager
 
 
+def test_ranks_with_different_numbers_of_steps_join():
+    # At step 4 rank 0 brings 1, rank 1 brings 4. Then rank 0 has their mean, 2.5, and rank 1 one more.
+    for step, values, in_jit in pool.run(2, "jax.pytree:uneven", limit=60):
+        assert (step, values) == (6, [3.0])
+        assert in_jit.startswith("TypeError: join: called inside a function that is being compiled")
+
+
 def test_steps_keep_the_order_of_the_program():
     assert pool.run(2, "jax.pytree:order", limit=60) == [[], []]
 

@@ -48,6 +48,19 @@ def message(call):
     return "nothing"
 
 
+def uneven(comm):
+    """Do compiled steps, of which each rank has another number, and join; return what this rank ends with."""
+    # Groups of one: the numbers follow from the synchronisations alone.
+    with PytreeAverager(comm, {"w": jnp.zeros(3)}, sync_period=4, group_size=1) as averager:
+        step = jax.jit(lambda params: averager(jax.tree.map(lambda leaf: leaf + 1, params)))
+        params = averager.params
+        for _ in range(1 + 4 * comm.rank):
+            params = step(params)
+        in_jit = message(lambda: jax.jit(averager.join)(params))
+        params = averager.join(params)
+        return averager.step, np.unique(np.asarray(params["w"])).tolist(), in_jit
+
+
 def same_bits(comm):
     """Do the steps of the numpy API eagerly, compiled, and by turns; return all differences."""
     wrong = []
