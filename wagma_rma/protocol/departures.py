@@ -95,6 +95,10 @@ class Departures:
             for word in self._words.departures(ranks)
         ]
 
+    def have_departed(self, ranks: Sequence[int]) -> bool:
+        """Return whether one of some ranks has told that it has left, or can't go on."""
+        return any(departure_manner(word) >= BROKEN for word in self._words.departures(ranks))
+
     def check(self, operation: str, waits: str, ranks: Sequence[int]) -> None:
         """Raise RankLeft if one of some ranks has left, or can't go on.
 

@@ -278,7 +278,7 @@ class Synchronizer:
                 return True
             for rank, word in enumerate(words):
                 if word >= CLOSED:
-                    self._departures.check(operation, f"has joined after step {step}", everybody)
+                    self._name_cause(rank, operation, f"has joined after step {step}")
                     raise StepMismatch(
                         f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
                         f"waits in join() after step {step}; every rank must call join() before close()"
@@ -309,7 +309,7 @@ class Synchronizer:
             # A rank that has published at this step has arrived, and may have completed it and closed
             # meanwhile.
             if word >= CLOSED and self._words.published([rank])[0] < step:
-                self._departures.check(operation, f"waits for its group at step {step}", group)
+                self._name_cause(rank, operation, f"waits for its group at step {step}")
                 raise StepMismatch(
                     f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
                     f"waits for its group at step {step}; every rank must make the same calls"
@@ -428,9 +428,14 @@ class Synchronizer:
                 lacking.append(rank)
         self._departures.check(operation, f"synchronises step {step}", lacking)
 
+    def _name_cause(self, rank: int, operation: str, waits: str) -> None:
+        """Raise RankLeft if a rank that has closed had departed; name the rank that departed first."""
+        if self._departures.have_departed([rank]):
+            self._departures.check(operation, waits, range(self._comm.size))
+
     def _refuse_closed(self, operation: str, step: int, rank: int) -> NoReturn:
         """Raise what there is to say of a rank that has closed instead of synchronising a step."""
-        self._departures.check(operation, f"synchronises step {step}", range(self._comm.size))
+        self._name_cause(rank, operation, f"synchronises step {step}")
         raise StepMismatch(
             f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
             f"synchronises step {step}; every rank must make the same calls"
