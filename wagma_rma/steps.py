@@ -20,6 +20,8 @@ from wagma_rma.report import Synchronizations
 from wagma_rma.stepping import Guard, Stepper, check_countable, deliver
 from wagma_rma.waiting.watch import Expectation
 
+TELL_WITHIN = 1.0  # seconds in which a rank that departs tries to tell so
+
 
 class Steps:
     """Serves the calls of one averager.
@@ -151,7 +153,7 @@ class Steps:
         if self.ended:
             return
         with self.parts.interrupts.deferred():
-            self._departures.leave(LEFT, self._protocol.last_step, why)
+            self._tell(LEFT, why)
             cause = why if isinstance(why, BaseException) else RuntimeError(why)
             self._lifecycle.happens(Event.BREAK, cause)
 
@@ -258,7 +260,20 @@ class Steps:
 
     def _tell_break(self, cause: BaseException | None) -> None:
         """Tell the others that this averager can't go on."""
-        self._departures.leave(BROKEN, self._protocol.last_step, cause or "an error")
+        self._tell(BROKEN, cause or "an error")
+
+    def _tell(self, manner: int, why: BaseException | str) -> None:
+        """Tell how this rank departs, unless the memory of another host holds that up."""
+        usual, self._watch.timeout = self._watch.timeout, TELL_WITHIN
+        self._watch.expect(
+            Expectation(lambda: "leave", lambda: None, lambda: None, "the others are not told")
+        )
+        try:
+            self._departures.leave(manner, self._protocol.last_step, why)
+        except TimeoutError:
+            pass
+        finally:
+            self._watch.timeout = usual
 
     def _check_group(self) -> None:
         """Raise if this step's group waits for a rank that will not come; note how many have joined."""

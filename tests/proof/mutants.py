@@ -690,7 +690,7 @@ DEPARTING = [
     mutation("who ends says nothing", replace("_tell_all", "if not steps.ended:", "if False:"), tests=EARLY),
     mutation(
         "who can't go on says nothing",
-        replace("Steps._tell_break", "self._departures.leave(", "str("),
+        replace("Steps._tell_break", 'self._tell(BROKEN, cause or "an error")', "pass"),
         tests=ANY_LINE,
     ),
     mutation(

@@ -81,8 +81,9 @@ class Departures:
             why: for the note; the first one stays.
         """
         if manner > self._manner:
-            self._words.announce_departure(pack_departure(manner, step), "" if self.for_good else _note(why))
+            note = "" if self.for_good else _note(why)
             self._manner = manner
+            self._words.announce_departure(pack_departure(manner, step), note)
 
     def joined(self, ranks: Sequence[int], since: int) -> list[int]:
         """Return the last group step of each of some ranks that has called join(), or -1.

@@ -149,6 +149,7 @@ class Synchronizer:
             while True:
                 if self._test is not None:
                     self._failed = False
+                    self._waiter.raised = 0
                     self._watch.earlier += self._waiter.wait_for(self._look, self._test[1])
                     self._test = None  # it has come true
                 self._test = next(self._under_way, None)
@@ -157,7 +158,9 @@ class Synchronizer:
             if not self._complete:  # an exception has ended the generator before
                 raise RuntimeError(f"{operation}: the synchronisation of step {step} was left half done")
         except BaseException as error:
-            in_wait = self._test is not None and not self._failed
+            # To look at words is to wait too, where the memory of other hosts does not answer.
+            interrupted = not self._failed or id(error) == self._waiter.raised
+            in_wait = self._test is not None and interrupted
             if not in_wait or isinstance(error, (StepMismatch, RankLeft)):
                 self._under_way = None
                 if self._test is not None:

@@ -1,5 +1,7 @@
 """How a rank waits: it spins, then yields its core, then sleeps. What interrupts a wait."""
 
+from libc.stdint cimport uintptr_t
+
 cdef struct Wait:
     double since    # when this wait began, seconds on the waiter's clock
     double until    # no sleep goes on beyond this time, unless it has passed
@@ -15,6 +17,7 @@ cdef class Waiter:
     cdef public object watcher   # called with (seconds waited, Wait.rank) now and then; may raise
     cdef bint interrupted        # a signal handler or the watcher has raised in a pause: the wait must end soon
     cdef object interruption     # what it raised
+    cdef public uintptr_t raised # the id() of the last interruption that has been raised on, or 0
 
     cdef double now(self) noexcept nogil
     cdef Wait begin(self, double until) noexcept nogil

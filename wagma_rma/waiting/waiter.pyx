@@ -99,6 +99,7 @@ cdef class Waiter:
         if self.interrupted:
             error, self.interruption = self.interruption, None
             self.interrupted = False
+            self.raised = id(error)
             raise error
         return 0
 

@@ -13,7 +13,7 @@
 #endif
 
 /* The words only grow, so to have seen one rank after the other come is to have seen all. */
-/* stands for: Synchronizer._phases, Announcements.announce, Announcements.loaded */
+/* stands for: Synchronizer._phases, Announcements.raise_own, Announcements.loaded */
 inline synchronize() {
     entered[i] = 2 * step;
     d_step { ALL_ENTERED(2 * step) -> contribute() };
