@@ -388,10 +388,13 @@ def hardly_enough(comm, floats, slacks):
 
 
 def filled_later(comm, floats):
-    """Fill /dev/shm when an averager has been made; return the mean of steps that touch all its memory."""
+    """Fill /dev/shm when an averager has been made; return the mean of steps that touch all its memory.
+
+    No rank calls MPI meanwhile, which takes more memory as it goes on: each group waits for rank 0.
+    """
     model = np.full(floats, float(comm.rank))
-    with GroupAverager(comm, model, group_size=comm.size, quorum=comm.size, broadcast=False) as averager:
-        comm.Barrier()
+    options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 100, "broadcast": False}
+    with GroupAverager(comm, model, **options) as averager:
         with (
             open("/dev/shm/filler", "wb", buffering=0)
             if comm.rank == 0
@@ -401,10 +404,10 @@ def filled_later(comm, floats):
                 with contextlib.suppress(OSError):
                     while True:
                         filler.write(bytes(4096))
-            comm.Barrier()
             for _ in range(12):
                 mean = averager.average(model)
-            comm.Barrier()
+            if filler is not None:
+                filler.truncate(0)
     return np.unique(mean).tolist()
 
 
