@@ -394,20 +394,18 @@ def filled_later(comm, floats):
     """
     model = np.full(floats, float(comm.rank))
     options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 100, "broadcast": False}
-    with GroupAverager(comm, model, **options) as averager:
-        with (
-            open("/dev/shm/filler", "wb", buffering=0)
-            if comm.rank == 0
-            else contextlib.nullcontext() as filler
-        ):
-            if filler is not None:
-                with contextlib.suppress(OSError):
-                    while True:
-                        filler.write(bytes(4096))
-            for _ in range(12):
-                mean = averager.average(model)
-            if filler is not None:
-                filler.truncate(0)
+    with (
+        GroupAverager(comm, model, **options) as averager,
+        open("/dev/shm/filler", "wb", buffering=0) if comm.rank == 0 else contextlib.nullcontext() as filler,
+    ):
+        if filler is not None:
+            with contextlib.suppress(OSError):
+                while True:
+                    filler.write(bytes(4096))
+        for _ in range(12):
+            mean = averager.average(model)
+        if filler is not None:
+            filler.truncate(0)
     return np.unique(mean).tolist()
 
 
