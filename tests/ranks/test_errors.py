@@ -216,6 +216,7 @@ def test_failing_again_and_again_uses_up_no_communicators():
         assert rank["afterwards"] == [0.5]
 
 
+@pytest.mark.skipif(bool(launch.TEST_HOSTS), reason="each of the averagers measures the network of hosts")
 def test_dropping_averagers_again_and_again_uses_up_nothing():
     # Under a filter that makes warnings errors, Python prints what __del__ raises.
     for rank in launch.run(2, "ranks.errors:dropped_again_and_again", times=1100):
@@ -341,6 +342,7 @@ def test_windows_that_hardly_fit_into_dev_shm_can_be_used_or_are_refused(small_s
         assert rank[-1][1] == MEAN_RANK, "390 kB are more than MPI needs for itself"
 
 
+@ON_ONE_HOST
 def test_dev_shm_that_is_full_later_hurts_no_averager_that_has_been_made(small_shared_memory):
     for mean in launch.run(RANKS, "ranks.errors:filled_later", floats=50_000):
         assert mean == MEAN_RANK
