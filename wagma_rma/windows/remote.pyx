@@ -27,7 +27,7 @@ from mpi4py import MPI
 
 from wagma_rma.mpi.agreement import agree
 from wagma_rma.windows.progress_choice import choose_progress
-from wagma_rma.windows.shared import SHARED_MEMORY
+from wagma_rma.windows.shared import SHARED_MEMORY, free_shared_memory
 
 cdef enum:
     LANES = 4  # two reads in flight hide a round trip, the other two uneven chunks
@@ -77,7 +77,8 @@ cdef class RemoteWindow(Window):
         self.open()
         try:
             agree(comm, "RemoteWindow", {} if self.has_memory else MemoryError(
-                f"RemoteWindow: no memory for {words_bytes} bytes of words; enlarge {SHARED_MEMORY} (docker: --shm-size), "
+                f"RemoteWindow: no memory for {words_bytes} bytes of words at rank {self.rank}, {SHARED_MEMORY} has "
+                f"{free_shared_memory()} free; enlarge it (docker: --shm-size), "
                 "use a smaller model, or run fewer ranks on this host"))
             self.progress, self.why = choose_progress(self, comm, hosts, words_bytes, progress)
             if self.progress == "thread":
