@@ -24,16 +24,16 @@ def drop(steps: Steps, what: str) -> None:
     Args:
         what: the averager, for the warning.
     """
-    if not steps.ended:
+    told_before = steps.ended
+    if not told_before:
         steps.leave("its averager was dropped without close()")
-        steps.drop()
+    steps.drop()
+    if not told_before:
         warnings.warn(
             f"{what} was dropped without close(); call close() on every rank, or use it in a `with` block",
             ResourceWarning,
             stacklevel=3,
         )
-    else:
-        steps.drop()
 
 
 @atexit.register

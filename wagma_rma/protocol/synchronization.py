@@ -238,13 +238,12 @@ class Synchronizer:
         self._words.announce(self._farewell)
         if self._departures.for_good:
             return True
+        open_ranks = partial(self._not_reached, CLOSED, range(self._comm.size))
         self._watch.expect(
             Expectation(
                 lambda: f"close: rank {self._comm.rank}",
-                lambda: self._not_reached(CLOSED, range(self._comm.size)),
-                lambda: self._departures.check(
-                    "close", "closes its averager", self._not_reached(CLOSED, range(self._comm.size))
-                ),
+                open_ranks,
+                lambda: self._departures.check("close", "closes its averager", open_ranks()),
                 "call again to go on waiting, or end the run",
             )
         )
