@@ -13,7 +13,8 @@ from tests.support.hosts import Hosts, why_not
 from tests.support.pool import POOLS
 
 # Where CI is set Hypothesis derandomizes by default: every run would look at the same few schedules again.
-settings.register_profile("usual", deadline=None, derandomize=False, max_examples=300)
+settings.register_profile("usual", deadline=None, derandomize=False, max_examples=100)
+settings.register_profile("thorough", deadline=None, derandomize=False, max_examples=300)
 settings.register_profile("soak", deadline=None, derandomize=False, max_examples=2000)
 # For tests/proof/mutations.py: it only wants to know whether there is a failure, or whether tests run at all.
 settings.register_profile("glance", deadline=None, max_examples=10, database=None)

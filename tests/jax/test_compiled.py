@@ -89,6 +89,7 @@ def test_a_program_may_outlive_its_averager_and_a_block_passes_on_what_is_not_th
         assert others == 'KeyError: "another\'s"'
 
 
+@pytest.mark.slow
 @BACKENDS
 @pytest.mark.parametrize("how", ["exit", "exception", "ctrl-c"])
 def test_a_program_ends_in_the_middle_of_a_compiled_step(how, backend):
@@ -117,6 +118,7 @@ def test_params_on_several_devices_of_a_process_are_averaged_once_and_stay_there
     assert pool.run(2, "jax.compiled:meshes", limit=90, env=env, devices=devices) == [[], []]
 
 
+@pytest.mark.slow
 @BACKENDS
 def test_many_leaves_are_packed_into_few_operands_and_averaged_as_ever(backend):
     call = {"ffi": "wagma_rma_step", "callback": "xla_ffi_python_cpu_callback"}[backend]

@@ -11,6 +11,8 @@ import pytest
 from jax_bindings.demo import timeline
 from tests.support import cache, launch
 
+pytestmark = pytest.mark.slow
+
 RANKS = 4
 STEPS, SLEEPS, SECONDS = 20, 4, 0.4  # each rank sleeps once in every 5 steps, at steps drawn from the seed
 SLOW = f"--steps {STEPS} --slow-every 5 --slow-seconds {SECONDS} --slow-rank 0 1 2 3"
@@ -97,7 +99,7 @@ def test_the_picture_shows_what_happened(slow, mode):
 
 
 def test_the_same_seed_without_a_slow_rank_gives_the_same_model(tmp_path):
-    runs = [demo(tmp_path, "--steps 12 --slow-every 0 --no-table") for _ in range(2)]
+    runs = [demo(tmp_path, "--steps 12 --slow-every 0 --no-table", ranks=2) for _ in range(2)]
     assert accuracies(runs[0]) == accuracies(runs[1])
     assert "no rank slowed" in runs[0]
     assert not re.search(r"^ +[\d.]+ s   rank", runs[0], re.MULTILINE), "a table in spite of --no-table"

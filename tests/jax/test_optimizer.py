@@ -9,6 +9,7 @@ from jax_bindings.optimizer import difference
 from tests.support import pool
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_updates_land_on_the_average(ranks):
     for rank, wrong in enumerate(pool.run(ranks, "jax.optimizer:lands", limit=120)):

@@ -29,6 +29,7 @@ def test_a_step_happens_once_each_time_that_the_program_runs_or_is_refused(backe
         assert said == ONCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backends", [("ffi", "ffi"), ("ffi", "callback"), ("callback", "ffi")], ids="-".join)
 def test_the_steps_of_several_averagers_keep_the_order_of_the_program(backends):
     assert pool.run(2, "jax.order:kept", limit=120, backends=backends) == [[], []]

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support import launch
 
+pytestmark = pytest.mark.slow
+
 README = launch.ROOT / "jax_bindings" / "README.md"
 WHOLE_LINES = {"PYTHONUNBUFFERED": ""}  # unbuffered ranks write a line in two pieces, which mpiexec may mix
 

@@ -96,7 +96,7 @@ class Copies:
 
 def test(directory, tests, profile="hunt"):
     """Run tests; return (exit code, output)."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "", "-p", "no:cacheprovider", tests]
     environment = {**os.environ, "PYTHONPATH": str(directory), "HYPOTHESIS_PROFILE": profile}
     with subprocess.Popen(
         command,

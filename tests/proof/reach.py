@@ -151,8 +151,8 @@ def main():
         tree(directory)
         os.environ.update(WAGMA_RMA_DEBUG="1", CFLAGS="--coverage -O0", LDFLAGS="--coverage")
         build(directory)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", SIMULATION]
-        environment = {**os.environ, "PYTHONPATH": str(directory)}
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", SIMULATION]
+        environment = {**os.environ, "PYTHONPATH": str(directory), "HYPOTHESIS_PROFILE": "thorough"}
         subprocess.run(command, cwd=directory, env=environment, check=True)
         total = unexplained = 0
         modules = {path.stem for path in (directory / FOLDER).glob("*.pyx")} - NOT_SCHEDULED

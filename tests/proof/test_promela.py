@@ -42,6 +42,7 @@ def test_all_that_operates_on_words_of_the_protocol_is_in_the_model(methods):
     assert not missing, f"the model leaves out {', '.join(sorted(missing))}"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("spin") is None, reason="spin is not on the PATH")
 def test_spin_finds_no_error_in_the_quick_models():
     command = [sys.executable, "-m", "tests.proof.promela.check", "--quick"]

@@ -40,6 +40,7 @@ def test_the_job_ends_and_names_the_rank_that_left(how, place):
     ends_and_names("numpy", how, place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("api", "how", "place"), WITH_JAX)
 def test_the_job_ends_and_names_the_rank_that_left_with_jax_too(api, how, place):
     pytest.importorskip("jax")

@@ -331,6 +331,7 @@ def test_what_is_refused_leaves_nothing_in_dev_shm(small_shared_memory, function
         assert rank["afterwards"] == MEAN_RANK
 
 
+@ON_ONE_HOST
 def test_windows_that_hardly_fit_into_dev_shm_can_be_used_or_are_refused(small_shared_memory):
     slacks = list(range(0, 100, 4))
     for rank in launch.run(RANKS, "ranks.errors:hardly_enough", floats=20_000, slacks=slacks):

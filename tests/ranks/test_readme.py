@@ -11,6 +11,8 @@ import pytest
 
 from tests.support import launch
 
+pytestmark = pytest.mark.slow
+
 README = launch.ROOT / "README.md"
 TESTS = launch.ROOT / "tests"
 DOCUMENTS = [README, *sorted((launch.ROOT / "wagma_rma").glob("*.md"))]

@@ -34,6 +34,7 @@ def test_random_naps_never_tear_a_result(world):
     assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"
 
 
+@pytest.mark.slow
 def test_sixteen_ranks_on_few_cores_never_tear_a_result():
     counts = check(
         pool.run(16, "ranks.stragglers:torture", limit=200, size=50_000, group_size=4, steps=300, period=25,

@@ -2,6 +2,7 @@
 
 Each rank has a folder of its own: JAX reads files of the cache that another process has not yet written to
 their ends. `Ranks` makes the folder of the session known in the environment, and ranks choose theirs.
+Sessions that run one after another share a folder that RANKS_JAX_CACHE names.
 """
 
 import atexit
@@ -22,6 +23,8 @@ ALL = {  # all programs, however small
 @functools.cache
 def environment() -> dict[str, str]:
     """Return what the environment of ranks says of the cache of this session."""
+    if SESSION in os.environ:
+        return {SESSION: os.environ[SESSION], **ALL}
     folder = tempfile.mkdtemp(prefix="jax-cache-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return {SESSION: folder, **ALL}

@@ -15,7 +15,7 @@ import pytest
 from tests.support import launch
 from tests.support.hosts import NETMODS, NETNS, Hosts, burst_bytes
 
-pytestmark = pytest.mark.usefixtures("possible")
+pytestmark = [pytest.mark.usefixtures("possible"), pytest.mark.slow]
 NETMOD = pytest.mark.parametrize("netmod", NETMODS.get(launch.mpi_name(), {}))
 
 
