@@ -4,7 +4,6 @@ import pytest
 
 from tests.support import pool
 
-
 LARGE = [pytest.param(ranks, marks=pytest.mark.slow) for ranks in (12, 16)]
 
 
