@@ -6,7 +6,7 @@ import numpy as np
 DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 
 
-def mixed(rank, step, size=700):
+def mixed(rank, step, size=700, large=100_000):
     """Return a nested model of all dtypes, shapes and layouts, with random values and random bits."""
     rng = np.random.default_rng([rank, step])
     bits = rng.integers(0, 1 << 16, size, dtype=np.uint16)
@@ -19,7 +19,7 @@ def mixed(rank, step, size=700):
         "empty": np.zeros((0, 3), np.float32),
         "scalar": np.array(rng.standard_normal(), np.float64),
         "one": rng.standard_normal(1).astype(np.float16),
-        "large": rng.random(100_000, np.float32) - np.float32(0.5),  # a tenth of the time of normal ones
+        "large": rng.random(large, np.float32) - np.float32(0.5),  # a tenth of the time of normal ones
     }
 
 

@@ -101,9 +101,10 @@ def full_turn(comm, size):
 def chunked(comm):
     """Share tiny chunks, so that a step has many and they cut leaves anywhere; return deviations."""
     wrong = []
+    small = {"size": 97, "large": 1000}
     grouping_of = usual(comm)
     for size, target in ((2, 64), (comm.size, 256), (comm.size, 1 << 20)):
-        model, options = models.mixed(0, 0, 97), {"group_size": size, "sync_period": 7, "quorum": size}
+        model, options = models.mixed(0, 0, **small), {"group_size": size, "sync_period": 7, "quorum": size}
         with (
             changed(layout, CHUNK_BYTES=target, LEAST_CHUNK_BYTES=1),
             wagma_rma.GroupAverager(comm, model, broadcast=False, **options) as averager,
@@ -111,11 +112,11 @@ def chunked(comm):
             grouping = grouping_of(size)
             chunks = Probe(averager).chunks
             for step in range(1, 7):
-                mine = models.mixed(comm.rank, step, 97)
+                mine = models.mixed(comm.rank, step, **small)
                 group = grouping.members(comm.rank, step)
                 result = averager.average(mine, out=mine)
                 if not models.same_bits(
-                    result, models.group_mean([models.mixed(rank, step, 97) for rank in group])
+                    result, models.group_mean([models.mixed(rank, step, **small) for rank in group])
                 ):
                     wrong.append(f"step {step} with {chunks} chunks: {averager.report}")
                 done = comm.allreduce(averager.report.chunks_computed)
