@@ -104,6 +104,7 @@ def test_a_program_ends_in_the_middle_of_a_compiled_step(how, backend):
     assert ended - float((job.directory / "raised").read_text()) < 30
 
 
+@pytest.mark.slow
 @BACKENDS
 @pytest.mark.parametrize("floats", [10, 1_000_000])
 def test_ctrl_c_ends_a_compiled_step_that_waits_on_whatever_thread_xla_runs_it(backend, floats):

@@ -89,6 +89,7 @@ def test_a_killed_rank_is_named_where_the_launcher_lets_the_others_live(where):
     assert "RankLeft: average: rank 1 has died: its process " in output
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     bool(launch.TEST_HOSTS), reason="makes hundreds of averagers, each of which measures the network of hosts"
 )

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support import guardian, launch, pool
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 60
 
 
