@@ -872,7 +872,11 @@ def closing_after_arriving(comm):
             until(lambda: Probe(averager).is_closed(0))
         told = said(averager.synchronize, nested())
         comm.sendrecv(None, 3 - comm.rank, source=3 - comm.rank)  # neither closes before both have been told
+        comm.recv(source=0)  # and rank 0 is told of ranks that have stopped and not yet closed
     closed = said(averager.close)
+    if comm.rank == 0:
+        for other in (1, 2):
+            comm.send(None, other)
     return {"told": told, "closed": closed, "afterwards": still_works(comm)}
 
 
