@@ -10,8 +10,9 @@ from tests.support import pool
 
 
 @pytest.mark.slow
-def test_updates_land_on_the_average():
-    for rank, wrong in enumerate(pool.run(3, "jax.optimizer:lands", limit=120)):
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_updates_land_on_the_average(ranks):
+    for rank, wrong in enumerate(pool.run(ranks, "jax.optimizer:lands", limit=120)):
         assert wrong == [], f"rank {rank}"
 
 

@@ -24,7 +24,7 @@ NETMOD = pytest.mark.parametrize("netmod", NETMODS.get(launch.mpi_name(), {}))
 
 @NETMOD
 def test_windows_across_hosts_keep_every_promise(two, four, netmod):
-    for hosts, ranks in ((two, 2), (four, 1)):
+    for hosts, ranks in ((two, 1), (two, 2), (four, 1), (four, 2)):
         told = hosts.run(ranks, "ranks.windows:conformance", netmod=netmod, naps=False, window="remote")
         of_host = [host for host in range(hosts.count) for _ in range(ranks)]
         assert told == [[of_host, "thread"]] * len(of_host)

@@ -9,7 +9,7 @@ from tests.support.worlds import make_ranks
 from wagma_rma.protocol import departures
 from wagma_rma.protocol.departures import Departures, RankLeft
 from wagma_rma.protocol.words import BROKEN, LEFT, departure_manner, departure_step
-from wagma_rma.waiting.processes import PID_BITS, own_process
+from wagma_rma.waiting.processes import NAMESPACE_BITS, PID_BITS, START_BITS, own_process
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def ended(ranks, monkeypatch):
     asked = []
     monkeypatch.setattr(departures, "abort_in_finalize", lambda: asked.append("abort"))
     # No process has the greatest id. (A word only grows: the number must be greater than this process's.)
-    number = own_process() | ((1 << PID_BITS) - 1) << 41
+    number = own_process() | ((1 << PID_BITS) - 1) << (NAMESPACE_BITS + START_BITS)
     ranks[1].announcements.announce_process(number)
     return number, asked
 
