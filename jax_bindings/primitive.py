@@ -115,8 +115,6 @@ def _lower(
     kinds: Any = context.avals_in
     how = packing([(kind.shape, kind.dtype) for kind in kinds])
     alone, packs = how.alone, how.packs
-    if _devices(context) > 1:
-        alone, packs = list(range(len(leaves))), []  # the partitioner would have to place each pack
     operands = [leaves[i] for i in alone]
     operand_kinds = [kinds[i] for i in alone]
     for pack in packs:
@@ -148,8 +146,7 @@ def _lower(
             operand_kinds,
             has_side_effect=True,
         )
-        if _devices(context) > 1:
-            _place_on_first(token.owner)
+        _place_on_first(context, token)
     context.set_tokens_out(context.tokens_in.update_tokens(mlir.TokenSet({_order(): token})))
     averages = dict(zip(alone, results[: len(alone)], strict=True))
     for pack, result, kind in zip(packs, results[len(alone) :], operand_kinds[len(alone) :], strict=True):
@@ -171,7 +168,9 @@ def _call(
     """Put a call of the FFI into a program; return its results."""
     inner = context.replace(avals_in=kinds, avals_out=result_kinds)
     lower = jax.ffi.ffi_lowering(target, **options)
-    return list(lower(inner, *operands, **(attributes or {})))
+    results = list(lower(inner, *operands, **(attributes or {})))
+    _place_on_first(context, results[0])
+    return results
 
 
 def _not_here(context: mlir.LoweringRuleContext, *leaves: Any, **step: object) -> NoReturn:
@@ -214,8 +213,11 @@ def _check_own_devices(context: mlir.LoweringRuleContext) -> None:
         )
 
 
-def _place_on_first(call: Any) -> None:
+def _place_on_first(context: mlir.LoweringRuleContext, result: Any) -> None:
     """Have the partitioner place a call, with the whole of its operands, on the first device of a program."""
+    if _devices(context) == 1:
+        return
+    call = result.owner
     config: Any = jax.config
     if config.jax_use_shardy_partitioner:
         each = ", ".join(["<mesh<[], device_ids=[0]>, []>"] * len(call.results))

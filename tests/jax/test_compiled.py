@@ -120,10 +120,11 @@ def test_params_on_several_devices_of_a_process_are_averaged_once_and_stay_there
 
 
 @pytest.mark.slow
-@BACKENDS
-def test_many_leaves_are_packed_into_few_operands_and_averaged_as_ever(backend):
+@pytest.mark.parametrize(("devices", "backend"), [(1, "ffi"), (1, "callback"), (2, "callback")])
+def test_many_leaves_are_packed_into_few_operands_and_averaged_as_ever(devices, backend):
     call = {"ffi": "wagma_rma_step", "callback": "xla_ffi_python_cpu_callback"}[backend]
-    for wrong, calls in pool.run(2, "jax.compiled:many", limit=60, backend=backend):
+    env = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    for wrong, calls in pool.run(2, "jax.compiled:many", limit=90, env=env, backend=backend, devices=devices):
         assert wrong == []
         assert calls == {call: 1, "wagma_rma_pack": 5, "wagma_rma_unpack": 5}
 

@@ -23,6 +23,18 @@ def assert_told(told, kind, *parts):
         assert part in message, f"{part!r} is not in: {message}"
 
 
+def assert_closed(ran, first):
+    """Check that close() named a stopped rank at rank `first`, and was served elsewhere; all can go on."""
+    for number, rank in enumerate(ran):
+        if number == first:
+            assert_told(
+                rank["closed"], "RankLeft", "close: rank ", "has stopped after an error (StepMismatch"
+            )
+        else:
+            assert rank["closed"] == [[], ""]
+        assert rank["afterwards"] == [1.0]
+
+
 # Construction: all cases in one launch, [model, options, other model, other options, ranks of the other].
 
 WRONG_MODELS = {
@@ -580,6 +592,7 @@ def test_closing_while_others_wait_for_a_quorum_is_an_error_on_these():
     ran = pool.run(3, "ranks.errors:quorum_and_close")
     for rank in ran[1:]:
         assert_told(rank["told"], "RuntimeError", "average: ", "rank 0", "closed")
+    assert_closed(ran, first=0)
 
 
 def test_closing_while_others_synchronise_is_an_error_on_these():
@@ -588,17 +601,14 @@ def test_closing_while_others_synchronise_is_an_error_on_these():
         if number != 1:
             assert_told(rank["told"], "RuntimeError", "rank 1 has closed", f"rank {number}", "step 1")
             assert_told(rank["later"], "RuntimeError", "can't go on", "rank 1 has closed")
-        assert rank["afterwards"] == [1.0]
+    assert_closed(ran, first=1)
 
 
 def test_closing_after_having_arrived_is_an_error_on_those_who_still_synchronise():
     ran = pool.run(3, "ranks.errors:closing_after_arriving")
     for rank in ran[1:]:
         assert_told(rank["told"], "StepMismatch", "closed", "step 1")
-        assert rank["closed"] == [[], ""]
-    assert_told(ran[0]["closed"], "RankLeft", "close: rank ", "has stopped after an error (StepMismatch")
-    for rank in ran:
-        assert rank["afterwards"] == [1.0]
+    assert_closed(ran, first=0)
 
 
 def test_after_a_close_that_was_cut_short_only_close_is_served():

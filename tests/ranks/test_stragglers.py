@@ -133,10 +133,15 @@ def follow(job, ranks):
 
 
 def test_waiting_and_sleeping_ranks_use_next_to_no_cpu():
-    seconds = 2.0
-    for rank, used in enumerate(launch.run(4, "ranks.stragglers:idle", seconds=seconds)):
-        if rank != 0:
+    seconds, least = 2.0, {}
+    for _ in range(3):  # what else runs on this machine can only add to it
+        ran = launch.run(4, "ranks.stragglers:idle", seconds=seconds)
+        for rank, used in enumerate(ran[1:], start=1):
             for wait, cpu in used.items():
-                # A sleeping rank may have a thread that serves others.
-                limit = (0.04 if wait == "asleep between steps" else 0.1) * seconds
-                assert cpu < limit, f"rank {rank} used {cpu} s of CPU in {seconds} s of {wait}"
+                least[wait, rank] = min(cpu, least.get((wait, rank), cpu))
+        # A sleeping rank may have a thread that serves others.
+        limits = {(wait, rank): (0.04 if "asleep" in wait else 0.1) * seconds for wait, rank in least}
+        above = {each: cpu for each, cpu in least.items() if cpu >= limits[each]}
+        if not above:
+            return
+    raise AssertionError(f"seconds of CPU in {seconds} s, by (wait, rank): {above}")

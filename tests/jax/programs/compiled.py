@@ -371,15 +371,21 @@ def interrupted(comm, floats, backend):
     return raised
 
 
-def many(comm, backend):
+def many(comm, backend, devices):
     """Average more leaves than a call has operands, of all dtypes and many sizes; return what goes wrong."""
     wrong = []
+    mesh = jax.make_mesh((devices,), ("d",), axis_types=(AxisType.Auto,))
+    shardings = [NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("d"))]
     kinds = [np.dtype(name) for name in ("float32", "bfloat16", "float16")]
     random = np.random.default_rng(comm.rank)
     mine = {
         f"{i}": jnp.asarray(random.normal(size=(i % 40, 1 + i % 3)), kinds[i % len(kinds)])
         for i in range(700)
     }
+    if devices > 1:
+        mine = {
+            name: jax.device_put(leaf, shardings[leaf.shape[0] % devices == 0]) for name, leaf in mine.items()
+        }
     options = {"sync_period": 2, "group_size": comm.size, "quorum": comm.size}
     with (
         PytreeAverager(comm, mine, backend=backend, **options) as averager,
@@ -393,6 +399,8 @@ def many(comm, backend):
             for name, leaf in found.items():
                 if np.asarray(leaf).tobytes() != np.asarray(right[name]).tobytes():
                     wrong.append(f"step {i + 1}, leaf {name}: other bits than outside of jit")
+                if leaf.size and not leaf.sharding.is_equivalent_to(mine[name].sharding, leaf.ndim):
+                    wrong.append(f"step {i + 1}, leaf {name}: comes back on {leaf.sharding}")
     return wrong, {name: calls.count(name) for name in set(calls)}
 
 

@@ -35,6 +35,21 @@ def said(call, *args, **options):
     return [[], ""]
 
 
+def said_closing_first(comm, first, averager):
+    """Return what close() says; rank `first` ends it before the others, which have stopped, begin.
+
+    Otherwise it depends on the order of their ends whether rank `first` is told that they have stopped.
+    """
+    if comm.rank != first:
+        comm.recv(source=first)
+        return said(averager.close)
+    closed = said(averager.close)
+    for other in range(comm.size):
+        if other != first:
+            comm.send(None, other)
+    return closed
+
+
 def nested(value=0.0):
     """Return a model of two leaves, model['b'][0] and model['w']."""
     return {"w": np.full((2, 3), value, np.float32), "b": [np.full(4, value, np.float64)]}
@@ -833,8 +848,8 @@ def quorum_and_close(comm):
     """Rank 0 closes while the others wait for it as a member of their group."""
     averager = GroupAverager(comm, nested(), group_size=comm.size, quorum=comm.size)
     told = [[], ""] if comm.rank == 0 else said(averager.average, nested())
-    averager.close()
-    return {"told": told}
+    closed = said_closing_first(comm, 0, averager)
+    return {"told": told, "closed": closed, "afterwards": still_works(comm)}
 
 
 def closing_early(comm):
@@ -849,8 +864,8 @@ def closing_early(comm):
     else:
         until(lambda: Probe(averager).has_arrived(0, 1) and Probe(averager).has_arrived(2, 1))
         later = None
-    averager.close()
-    return {"told": told, "later": later, "afterwards": still_works(comm)}
+    closed = said_closing_first(comm, 1, averager)
+    return {"told": told, "later": later, "closed": closed, "afterwards": still_works(comm)}
 
 
 def closing_after_arriving(comm):
@@ -872,11 +887,7 @@ def closing_after_arriving(comm):
             until(lambda: Probe(averager).is_closed(0))
         told = said(averager.synchronize, nested())
         comm.sendrecv(None, 3 - comm.rank, source=3 - comm.rank)  # neither closes before both have been told
-        comm.recv(source=0)  # and rank 0 is told of ranks that have stopped and not yet closed
-    closed = said(averager.close)
-    if comm.rank == 0:
-        for other in (1, 2):
-            comm.send(None, other)
+    closed = said_closing_first(comm, 0, averager)
     return {"told": told, "closed": closed, "afterwards": still_works(comm)}
 
 
