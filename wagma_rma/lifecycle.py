@@ -3,9 +3,11 @@
 Rule 1, as in h11: all transitions stand in one table, and nothing else changes a state.
 
     READY          every call is served
-    JOINED         join() has begun and is not complete: no group steps, but synchronisations with the others
     SYNCHRONIZING  a synchronisation has begun and is not complete: a timeout or Ctrl-C may have cut it short
     COUNTED_ON     the same, and the other ranks count on this rank's part in it
+    JOINED         join() has begun and has not returned: no group steps, but synchronisations with the others
+    MEETING        as SYNCHRONIZING, in join()
+    MEETING_COUNTED_ON  as COUNTED_ON, in join()
     BROKEN         the averager can't go on after an error
     CLOSING        close() has begun and is not complete
     CLOSING_COUNTED_ON  the same, and the others count on this rank's part in a synchronisation
@@ -27,9 +29,11 @@ class State(Enum):
     """Where an averager is in its life; see above."""
 
     READY = auto()
-    JOINED = auto()
     SYNCHRONIZING = auto()
     COUNTED_ON = auto()
+    JOINED = auto()
+    MEETING = auto()
+    MEETING_COUNTED_ON = auto()
     BROKEN = auto()
     CLOSING = auto()
     CLOSING_COUNTED_ON = auto()
@@ -37,11 +41,16 @@ class State(Enum):
     FORKED = auto()
 
 
+IN_JOIN = (State.JOINED, State.MEETING, State.MEETING_COUNTED_ON)
+
+
 class Event(Enum):
     """What changes the state of an averager."""
 
     JOIN = auto()
-    """This rank does no more group steps until all ranks have called join()."""
+    """join() is called: this rank does no more group steps until all ranks have called it."""
+    ALL_JOINED = auto()
+    """join() returns the mean of the last synchronisation."""
     BEGIN = auto()
     """A synchronisation begins, or is continued."""
     COUNT_ON = auto()
@@ -79,14 +88,8 @@ TRANSITIONS = {
         Event.CLOSE: State.CLOSING,
         Event.FORK: State.FORKED,
     },
-    State.JOINED: {
-        Event.JOIN: State.JOINED,
-        Event.BEGIN: State.SYNCHRONIZING,
-        Event.BREAK: State.BROKEN,
-        Event.CLOSE: State.CLOSING,
-        Event.FORK: State.FORKED,
-    },
     State.SYNCHRONIZING: {
+        Event.JOIN: State.MEETING,
         Event.BEGIN: State.SYNCHRONIZING,
         Event.COUNT_ON: State.COUNTED_ON,
         Event.SYNCHRONIZED: State.READY,
@@ -96,10 +99,39 @@ TRANSITIONS = {
         Event.FORK: State.FORKED,
     },
     State.COUNTED_ON: {
+        Event.JOIN: State.MEETING_COUNTED_ON,
         Event.BEGIN: State.COUNTED_ON,
         Event.COUNT_ON: State.COUNTED_ON,
         Event.SYNCHRONIZED: State.READY,
         Event.REFUSED: State.READY,
+        Event.BREAK: State.BROKEN,
+        Event.CLOSE: State.CLOSING_COUNTED_ON,
+        Event.FORK: State.FORKED,
+    },
+    State.JOINED: {
+        Event.JOIN: State.JOINED,
+        Event.ALL_JOINED: State.READY,
+        Event.BEGIN: State.MEETING,
+        Event.BREAK: State.BROKEN,
+        Event.CLOSE: State.CLOSING,
+        Event.FORK: State.FORKED,
+    },
+    State.MEETING: {
+        Event.JOIN: State.MEETING,
+        Event.BEGIN: State.MEETING,
+        Event.COUNT_ON: State.MEETING_COUNTED_ON,
+        Event.SYNCHRONIZED: State.JOINED,
+        Event.REFUSED: State.JOINED,
+        Event.BREAK: State.BROKEN,
+        Event.CLOSE: State.CLOSING,
+        Event.FORK: State.FORKED,
+    },
+    State.MEETING_COUNTED_ON: {
+        Event.JOIN: State.MEETING_COUNTED_ON,
+        Event.BEGIN: State.MEETING_COUNTED_ON,
+        Event.COUNT_ON: State.MEETING_COUNTED_ON,
+        Event.SYNCHRONIZED: State.JOINED,
+        Event.REFUSED: State.JOINED,
         Event.BREAK: State.BROKEN,
         Event.CLOSE: State.CLOSING_COUNTED_ON,
         Event.FORK: State.FORKED,
@@ -138,9 +170,9 @@ _FORKED = (
 _EACH_STEP = (Call.GROUP_STEP, Call.SYNCHRONIZE, Call.JOIN, Call.BUFFERS)
 REFUSALS = {
     State.READY: {},
-    State.JOINED: {Call.GROUP_STEP: _JOINED, Call.SYNCHRONIZE: _JOINED},
     State.SYNCHRONIZING: {Call.GROUP_STEP: _CUT_SHORT},
     State.COUNTED_ON: {Call.GROUP_STEP: _CUT_SHORT},
+    **dict.fromkeys(IN_JOIN, {Call.GROUP_STEP: _JOINED, Call.SYNCHRONIZE: _JOINED}),
     State.BROKEN: dict.fromkeys(_EACH_STEP, _BROKEN),
     State.CLOSING: dict.fromkeys(_EACH_STEP, _CLOSING),
     State.CLOSING_COUNTED_ON: dict.fromkeys(_EACH_STEP, _CLOSING),

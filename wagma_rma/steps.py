@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from wagma_rma import dropped
 from wagma_rma.kernels.floats import DefaultFloats
-from wagma_rma.lifecycle import Call, Event, Lifecycle, State
+from wagma_rma.lifecycle import IN_JOIN, Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
 from wagma_rma.model.structure import Sources
 from wagma_rma.opening import Parts
@@ -21,6 +21,13 @@ from wagma_rma.stepping import Guard, Stepper, check_countable, deliver
 from wagma_rma.waiting.watch import Expectation
 
 TELL_WITHIN = 1.0  # seconds in which a rank that departs tries to tell so
+HALFWAY = (
+    State.SYNCHRONIZING,
+    State.COUNTED_ON,
+    State.MEETING,
+    State.MEETING_COUNTED_ON,
+    State.CLOSING_COUNTED_ON,
+)
 
 
 class Steps:
@@ -46,9 +53,11 @@ class Steps:
         self._watch = parts.watch
         self._synchronizer = parts.synchronizer
         self._departures = parts.departures
-        # After join(): the synchronisation at which this rank takes part, and the mean of the one before.
+        # In join(): the synchronisation that this rank goes to, the memory of the last that is complete, and
+        # whether that was the last of all.
         self._meeting = Meeting(0, False)
-        self._joined_mean: Held | None = None
+        self._met: Held | None = None
+        self._all_met = False
         self._memory = parts.memory
         lifecycle.on_break = self._tell_break
         in_group = Expectation(
@@ -100,14 +109,15 @@ class Steps:
     def join(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.join()."""
 
-        def holding(mean: Held | None) -> Held:
-            return self._memory.hold("join", model if mean is None else mean.result, out, together=True)
+        def holding() -> Held:
+            newest = model if self._met is None else self._met.result
+            return self._memory.hold("join", newest, out, together=True)
 
         return self._join(holding).result
 
     def join_at(self, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.join_at()."""
-        self._join(lambda mean: Held(None, [], sources if mean is None else mean.targets, targets))
+        self._join(lambda: Held(None, [], sources if self._met is None else self._met.targets, targets))
 
     def synchronize_at(self, name: str, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.synchronize_at()."""
@@ -215,15 +225,18 @@ class Steps:
                 self._pointers.release()
             assert held is not None  # or all ranks would have refused together
             self._protocol.synchronized(step)
-            self._lifecycle.happens(Event.SYNCHRONIZED)
-            self.synchronizations.add(self.parts.window.waiter.time() - started, waited)
-            deliver(held.outputs, held.targets)
+            try:
+                deliver(held.outputs, held.targets)
+            finally:
+                if self._lifecycle.state in IN_JOIN:
+                    self._met, self._all_met = held, self._meeting.last
+                self._lifecycle.happens(Event.SYNCHRONIZED)
+                self.synchronizations.add(self.parts.window.waiter.time() - started, waited)
         return held
 
     def _check_continues(self, name: str) -> None:
         """Break the averager if an exception has left a synchronisation where it can't be continued."""
-        halfway = (State.SYNCHRONIZING, State.COUNTED_ON, State.CLOSING_COUNTED_ON)
-        if self._lifecycle.state in halfway and not self._synchronizer.cut_short:
+        if self._lifecycle.state in HALFWAY and not self._synchronizer.cut_short:
             error = RuntimeError(
                 f"{name}: the synchronisation of step {self._synchronizer.step} was left half done"
             )
@@ -239,24 +252,53 @@ class Steps:
         elif not self._synchronizer.cut_short:
             self._lifecycle.happens(Event.BREAK, error)
 
-    def _join(self, holding: Callable[[Held | None], Held]) -> Held:
+    def _join(self, holding: Callable[[], Held]) -> Held:
         """Take part in the synchronisations of the others until all have joined.
 
+        Whatever is raised before the last mean is returned leaves the lifecycle in join(), so that the next
+        call goes on from there.
+
         Args:
-            holding: returns the memory of a step, given that which holds the mean after the first.
+            holding: returns the memory of a step, which begins with the newest mean if there is one.
         """
+        held: Held | None = None
         while True:
-            if not self._synchronizer.cut_short:
-                with self._using(Call.JOIN, "join"):
-                    self._check_continues("join")
-                    self._lifecycle.happens(Event.JOIN)
-                    meeting = self._synchronizer.await_others("join", self._protocol.last_step)
-                    self._meeting = meeting
-            holding_now = partial(holding, self._joined_mean)
-            held = self._synchronize("join", holding_now, Call.JOIN, self._meeting.step)
-            self._joined_mean = None if self._meeting.last else held
-            if self._meeting.last:
-                return held
+            with self._using(Call.JOIN, "join"):
+                more = self._go_to_meeting()
+                if not more and held is None:
+                    held = self._take_mean(holding)
+            if not more:
+                break
+            held = self._synchronize("join", holding, Call.JOIN, self._meeting.step)
+        assert held is not None
+        self._lifecycle.happens(Event.ALL_JOINED)
+        self._met = None
+        return held
+
+    def _go_to_meeting(self) -> bool:
+        """Wait for the next synchronisation of a rank that has joined; return whether there is one."""
+        self._check_continues("join")
+        if self._lifecycle.state not in IN_JOIN:  # join() begins
+            self._met, self._all_met = None, False
+            self._meeting = Meeting(self._synchronizer.step, False)
+        self._lifecycle.happens(Event.JOIN)
+        # Otherwise a synchronisation was cut short, and is still to be completed.
+        if self._lifecycle.state is State.JOINED and not self._all_met:
+            try:
+                self._meeting = self._synchronizer.await_others("join", self._protocol.last_step)
+            except (StepMismatch, RankLeft) as error:
+                self._lifecycle.happens(Event.BREAK, error)
+                raise
+        return not self._all_met
+
+    def _take_mean(self, holding: Callable[[], Held]) -> Held:
+        """Return the mean of the last synchronisation, complete before this call, in the caller's memory."""
+        held = holding()
+        self._pointers.hold(held.sources, held.targets)
+        self._protocol.snapshots.restore_all(self._pointers)
+        self._pointers.release()
+        deliver(held.outputs, held.targets)
+        return held
 
     def _tell_break(self, cause: BaseException | None) -> None:
         """Tell the others that this averager can't go on."""
@@ -299,7 +341,7 @@ class Steps:
         """Refuse a group step that can't be served."""
         if self._lifecycle.state is State.READY and not MPI.Is_finalized():
             return
-        if self._lifecycle.state in (State.SYNCHRONIZING, State.COUNTED_ON) and self._busy.locked():
+        if self._lifecycle.state in (*HALFWAY, State.JOINED) and self._busy.locked():
             self._refuse_second_thread("average")  # it is in the synchronisation
         self._lifecycle.check(Call.GROUP_STEP, "average", self._rank, self._next)
 

@@ -16,14 +16,14 @@ from wagma_rma.options import Options
 from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol import words
 from wagma_rma.protocol.announcements import Announcements
-from wagma_rma.protocol.departures import Departures
+from wagma_rma.protocol.departures import Departures, RankLeft
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
-from wagma_rma.protocol.synchronization import Synchronizer
+from wagma_rma.protocol.synchronization import StepMismatch, Synchronizer
 from wagma_rma.report import Report
 from wagma_rma.testing import Interruption, Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
 from wagma_rma.waiting.interrupts import Interrupts
-from wagma_rma.waiting.watch import Watch
+from wagma_rma.waiting.watch import Expectation, Watch
 
 DTYPES = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.kernels.dtypes
 
@@ -71,6 +71,11 @@ class History:
     through: list[bool]  # by rank
     events: list[tuple]
     choices: bytes
+    departed: list[str]  # by rank: why it can't go on, or ""
+
+
+class Departs(Exception):
+    """A rank can't go on: why."""
 
 
 @lru_cache(maxsize=4096)
@@ -142,10 +147,37 @@ class _Rank:
     pointers: LeafPointers
     buffers: Buffers
     synchronizer: Synchronizer
+    departures: Departures
+    watch: Watch
+    groups: list[tuple[int, ...]]
     scheduler: Scheduler
     steps: list[Step] = field(default_factory=list)
+    departed: str = ""
 
     def run(self, rank):
+        """Perform all steps, unless this rank has to depart; return whether it did all."""
+        try:
+            self._run(rank)
+        except Departs as departs:
+            [error] = departs.args
+            self.departed = repr(error)
+            self._again(self.departures.leave, words.BROKEN, self.protocol.last_step, error)
+        if self.scheduler.silences:
+            try:
+                self._again(self.synchronizer.close, False)
+            except RankLeft:
+                assert not self.departed
+        return not self.departed
+
+    def _again(self, call, *arguments):
+        """Make a call, once more after each exception that a round trip may end with."""
+        while True:
+            try:
+                return call(*arguments)
+            except Interruption.KINDS as error:
+                assert str(error).startswith("Silence("), error
+
+    def _run(self, rank):
         for step in range(1, self.world.steps + 1):
             mine = model(self.world.leaves, rank, step)
             if self.world.chained and step > 1:
@@ -153,7 +185,13 @@ class _Rank:
             synchronizes = step % self.world.sync_period == 0
             sources, targets = self._memory(step, mine, synchronizes)
             self.pointers.hold(sources, targets)
-            interrupted = self._synchronize(step) if synchronizes else self._average(step)
+            try:
+                interrupted = self._synchronize(step) if synchronizes else self._average(step)
+            except Departs:
+                untouched = [np.full_like(leaf, 77) for leaf in mine]
+                if not (self.world.lent or synchronizes):
+                    assert models.same_bits(targets, mine) or models.same_bits(targets, untouched)
+                raise
             if synchronizes:
                 report = reports.of_synchronization(step, self.world.ranks, 0.0, 0.0)
             else:
@@ -186,11 +224,19 @@ class _Rank:
         return sources, targets
 
     def _average(self, step):
+        group = self.groups[(step - 1) % len(self.groups)]
+        self.watch.expect(
+            Expectation(str, list, lambda: self.synchronizer.check_group("average", step, group), "")
+        )
         try:
             self.protocol.step(step, self.pointers)
         except Interruption.KINDS as error:
-            assert str(error).startswith("Interruption("), error
+            assert str(error).startswith(("Interruption(", "Silence(")), error
+            if self.protocol.last_step != step:
+                raise Departs(error) from error
             return True
+        except (RankLeft, StepMismatch) as error:
+            raise Departs(error) from error
         return False
 
     def _synchronize(self, step):
@@ -200,8 +246,12 @@ class _Rank:
                 self.synchronizer.synchronize("average", step, None)
                 break
             except Interruption.KINDS as error:
-                assert str(error).startswith("Interruption("), error
-                interrupted = True  # taken up again
+                assert str(error).startswith(("Interruption(", "Silence(")), error
+                interrupted = True
+                if not self.synchronizer.cut_short:
+                    raise Departs(error) from error
+            except (RankLeft, StepMismatch) as error:
+                raise Departs(error) from error
         self.protocol.synchronized(step)
         return interrupted
 
@@ -253,10 +303,24 @@ def run(world, schedule, most_turns=100_000):
         departures = Departures(rank, [0] * world.ranks, announcements, window.waiter)
         watch = Watch(announcements.published, None, Interrupts())
         comm = SimulatedComm(board, rank, world.ranks)
+        if scheduler.silences:
+            window.waiter.watcher = watch
         synchronizer = Synchronizer(comm, protocol, announcements, departures, pointers, watch, 0)
         buffers = Buffers(protocol.snapshots, layout, structure)
-        ranks.append(_Rank(world, protocol, pointers, buffers, synchronizer, scheduler))
-    through = scheduler.run(lambda rank: ranks[rank].run(rank) or True)
+        ranks.append(
+            _Rank(
+                world,
+                protocol,
+                pointers,
+                buffers,
+                synchronizer,
+                departures,
+                watch,
+                groups[rank],
+                scheduler,
+            )
+        )
+    through = scheduler.run(lambda rank: ranks[rank].run(rank))
     return History(
         world,
         schedule,
@@ -266,4 +330,5 @@ def run(world, schedule, most_turns=100_000):
         [bool(done) for done in through],
         memory.events(),
         scheduler.choices,
+        [rank.departed for rank in ranks],
     )

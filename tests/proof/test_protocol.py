@@ -16,7 +16,7 @@ from tests.proof import oracle, simulation
 from tests.proof.simulation import World
 from tests.support import models
 from wagma_rma.report import Outcome
-from wagma_rma.testing import FOREVER, Interruption, NoEnd, Schedule, Stop
+from wagma_rma.testing import FOREVER, Interruption, NoEnd, Schedule, Silence, Stop
 
 HUNTING = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"  # for mutations.py: any invariant will do
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))  # for each test
@@ -134,6 +134,15 @@ def cases_with_slow_readers(draw):
     return world, draw(preempting(st.lists(stop, min_size=1, max_size=2), spans=[200, 400], changes=6))
 
 
+@st.composite
+def cases_with_silence(draw):
+    """Return a world, and a schedule in which round trips of ranks end by an exception."""
+    world = draw(worlds(chained=False))
+    silence = st.builds(Silence, st.integers(1, 150), st.integers(0, world.ranks - 1), KINDS)
+    silences = draw(st.lists(silence, min_size=1, max_size=3))
+    return world, replace(draw(schedules(world)), silences=tuple(silences))
+
+
 def violations(case, check=oracle.violations):
     """Run a case; return what it breaks: sentences, by the name of the invariant."""
     world, schedule = case
@@ -147,7 +156,11 @@ def violations(case, check=oracle.violations):
             raise
         return {"raised": [repr(error)]}
     stopped = {stop.rank for stop in schedule.stops if stop.turns == FOREVER}
-    stuck = [rank for rank, through in enumerate(history.through) if not through and rank not in stopped]
+    stuck = [
+        rank
+        for rank, through in enumerate(history.through)
+        if not through and rank not in stopped and not history.departed[rank]
+    ]
     if stuck:
         return {"progress": [f"ranks {stuck} are not through"]}
     return check(history)
@@ -291,6 +304,18 @@ def test_models_without_elements_are_averaged_like_any_other():
     for leaves in (((0, 0),), ((1, 0), (0, 0), (3, 0))):
         case = World(sync_period=4, steps=5, leaves=leaves, lanes=2), Schedule()
         assert violations(case) == {}
+
+
+def departs_without_cause(history):
+    """Say which ranks depart though no exception has ended a round trip of theirs, and no other rank left."""
+    own = [why for why in history.departed if "Silence(" in why]
+    broken = [why for why in history.departed if why and why not in own and not (own and "rank" in why)]
+    return {**oracle.violations(history), **({"departures": broken} if broken else {})}
+
+
+def test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting():
+    """A rank goes on with a synchronisation or departs, and the others that need it learn that."""
+    explore("", cases_with_silence, check=departs_without_cause)
 
 
 @st.composite

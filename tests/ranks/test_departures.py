@@ -93,9 +93,11 @@ def test_a_killed_rank_is_named_where_the_launcher_lets_the_others_live(where):
 @pytest.mark.skipif(
     bool(launch.TEST_HOSTS), reason="makes hundreds of averagers, each of which measures the network of hosts"
 )
-@pytest.mark.parametrize("call", ["synchronize", "join", "average", "close"])
-def test_after_an_exception_at_any_line_of_a_call_nothing_is_wrong_and_nobody_hangs(call):
-    for bad, cases in pool.run(2, "ranks.departures:exceptions_anywhere", call=call, most=2000, limit=200):
+@pytest.mark.parametrize("by_signal", [False, True], ids=["at any line", "by a signal"])
+@pytest.mark.parametrize("call", ["synchronize", "join", "join at once", "average", "close"])
+def test_after_an_exception_anywhere_in_a_call_nothing_is_wrong_and_nobody_hangs(call, by_signal):
+    arguments = {"call": call, "by_signal": by_signal, "most": 2000}
+    for bad, cases in pool.run(2, "ranks.departures:exceptions_anywhere", limit=300, **arguments):
         assert bad == []
         assert 20 < cases < 1999
 

@@ -16,16 +16,18 @@ from wagma_rma.lifecycle import Call, Event, Lifecycle, State
 
 # One row a state; "-": the event can't happen there.
 TABLE = """
-                   JOIN   BEGIN         COUNT_ON   SYNCHRONIZED REFUSED BREAK   CLOSE              ENDED  FORK
-READY              JOINED SYNCHRONIZING -          -            -       BROKEN  CLOSING            -      FORKED
-JOINED             JOINED SYNCHRONIZING -          -            -       BROKEN  CLOSING            -      FORKED
-SYNCHRONIZING      -      SYNCHRONIZING COUNTED_ON READY        READY   BROKEN  CLOSING            -      FORKED
-COUNTED_ON         -      COUNTED_ON    COUNTED_ON READY        READY   BROKEN  CLOSING_COUNTED_ON -      FORKED
-BROKEN             -      -             -          -            -       BROKEN  CLOSING            -      FORKED
-CLOSING            -      -             -          -            -       CLOSING CLOSING            CLOSED FORKED
-CLOSING_COUNTED_ON -      -             -          CLOSING      -       CLOSING CLOSING_COUNTED_ON -      FORKED
-CLOSED             -      -             -          -            -       -       -                  -      CLOSED
-FORKED             -      -             -          -            -       -       -                  -      FORKED
+                   JOIN               ALL_JOINED BEGIN              COUNT_ON           SYNCHRONIZED REFUSED BREAK   CLOSE              ENDED  FORK
+READY              JOINED             -          SYNCHRONIZING      -                  -            -       BROKEN  CLOSING            -      FORKED
+SYNCHRONIZING      MEETING            -          SYNCHRONIZING      COUNTED_ON         READY        READY   BROKEN  CLOSING            -      FORKED
+COUNTED_ON         MEETING_COUNTED_ON -          COUNTED_ON         COUNTED_ON         READY        READY   BROKEN  CLOSING_COUNTED_ON -      FORKED
+JOINED             JOINED             READY      MEETING            -                  -            -       BROKEN  CLOSING            -      FORKED
+MEETING            MEETING            -          MEETING            MEETING_COUNTED_ON JOINED       JOINED  BROKEN  CLOSING            -      FORKED
+MEETING_COUNTED_ON MEETING_COUNTED_ON -          MEETING_COUNTED_ON MEETING_COUNTED_ON JOINED       JOINED  BROKEN  CLOSING_COUNTED_ON -      FORKED
+BROKEN             -                  -          -                  -                  -            -       BROKEN  CLOSING            -      FORKED
+CLOSING            -                  -          -                  -                  -            -       CLOSING CLOSING            CLOSED FORKED
+CLOSING_COUNTED_ON -                  -          -                  -                  CLOSING      -       CLOSING CLOSING_COUNTED_ON -      FORKED
+CLOSED             -                  -          -                  -                  -            -       -       -                  -      CLOSED
+FORKED             -                  -          -                  -                  -            -       -       -                  -      FORKED
 """  # noqa: E501
 EVENTS, *ROWS = (line.split() for line in TABLE.strip().splitlines())
 CELLS = [(row[0], event, to) for row in ROWS for event, to in zip(EVENTS, row[1:], strict=True)]
@@ -44,8 +46,11 @@ FORKED = (
 )
 STEPS = (Call.GROUP_STEP, Call.SYNCHRONIZE, Call.JOIN, Call.BUFFERS)
 REFUSED = {
-    (State.JOINED, Call.GROUP_STEP): JOINED,
-    (State.JOINED, Call.SYNCHRONIZE): JOINED,
+    **{
+        (state, call): JOINED
+        for state in (State.JOINED, State.MEETING, State.MEETING_COUNTED_ON)
+        for call in (Call.GROUP_STEP, Call.SYNCHRONIZE)
+    },
     (State.SYNCHRONIZING, Call.GROUP_STEP): CUT_SHORT,
     (State.COUNTED_ON, Call.GROUP_STEP): CUT_SHORT,
     **{(State.BROKEN, call): BROKEN for call in STEPS},
@@ -59,6 +64,8 @@ REFUSED = {
 WAYS = {
     State.READY: [],
     State.JOINED: [Event.JOIN],
+    State.MEETING: [Event.JOIN, Event.BEGIN],
+    State.MEETING_COUNTED_ON: [Event.JOIN, Event.BEGIN, Event.COUNT_ON],
     State.SYNCHRONIZING: [Event.BEGIN],
     State.COUNTED_ON: [Event.BEGIN, Event.COUNT_ON],
     State.BROKEN: [Event.BREAK],
@@ -197,16 +204,31 @@ class Life(RuleBasedStateMachine):
         self.broken = True
         self.halfway = self.counted_on = self.joined = False
 
-    @precondition(lambda self: not self.halfway)  # it continues the synchronisation
-    @rule(a_synchronisation_begins=st.booleans())
-    def join(self, a_synchronisation_begins):
+    @rule(
+        outcomes=st.lists(st.sampled_from(["complete", "refused by all"]), max_size=2),
+        end=st.sampled_from(["returns", "cut short", "cut short in a meeting", "counted on", "mismatch"]),
+    )
+    def join(self, outcomes, end):
+        """Join, take part in synchronisations with these outcomes, and end or be cut short."""
         if not self.call(Call.JOIN):
             return
         self.life.happens(Event.JOIN)
-        self.joined = not a_synchronisation_begins
-        if a_synchronisation_begins:
+        self.joined = True
+        for outcome in outcomes:
             self.life.happens(Event.BEGIN)
-            self.life.happens(Event.SYNCHRONIZED)
+            self.life.happens(Event.SYNCHRONIZED if outcome == "complete" else Event.REFUSED)
+            self.halfway = self.counted_on = False
+        if end == "mismatch":
+            self.breaks()
+        elif end in ("cut short in a meeting", "counted on"):
+            self.life.happens(Event.BEGIN)
+            self.halfway = True
+            if end == "counted on":
+                self.life.happens(Event.COUNT_ON)
+                self.counted_on = True
+        elif end == "returns" and not self.halfway:
+            self.life.happens(Event.ALL_JOINED)
+            self.joined = False
 
     @rule(left_in_the_middle=st.booleans())
     def group_step(self, left_in_the_middle):
@@ -249,7 +271,12 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def others_that_count_on_this_rank_are_never_left_waiting(self):
-        assert self.counted_on == (self.life.state in (State.COUNTED_ON, State.CLOSING_COUNTED_ON))
+        states = (State.COUNTED_ON, State.MEETING_COUNTED_ON, State.CLOSING_COUNTED_ON)
+        assert self.counted_on == (self.life.state in states)
+
+    @invariant()
+    def join_goes_on_until_it_returns(self):
+        assert self.joined == (self.life.state in lifecycle.IN_JOIN)
 
     @invariant()
     def the_end_is_the_end(self):

@@ -17,6 +17,7 @@ from wagma_rma.testing.conformance import check_window as check_window
 from wagma_rma.testing.schedule import FOREVER as FOREVER
 from wagma_rma.testing.schedule import Interruption as Interruption
 from wagma_rma.testing.schedule import Schedule as Schedule
+from wagma_rma.testing.schedule import Silence as Silence
 from wagma_rma.testing.schedule import Stop as Stop
 from wagma_rma.windows.verbs import Verbs as Verbs
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from wagma_rma import opening
+from wagma_rma import lifecycle, opening
 from wagma_rma.opening import Parts
 from wagma_rma.protocol import words
 from wagma_rma.windows.verbs import Verbs
@@ -59,6 +59,11 @@ class Probe:
     @property
     def _words(self) -> Verbs:
         return Verbs(self._parts.window)
+
+    @property
+    def in_join(self) -> bool:
+        """Whether join() has begun and has not returned."""
+        return self._steps._lifecycle.state in lifecycle.IN_JOIN
 
     # Snapshots.
 

@@ -34,6 +34,20 @@ class Interruption:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """A round trip that an exception ends, as where the memory of another host does not answer.
+
+    Of the operations on words that the rank has begun, some at the front have happened, and the others do not.
+    """
+
+    trip: int
+    """Which of the rank's own, counted from 1. Each verb that completes others is one."""
+    rank: int
+    kind: type[BaseException] = TimeoutError
+    """What is raised."""
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How a simulation chooses at each point where it has a choice.
 
@@ -64,3 +78,4 @@ class Schedule:
     changes: int = 3
     stops: tuple[Stop, ...] = ()
     interruptions: tuple[Interruption, ...] = ()
+    silences: tuple[Silence, ...] = ()

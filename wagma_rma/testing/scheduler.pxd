@@ -33,6 +33,7 @@ cdef class Scheduler:
     cdef bint running
     cdef dict errors                 # what ranks have raised
     cdef bint stops, interrupts      # whether the schedule has any
+    cdef readonly bint silences      # the same
     cdef list interruptions          # that have not happened yet
 
     # The baton: the thread that holds it runs; each of the others waits for its own semaphore.
@@ -69,3 +70,4 @@ cdef class Scheduler:
     cdef int wait_for_baton(self, int rank) except -1 nogil
     cdef int end(self, str reason) except -1
     cdef object interruption(self, int rank)
+    cdef object silence(self, int rank, int64_t trip)

@@ -47,6 +47,7 @@ cdef class Scheduler:
         self.stops = bool(schedule.stops)
         self.interruptions = list(schedule.interruptions)
         self.interrupts = bool(self.interruptions)
+        self.silences = bool(schedule.silences)
         self.span = schedule.span
         self.batons = <sem_t*> calloc(ranks, sizeof(sem_t))
         self.finished = <bint*> calloc(ranks, sizeof(bint))
@@ -296,5 +297,12 @@ cdef class Scheduler:
         for due in self.interruptions:
             if due.rank == rank and due.turn <= self.turns:
                 self.interruptions.remove(due)
+                return due.kind(f"{due}")
+        return None
+
+    cdef object silence(self, int rank, int64_t trip):
+        """Return what ends a round trip of this rank, or None."""
+        for due in self.schedule.silences:
+            if due.rank == rank and due.trip == trip:
                 return due.kind(f"{due}")
         return None

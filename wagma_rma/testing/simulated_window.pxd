@@ -31,6 +31,7 @@ cdef class SimulatedWindow(Window):
     cdef char* private        # this rank's window as the rank sees it itself: its bulk writes in program order
     cdef Pending* pending     # in the order in which they began
     cdef int pending_count, pending_room
+    cdef int64_t trips        # round trips so far, if any may be ended by an exception
     cdef char* scratch        # where bulk reads go, per lane and source
     cdef int sources
     cdef int64_t source_bytes
@@ -38,6 +39,7 @@ cdef class SimulatedWindow(Window):
     cdef Pending* begin(self, int transfer, int rank, int64_t offset, int64_t nbytes) except NULL nogil
     cdef Pending* begin_word(self, int verb, int rank, int64_t word, uint64_t* found) except NULL nogil
     cdef int settle(self, int transfer, int lane) except -1 nogil
+    cdef int silence(self) except -1
     cdef int perform(self, Pending* item) except -1 nogil
     cdef int perform_write(self, Pending* item) except -1 nogil
     cdef int perform_word(self, Pending* item) except -1 nogil

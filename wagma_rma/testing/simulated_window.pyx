@@ -98,6 +98,9 @@ cdef class SimulatedWindow(Window):
         """Have all pending operations of a transfer (READ: of a lane) happen, one a turn, and perhaps others first."""
         cdef int[255] able
         cdef int count, i, others
+        if self.scheduler.silences:
+            with gil:
+                self.silence()
         while True:
             count = 0
             for others in range(2):
@@ -113,6 +116,32 @@ cdef class SimulatedWindow(Window):
             self.perform(&self.pending[i])
             self.pending_count -= 1
             memmove(&self.pending[i], &self.pending[i + 1], (self.pending_count - i) * sizeof(Pending))
+
+    cdef int silence(self) except -1:
+        """End this round trip by an exception, if the schedule says so."""
+        cdef int i, count = 0, words = 0, happen
+        if not self.scheduler.running:
+            return 0
+        self.trips += 1
+        error = self.scheduler.silence(self.rank, self.trips)
+        if error is None:
+            return 0
+        for i in range(self.pending_count):
+            words += self.pending[i].transfer == WORD
+        happen = self.scheduler.choose(words + 1)
+        for i in range(self.pending_count):
+            if self.pending[i].transfer == WRITE:
+                # Into its own memory: it happens later.
+                self.pending[count] = self.pending[i]
+                count += 1
+            elif self.pending[i].transfer == WORD and happen > 0:
+                happen -= 1
+                self.perform(&self.pending[i])
+        self.pending_count = count
+        # As a wait for the memory of another host does.
+        self.waiter.interruption = error
+        self.waiter.interrupted = True
+        return self.waiter.raise_interruption()
 
     cdef int perform(self, Pending* item) except -1 nogil:
         if item.transfer == WORD:
@@ -253,4 +282,7 @@ cdef class ScheduledWaiter(Waiter):
             with gil:
                 self.interruption = self.scheduler.interruption(self.rank)
                 self.interrupted = self.interruption is not None
+        if self.scheduler.silences:
+            # Ranks may depart then, which others learn where they wait.
+            self.run_handlers(clock[0] - wait.since, wait.rank)
         return 0

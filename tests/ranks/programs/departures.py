@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mpi4py import MPI
 
 from tests.ranks.programs.endings import kept, shared_files
 from wagma_rma import GroupAverager, RankLeft, StepMismatch, SynchronizationTimeout
+from wagma_rma.testing.probe import Probe
 
 VICTIM = 1
 PERIOD = 5
@@ -109,13 +111,20 @@ class Odd(BaseException):
 
 
 class RaiseAt:
-    """Raises Odd at the n-th line of the library's Python code that runs in a call."""
+    """Raises Odd at the n-th line of the library's Python code that runs in a call.
 
-    def __init__(self, n):
+    Args:
+        by_signal: whether a signal handler raises it. The library chooses when this runs.
+    """
+
+    def __init__(self, n, by_signal):
         self._n = n
+        self._by_signal = by_signal
         self.raised = False
 
     def __call__(self, call):
+        if self._by_signal:
+            signal.signal(signal.SIGUSR1, raise_odd)
         sys.settrace(self._trace)
         try:
             return call()
@@ -133,8 +142,14 @@ class RaiseAt:
                 if self._n <= 0 and not collects(frame) and not self.raised:
                     self.raised = True
                     sys.settrace(None)
-                    raise Odd
+                    if not self._by_signal:
+                        raise Odd
+                    signal.raise_signal(signal.SIGUSR1)
         return self._trace
+
+
+def raise_odd(number, frame):
+    raise Odd
 
 
 def collects(frame):
@@ -144,47 +159,85 @@ def collects(frame):
     return frame is not None
 
 
-def exceptions_anywhere(comm, call, most):
+def exceptions_anywhere(comm, call, by_signal, most):
     """At rank 0 raise an exception at each line of a call in turn; return how each case ended, if badly.
 
     The same call is made again then. It must end with the right numbers on both ranks, or rank 0 must be told
-    that the averager can't go on, and rank 1 that rank 0 has stopped. Nobody may wait for ever.
+    that the averager can't go on, and rank 1 that rank 0 has stopped. After a signal nobody may be told that.
+    Nobody may wait for ever.
     """
-    bad, cases, mean = [], 0, [(comm.size - 1) / 2] * 3
+    bad, cases = [], 0
     for n in range(1, most):
-        options = {"group_size": comm.size, "quorum": comm.size, "sync_period": 100, "timeout": 20}
-        averager = GroupAverager(comm, np.zeros(3), broadcast=False, **options)
-        model = np.full(3, float(comm.rank))
-        raising = RaiseAt(n)
+        make, perform, right, last = CALLS[call](comm)
+        averager = make()
+        raising = RaiseAt(n, by_signal)
         outcome, result = "never ended", None
         for attempt in range(4):
             try:
-                method = getattr(averager, call)
-                perform = method if call == "close" else lambda method=method, model=model: method(model)
-                result = raising(perform) if attempt == 0 and comm.rank == 0 else perform()
+                first = attempt == 0 and comm.rank == 0
+                result = raising(partial(perform, averager)) if first else perform(averager)
                 outcome = "done"
                 break
             except Odd:
-                if averager.step:
+                # It came when the call was complete.
+                if averager.step >= last and not Probe(averager).in_join:
                     outcome = "done"
                     break
             except SynchronizationTimeout as error:
                 outcome = f"hung: {error}"
                 break
-            except (RankLeft, StepMismatch):
-                outcome = "told"
+            except (RankLeft, StepMismatch) as error:
+                outcome = f"told: {error}"
                 break
             except RuntimeError as error:
-                outcome = "told" if "can't go on" in str(error) or "half done" in str(error) else str(error)
+                known = "can't go on" in str(error) or "half done" in str(error)
+                outcome = f"told: {error}" if known else str(error)
                 break
-        right = result is None or result.tolist() in ([mean, model.tolist()] if call == "average" else [mean])
-        if outcome not in ("done", "told") or not right:
+        told = outcome.startswith("told") and not by_signal
+        if not (outcome == "done" or told) or not (result is None or result.tolist() in right):
             bad.append([n, outcome, None if result is None else result.tolist()])
         del averager
         cases = n
         if not comm.bcast(raising.raised):
             break
     return bad, cases
+
+
+def one_call(call, comm):
+    """Return what makes an averager, what calls it, which results are right, and the step after that."""
+    model = np.full(3, float(comm.rank))
+    mean = [(comm.size - 1) / 2] * 3
+    together = {"group_size": comm.size, "quorum": comm.size, "sync_period": 100, "timeout": 20}
+
+    def perform(averager):
+        return averager.close() if call == "close" else getattr(averager, call)(model)
+
+    right = [mean, model.tolist()] if call == "average" else [mean]
+    return partial(GroupAverager, comm, np.zeros(3), broadcast=False, **together), perform, right, 1
+
+
+def join_at_once(comm):
+    """Rank 0 joins before it has done a step; rank 1 does three, the second with rank 0, and joins.
+
+    The means are 1, with rank 0's start, and 1.5, with the mean that it has then and what rank 1 adds to it.
+    """
+
+    def perform(averager):
+        if comm.rank == 0:
+            return averager.join(np.zeros(3))
+        model = np.full(3, 2.0)
+        while averager.step < 3:
+            model = averager.average(model + (averager.step == 2))
+        return averager.join(model)
+
+    alone = {"group_size": 1, "sync_period": 2, "timeout": 20}
+    return partial(GroupAverager, comm, np.zeros(3), broadcast=False, **alone), perform, [[1.5] * 3], 4
+
+
+CALLS = {
+    **{call: partial(one_call, call) for call in ("synchronize", "join", "average", "close")},
+    "join at once": join_at_once,
+}
 
 
 # Different numbers of steps.
