@@ -160,7 +160,7 @@ class Steps:
     def drop(self) -> None:
         """Have the memory given back when that is possible; nobody can use this averager any more. Local."""
         lost = self._lifecycle.state is State.FORKED or MPI.Is_finalized()
-        # A collective of MPI that will never complete might still meet those that freeing takes.
+        # An abandoned collective of MPI might still match one of the collectives that freeing needs.
         if not lost and self.parts.comm and not self._synchronizer.abandoned and not self._buffers.in_use():
             dropped.keep(self.parts.identity, self.parts.comm.size, self._free)
 
@@ -173,7 +173,10 @@ class Steps:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do: the averager is closed, has left or is another's, or MPI is over."""
+        """Whether nothing is left to do.
+
+        True if the averager is closed, has left or is another process's, or MPI is finalised.
+        """
         over = (State.CLOSED, State.FORKED)
         return self._lifecycle.state in over or self._departures.has_left or MPI.Is_finalized()
 
@@ -181,7 +184,7 @@ class Steps:
         """Raise RuntimeError in a process that has not made the averager."""
         self._lifecycle.check(Call.STATE, name, self._rank, self._next)
 
-    # How they are served.
+    # How the calls are served.
 
     def _synchronize(
         self, name: str, holding: Callable[[], Held], call: Call = Call.SYNCHRONIZE, step: int | None = None
@@ -190,7 +193,7 @@ class Steps:
 
         Args:
             holding: returns the memory of the step, or raises what is wrong with the caller's arguments.
-            step: another than the next step.
+            step: the step to synchronise, if it is not the next one.
         """
         with self._using(call, name):
             self._check_continues(name)
@@ -243,7 +246,8 @@ class Steps:
         """Take part in the synchronisations of the others until all have joined.
 
         Args:
-            holding: returns the memory of a step, given that which holds the mean after the first.
+            holding: returns the memory of a synchronisation. Its argument is the memory that holds the last
+                mean, or None at the first synchronisation.
         """
         while True:
             if not self._synchronizer.cut_short:
@@ -263,7 +267,7 @@ class Steps:
         self._tell(BROKEN, cause or "an error")
 
     def _tell(self, manner: int, why: BaseException | str) -> None:
-        """Tell how this rank departs, unless the memory of another host holds that up."""
+        """Tell how this rank departs; give up if a silent rank of another host delays that for too long."""
         usual, self._watch.timeout = self._watch.timeout, TELL_WITHIN
         self._watch.expect(
             Expectation(lambda: "leave", lambda: None, lambda: None, "the others are not told")
@@ -300,7 +304,7 @@ class Steps:
         if self._lifecycle.state is State.READY and not MPI.Is_finalized():
             return
         if self._lifecycle.state in (State.SYNCHRONIZING, State.COUNTED_ON) and self._busy.locked():
-            self._refuse_second_thread("average")  # it is in the synchronisation
+            self._refuse_second_thread("average")  # the other thread is in the synchronisation
         self._lifecycle.check(Call.GROUP_STEP, "average", self._rank, self._next)
 
     def _refuse_second_thread(self, name: str) -> NoReturn:
