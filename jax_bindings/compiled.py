@@ -75,7 +75,7 @@ def laid_out_like(leaf: jax.Array, sharding: Sharding | None, average: jax.Array
     """Return an average that came from a host callback on the devices where its leaf is in this program.
 
     Args:
-        sharding: what the average gets where the program does not know its leaf's; None: replicated.
+        sharding: the average's where the program does not know that of its leaf; None: replicated.
     """
     known = jax.typeof(leaf).sharding
     if known.mesh.size <= 1:  # 0: no mesh
@@ -99,7 +99,10 @@ def check_where() -> None:
 
 
 def await_steps() -> None:
-    """Wait for the compiled steps that this thread has called. What they raise is raised where it is used."""
+    """Wait for the compiled steps that this thread has called.
+
+    An error of a step is raised where its result is used.
+    """
     with contextlib.suppress(Exception):
         jax.effects_barrier()
 

@@ -198,7 +198,7 @@ def platforms(leaves: list[Any]) -> set[str]:
 
 
 def is_on_several_devices(leaf: Any) -> bool:
-    """Return whether a leaf is on several devices. A leaf of a trace is if its mesh has several."""
+    """Return whether a leaf is on several devices: for a leaf of a trace, whether its mesh has several."""
     if isinstance(leaf, jax.core.Tracer):
         return bool(jax.typeof(leaf).sharding.mesh.size > 1)
     return len(devices_of(leaf)) > 1

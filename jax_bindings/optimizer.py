@@ -37,8 +37,8 @@ def wagma(
     Algorithm 2.
 
     An update is the average less the params; of 16-bit params it is float32. Added to the params it gives the
-    average to the bit where that is within a factor of two of the params, since the difference of such floats
-    is a float; and for 16-bit params nearly everywhere else. Other float32 numbers may differ from the
+    average to the bit where the average is within a factor of two of the params, since the difference of such
+    floats is a float; and for 16-bit params nearly everywhere else. Other float32 numbers may differ from the
     average by the last bit of the params: of normally distributed params that ranks change by 1 % of their
     size, 0.4 % do, and of 16-bit ones less than one in 100,000. Where all ranks must have the same bits, call
     the averager on the params that the inner updates lead to, in place of wagma().
@@ -60,7 +60,7 @@ def wagma(
         ImportError: optax is not installed.
         TypeError: `inner` is no optimizer, or `averager` no PytreeAverager.
         ValueError: `every` is not a positive integer; or update() was called without `params`.
-        All that the averager raises; update() raises it.
+        update() also raises all that the averager raises.
 
     This call is local. Its update() is a step of the averager: collective and blocking at a synchronisation.
 
@@ -138,7 +138,7 @@ def difference(start: Leaf, end: Leaf) -> jax.Array:
 
 
 def widened(param: Leaf, update: Leaf) -> jax.Array:
-    """Return an update with the bits that it has for a float of a leaf's dtype: at least float32's."""
+    """Return an update of a leaf: for a leaf of floats in the leaf's own dtype, but in float32 at least."""
     if not jnp.issubdtype(param.dtype, jnp.floating):
         return jnp.asarray(update)
     return jnp.asarray(update, jnp.promote_types(param.dtype, jnp.float32))

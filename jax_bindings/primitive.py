@@ -1,6 +1,6 @@
 """A step on CPUs as an operation of JAX, with an effect: that of an ordered io_callback.
 
-JAX then does with it as with such a callback. It keeps a step whose result nobody uses, and does not repeat
+JAX then treats it as it treats such a callback. It keeps a step whose result nobody uses, and does not repeat
 one where it computes something twice. It refuses programs in which it can't promise that. It hands a token
 from each step of a program to the next one, through nested functions, branches and loops, and from one
 program of a thread to its next; our call of XLA takes that token and returns one. So the steps of all
@@ -41,7 +41,7 @@ def bind_step(
 
 
 def bind_guard(leaves: Sequence[jax.Array]) -> list[jax.Array]:
-    """Put what stands for a step on an accelerator, where JAX transforms a program, before that step."""
+    """Put a guard before a step on an accelerator: it refuses transformations that a step refuses."""
     return list(_guard_p.bind(*leaves))
 
 
@@ -53,9 +53,10 @@ def is_tracing() -> bool:
 
 @cache
 def _callback(ordered: bool) -> ClosedJaxpr:
-    """Return a program with a callback, whose effect is one of our steps'.
+    """Return a program with a callback; our steps have the effect of that callback.
 
-    It is a parameter of theirs too: JAX tells the devices of a program only to what has a callback in it.
+    It is a parameter of the steps too: JAX tells the devices of a program only to operations that have a
+    callback in them.
     """
     number = jax.ShapeDtypeStruct((), np.float32)
     return jax.make_jaxpr(lambda x: io_callback(lambda x: x, number, x, ordered=ordered))(number)
@@ -70,7 +71,7 @@ def _order() -> Effect:
 
 @cache
 def _effects() -> frozenset[Effect]:
-    # The other one makes JAX 0.10 call programs that are compiled ahead of time with their token.
+    # The unordered one makes JAX 0.10 call programs that are compiled ahead of time with their token.
     return frozenset({_order(), *_callback(False).effects})
 
 
@@ -79,7 +80,8 @@ _step_p.multiple_results = True
 _step_p.def_impl(lambda *leaves, **step: jax.jit(lambda *own: _step_p.bind(*own, **step))(*leaves))
 _step_p.def_effectful_abstract_eval(lambda *leaves, **step: (list(leaves), set(_effects())))
 
-# The operands as they are; what stands for a step on accelerators where JAX transforms a program.
+# The guard returns its operands as they are. On accelerators a step is JAX's io_callback; the guard before it
+# has our rules for transformations of a program.
 _guard_p = Primitive("wagma_params")
 _guard_p.multiple_results = True
 _guard_p.def_impl(lambda *operands: list(operands))

@@ -48,9 +48,9 @@ class PytreeAverager:
     drops nor repeats a step. Where it can't promise that, as in jax.checkpoint, it raises an error about
     effects.
 
-    `step`, `report`, `statistics` and state_dict() first wait for the compiled steps that their thread has
-    called, as long as these wait for other ranks. In another thread, or in a callback of a compiled function,
-    they don't wait, and tell of the steps that have been done so far.
+    `step`, `report`, `statistics` and state_dict() first wait for the compiled steps that the same thread has
+    called. The wait lasts as long as these steps wait for other ranks. In another thread, or in a callback of
+    a compiled function, they don't wait, and tell of the steps that have been done so far.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
@@ -293,7 +293,7 @@ class PytreeAverager:
         # The others may never come to close(): see GroupAverager.
         compiled.await_programs()
         failure, self._steps.failure = self._steps.failure, None
-        # JAX's own error has the text of what it comes from.
+        # JAX's own error holds the text of the exception that caused it.
         is_its_text = failure is not None and f"{type(failure).__name__}: {failure}".strip() in str(error)
         self._steps.leave(failure if failure is not None and is_its_text else error)
         if failure is not None and is_its_text and error is not failure:

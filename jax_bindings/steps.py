@@ -47,7 +47,7 @@ def addresses(arrays: list[Array]) -> list[int]:
 
 
 class CalledBack:
-    """What a compiled program calls back: a step of an averager, which it does not keep alive."""
+    """What a compiled program calls back: a step of an averager. It does not keep the averager alive."""
 
     def __init__(self, steps: "HostSteps", step: Step) -> None:
         self._steps = weakref.ref(steps)
@@ -86,7 +86,7 @@ class HostSteps:
         self._kept_out: list[Array] | None = None
         self._turn = threading.Lock()
         self.failure: BaseException | None = None
-        # Programs that JAX has cached hold these, and so nothing that keeps this object alive.
+        # Programs that JAX has cached hold these, so none of these keeps this object alive.
         self.numbers = {
             Step.AVERAGE: xla_call.register(self._average_at),
             Step.SYNCHRONIZE: xla_call.register(self._synchronize_at),

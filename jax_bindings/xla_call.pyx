@@ -72,7 +72,7 @@ def register(method):
     JAX may keep a program for ever; a program does not keep the method's object alive.
 
     Args:
-        method: a bound method. Its arguments are two lists: the addresses of the operands and of the results, after
+        method: a bound method. Its arguments are two lists: the addresses of the operands and of the results, without
             the first of each, which is the token that orders the calls of a program.
     """
     global last

@@ -28,7 +28,7 @@ M = TypeVar("M")
 
 
 class GroupAverager:
-    """Average the models of ranks that train copies of one model, and wait for nobody.
+    """Average the models of ranks that train copies of one model; most steps wait for no slow rank.
 
     At step 1, 2, ... every rank comes with the model x_i it has just updated. At a multiple of `sync_period`
     all ranks get the mean of all models, together. At any other step the ranks form small groups, which
@@ -46,8 +46,8 @@ class GroupAverager:
             gradients: they are averaged as an optimizer changes them, outside of autograd. jax arrays can
             be read only: see jax_bindings.
         group_size: members of a group, 1 to the number of ranks; None: near its square root.
-        sync_period: steps from one synchronisation to the next; contributions are less old than that.
-        quorum: arrivals that it takes to start an average. 1: nobody ever waits for the absent.
+        sync_period: steps from one synchronisation to the next; each contribution is fewer steps old.
+        quorum: arrivals that it takes to start an average. 1: a group step waits for `patience` at most.
             group_size: a plain average of the group, which waits for all of it. (A rank whose wait is cut
             short, by the timeout or Ctrl-C, starts the average with the members that have arrived.)
         patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
@@ -58,8 +58,8 @@ class GroupAverager:
             False: the models are used as they are.
         start_step: steps done in an earlier run; see state_dict().
         timeout: seconds after which a synchronisation, or a wait for a quorum, raises
-            SynchronizationTimeout; None: never. A warning (logger "wagma_rma") names the missing every 30 s
-            in any case.
+            SynchronizationTimeout; None: never. A warning (logger "wagma_rma") names the missing
+            ranks every 30 s in any case.
         topology: over several hosts, have the first groups of each turn lie within hosts as far as sizes
             allow, so that less goes over the network. Not for a `grouping` of one's own.
         window: "shared": memory of one host. "remote": MPI's one-sided operations, which go over a network.
@@ -74,8 +74,8 @@ class GroupAverager:
         TypeError: a leaf or an option has the wrong type.
         ValueError: an option is out of range, or ranks disagree; says which rank, what, and both values.
         MemoryError: less shared memory is free than the windows need; says both.
-        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE. (This, and what is
-            wrong with `comm` itself, is raised by the rank that finds it alone.)
+        RuntimeError: MPI is not initialised, finalised, or below MPI_THREAD_MULTIPLE. (Only
+            the rank that finds this, or an error in `comm` itself, raises it.)
 
     Making an averager is collective, and so is close(). Use one from one thread at a time.
 
@@ -138,18 +138,22 @@ class GroupAverager:
     def average(self, model: M, out: Any = None) -> M:
         """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
 
-        With W the sum of the group's |G| contributions in member order: FRESH, my contribution was `model`:
-        W / |G|. LATE, it was an older model of mine: (W + model) / (|G| + 1). MISSED, the sum is no longer
-        kept: `model`. All members that use the sum of one step use the same bits.
+        Let W be the sum of the group's |G| contributions in member order. The average is
+
+        - FRESH, this rank's contribution was `model`: W / |G|;
+        - LATE, it was an older model of this rank: (W + model) / (|G| + 1);
+        - MISSED, the sum is no longer kept: `model`.
+
+        All members that use the sum of one step use the same bits.
 
         Args:
             model: containers, shapes and dtypes as the averager was made with; C-contiguous or not.
-            out: where the average goes, like `model`; out=model averages in place. None: new arrays, or such
-                as buffers() returns once that has been called.
+            out: where the average goes, like `model`; out=model averages in place. None: new arrays;
+                once buffers() has been called, arrays such as it returns.
 
         Returns:
-            `out`, or those arrays in containers like those of `model`: torch tensors where `model` has such,
-            elsewhere numpy arrays.
+            `out`, or the new arrays in containers like those of `model`: torch tensors where `model` has
+            torch tensors, numpy arrays elsewhere.
 
         Raises:
             TypeError, ValueError: `model` or `out` is not like the model the averager was made with, or `out`
@@ -162,8 +166,8 @@ class GroupAverager:
             RuntimeError: the averager is closed, in use by another thread, has a synchronize() to complete
                 that was cut short, or belongs to another process, of which this one is a fork.
 
-        Whatever else a signal handler raises comes out here too, and no step is left half done: as after the
-        timeout, a group step counts as MISSED, and a synchronisation is continued by the next call.
+        Any other exception of a signal handler is raised here too, and no step is left half done: as after
+        the timeout, a group step counts as MISSED, and a synchronisation is continued by the next call.
 
         Collective and blocking at a multiple of sync_period; else it waits for `patience` at most, or for
         the quorum.
@@ -222,12 +226,13 @@ class GroupAverager:
 
         Returns:
             arrays in containers like those that the averager was made with: the arrays that the last step
-            returned, as they are now; after a step with `out` of your own, the arrays that it left you, or
-            else new ones with the model that this rank published last. Where slow ranks use all snapshots
-            they are ordinary arrays, as may be those of average().
+            returned, as they are now; after a step with `out` of your own, the arrays that are still lent to
+            you, or new ones with the model that this rank published last. Where slow ranks keep all snapshots
+            pinned, they are ordinary arrays; so may be those that average() returns.
 
         After an exception of average() call this again, for arrays that may be written to. If a rank still
-        has any of them when all close(), the windows keep their memory until the program ends. Local.
+        has any of them when all close(), the windows keep their memory, at most until the program ends.
+        Local.
 
         Example, on each of two ranks:
             >>> comm = MPI.COMM_WORLD
@@ -247,9 +252,9 @@ class GroupAverager:
 
         Args:
             sources: the address of each leaf, in the order of leaves: aligned, C-contiguous, of the shapes
-                and dtypes that the averager was made with. Nothing of this can be checked. Or functions that
-                return such arrays: each is called when its leaf is published, so that what they wait for,
-                such as copies from a device, goes on meanwhile.
+                and dtypes that the averager was made with. None of this can be checked. Or functions that
+                return such arrays: each is called when its leaf is published, so that copies from a device,
+                for instance, go on meanwhile.
             targets: where each leaf of the average goes: its source, or memory that overlaps none.
 
         Raises, and is collective or not: as average().
@@ -264,7 +269,7 @@ class GroupAverager:
         """Do what join() does; Args: as average_at()."""
         self._steps.join_at(sources, targets)
 
-    # What was.
+    # What the last step and the run were like.
 
     @property
     def step(self) -> int:
@@ -390,7 +395,7 @@ class GroupAverager:
             RankLeft: a rank will not call it. The averager is closed here nevertheless.
 
         After an error with which the averager can't go on, it returns at once. The windows then keep their
-        memory until the program ends.
+        memory until the ranks, having dropped this averager, make another one, or the program ends.
         """
         self._steps.close()
 
@@ -403,8 +408,8 @@ class GroupAverager:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Other ranks may never leave their blocks after an error in one, so close() must not wait for them
-        # here; nor must they wait for this rank.
+        # After an error in this block the other ranks may never call close(), so this rank must not wait for
+        # them in close(); nor must they wait for this rank.
         if error is None:
             self.close()
         else:

@@ -12,7 +12,8 @@ name that errors begin with: that of the binding's own class.
    of the averager, for a rank that has raised an error.
 4. `NamedAverager(operation, comm, leaves, **options)` is a GroupAverager. `average(model, out)` performs a
    step on Leaves. `average_at(sources, targets)` performs it on memory that is given by address, or by
-   functions that each fetch a leaf when the step needs it. `synchronize`, `join` and theirs likewise.
+   functions that each fetch a leaf when the step needs it. `synchronize` and `synchronize_at`, `join` and
+   `join_at` likewise.
 5. `Structure(operation, leaves).leaves(operation, model)` checks a model as a step would, without a step.
 6. A framework may perform steps on a thread of its own while Python's main thread waits for it in C. Such a
    step stands in a block of `hear_ctrl_c()`, in which Ctrl-C ends its waits.
@@ -89,5 +90,5 @@ class NamedAverager(GroupAverager):
     ) -> None:
         for name in options.keys() - AveragerOptions.__annotations__.keys():
             raise TypeError(f"{operation}.__init__() got an unexpected keyword argument {name!r}")
-        self._operation = operation  # first: whatever is wrong with the rest says it
+        self._operation = operation  # first: errors about the other arguments name it
         super().__init__(comm, model, **options)

@@ -54,7 +54,7 @@ class Buffers:
     def settle(self) -> None:
         """Forget slots that have been published, and take back a slot whose average was not made.
 
-        Ctrl-C may have interrupted the step before between any two lines, so this may find the same slots
+        Ctrl-C may have interrupted the last step between any two lines, so this may find the same slots
         again.
         """
         for slot in [slot for slot in self._lent if not self._snapshots.is_lent(slot)]:

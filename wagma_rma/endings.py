@@ -1,6 +1,6 @@
 """Averagers that nobody has closed when their program ends, or that are dropped: the other ranks are told.
 
-Else they would wait for this rank for ever, and it for them in MPI_Finalize.
+Otherwise the others would wait for this rank for ever, and this rank for them in MPI_Finalize.
 """
 
 import atexit

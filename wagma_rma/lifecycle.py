@@ -64,9 +64,9 @@ class Event(Enum):
     CLOSE = auto()
     """close() is called."""
     ENDED = auto()
-    """All ranks have called close(), or this rank has after an error."""
+    """All ranks have called close(), or this rank has called it after an error."""
     FORK = auto()
-    """This process is a new one, forked from that which made the averager."""
+    """This process was forked from the one that made the averager."""
 
 
 class Call(Enum):

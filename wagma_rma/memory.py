@@ -66,8 +66,8 @@ class Memory:
         if self._buffers.used:
             filled = [leaf for leaf, target in zip(outputs, targets, strict=True) if leaf is not target]
             if self._buffers.holds_any_of(filled):
-                # They are written to when the step is over. Others may be reading by then what it has
-                # published, so it publishes a copy.
+                # These outputs are written when the step is over. By then other ranks may be reading the
+                # model that the step has published, so it publishes a copy.
                 sources = [np.array(leaf) for leaf in sources]
         return Held(result, outputs, sources, targets)
 
@@ -75,7 +75,7 @@ class Memory:
         """Return arrays for an average: lent ones once buffers() has been called, where a slot is free."""
         lent: list[Array] | None = None
         if self._buffers.used and together:
-            # The model is not published but summed, so the same arrays will do.
+            # The model is not published but summed, so the mean may overwrite the arrays that hold it.
             lent = self._buffers.lent() or self._buffers.besides(leaves)
         elif self._buffers.used:
             if not self._busy.acquire(blocking=False):

@@ -31,7 +31,7 @@ class Parts(NamedTuple):
     """What an averager is made of."""
 
     identity: str
-    """A name that all its ranks know it by."""
+    """A name of the averager, the same at all its ranks."""
     comm: MPI.Intracomm
     """A duplicate of the user's, freed at the end."""
     hosts: tuple[int, ...]
@@ -122,7 +122,7 @@ def _open(
     layout = options.layout(structure, is_remote(hosts, options.window))
     size = layout.nbytes, layout.words_bytes
     window = open_window(comm, hosts, *size, options.window, options.progress).window
-    # 3. Each makes what needs its memory alone; a rank that has none tells the others.
+    # 3. Each makes what needs its own memory only; a rank that has too little tells the others.
     found: Facts | Exception = {}
     try:
         protocol = Protocol(window, layout, groups, options.quorum, options.patience)

@@ -17,7 +17,7 @@ from wagma_rma.mpi.agreement import Facts
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.words import MOST_SLOTS, PIN_LIMIT, STEP_LIMIT
 
-# A window has one snapshot more than a turn has groupings, and a word names a snapshot.
+# A window has one snapshot more than a turn has groupings, and a word must be able to name each snapshot.
 LONGEST_PERIOD = MOST_SLOTS - 2
 
 

@@ -1,8 +1,8 @@
 """A group step as one call that nothing interrupts.
 
 Python runs signal handlers between its own instructions, and there are none in a step: Ctrl-C comes through where a
-rank waits, in code that knows what is still to be done (Waiter.run_handlers), or when the step is over. A step of a small model
-takes some 2 us, so this is also the shortest way from a user's call to the protocol.
+rank waits, in code that knows what is still to be done (Waiter.run_handlers), or when the step is over. A step of a
+small model takes some 2 us, so this is also the shortest way from a user's call to the protocol.
 """
 
 cimport numpy as cnp
@@ -26,7 +26,7 @@ cdef object READY_STATE = READY
 
 
 def deliver(list outputs, list targets):
-    """Copy the targets into the outputs that are not their own targets. Both lists may be addresses: nothing to do."""
+    """Copy each target into its output, unless both are one array. A caller that gave addresses has no outputs."""
     if outputs is targets:
         return
     for output, target in zip(outputs, targets):
@@ -43,8 +43,8 @@ def check_countable(name, uint64_t step):
 cdef class Guard:
     """A context manager for a call that is no group step.
 
-    In the block signals are deferred, this thread alone uses the averager, and the floating-point environment is that of
-    steps. No exception comes between these: none of it is Python's code.
+    In the block signals are deferred, this thread alone uses the averager, and the floating-point environment is that
+    of steps. No signal handler can raise between the three, since Python runs no handlers in compiled code.
 
     Args:
         deferral: of waiting.interrupts.
@@ -153,7 +153,7 @@ cdef class Stepper:
                 self.lifecycle.happens(Event.BREAK, error)
             raise
         finally:
-            # Unless another thread performs a step, to which the slots belong.
+            # Not while another thread performs a step: the lent slots then belong to that step.
             if self.buffers.used and not self.busy.locked():
                 self.buffers.settle()
         if not alone:
@@ -172,7 +172,7 @@ cdef class Stepper:
                 self.protocol.step(step, self.pointers)
             except BaseException as error:
                 if self.protocol.last_step != step:
-                    # It was begun, and can't be completed.
+                    # The step was begun, and can't be completed.
                     self.lifecycle.happens(Event.BREAK, error)
                 raise
             finally:

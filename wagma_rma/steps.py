@@ -170,7 +170,7 @@ class Steps:
     def drop(self) -> None:
         """Have the memory given back when that is possible; nobody can use this averager any more. Local."""
         lost = self._lifecycle.state is State.FORKED or MPI.Is_finalized()
-        # A collective of MPI that will never complete might still meet those that freeing takes.
+        # An abandoned collective of MPI might still match one of the collectives that freeing needs.
         if not lost and self.parts.comm and not self._synchronizer.abandoned and not self._buffers.in_use():
             dropped.keep(self.parts.identity, self.parts.comm.size, self._free)
 
@@ -183,7 +183,10 @@ class Steps:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do: the averager is closed, has left or is another's, or MPI is over."""
+        """Whether nothing is left to do.
+
+        True if the averager is closed, has left or is another process's, or MPI is finalised.
+        """
         over = (State.CLOSED, State.FORKED)
         return self._lifecycle.state in over or self._departures.has_left or MPI.Is_finalized()
 
@@ -191,7 +194,7 @@ class Steps:
         """Raise RuntimeError in a process that has not made the averager."""
         self._lifecycle.check(Call.STATE, name, self._rank, self._next)
 
-    # How they are served.
+    # How the calls are served.
 
     def _synchronize(
         self, name: str, holding: Callable[[], Held], call: Call = Call.SYNCHRONIZE, step: int | None = None
@@ -200,7 +203,7 @@ class Steps:
 
         Args:
             holding: returns the memory of the step, or raises what is wrong with the caller's arguments.
-            step: another than the next step.
+            step: the step to synchronise, if it is not the next one.
         """
         with self._using(call, name):
             self._check_continues(name)
@@ -259,7 +262,7 @@ class Steps:
         call goes on from there.
 
         Args:
-            holding: returns the memory of a step, which begins with the newest mean if there is one.
+            holding: returns the memory of a synchronisation, whose model is the last mean if there is one.
         """
         held: Held | None = None
         while True:
@@ -305,7 +308,7 @@ class Steps:
         self._tell(BROKEN, cause or "an error")
 
     def _tell(self, manner: int, why: BaseException | str) -> None:
-        """Tell how this rank departs, unless the memory of another host holds that up."""
+        """Tell how this rank departs; give up if a silent rank of another host delays that for too long."""
         usual, self._watch.timeout = self._watch.timeout, TELL_WITHIN
         self._watch.expect(
             Expectation(lambda: "leave", lambda: None, lambda: None, "the others are not told")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from mpi4py import MPI
 
-# Not what imports JAX: with several ranks on a core that takes seconds, in which nothing would be seen.
+# Nothing that imports JAX: with several ranks on a core that takes seconds, and the user would see nothing.
 from jax_bindings.demo import arguments
 
 PACKAGES = {"jax": "jax", "optax": "optax", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}

@@ -31,7 +31,7 @@ PICTURES = (".png", ".pdf", ".svg")
 MOST = 100_000  # steps, and images in a batch: more take hours, or more memory than there is
 LONGEST = 3600.0  # seconds
 DEFAULT_PERIOD = 10
-# Options of which a mode knows better.
+# Options that a mode sets itself.
 IGNORED: dict[Mode, tuple[str, ...]] = {
     "wagma": (),
     "allreduce": ("group_size", "sync_period"),

@@ -130,7 +130,7 @@ class Board:
 
     def _draw(self) -> None:
         seconds = time.monotonic() - self._began
-        # The cursor stands below the table, so a line of the terminal is its own.
+        # The cursor stands below the table, on a line of its own.
         most = height(self._terminal) - 1 if self._terminal else None
         lines = table(seconds, self._known, most)
         if self._terminal:

@@ -18,7 +18,7 @@ class Step(NamedTuple):
     """None: this rank averaged with nobody."""
 
 
-# Wong's palette (Okabe and Ito's): people who see colours otherwise can tell them apart too.
+# Wong's palette (Okabe and Ito's): colour-blind people can tell them apart too.
 COLORS = {
     "compute": "#d9dde2",
     "slowed": "#4d4d4d",

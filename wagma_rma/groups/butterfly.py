@@ -1,7 +1,7 @@
 """Groups that follow the digits of the rank, as a butterfly network does.
 
-Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021, Algorithm 1, whose printed masks are off. At step t = 0, 1, 2,
-... the ranks of a group differ in the bits 1 << ((t * log2(S) + r) mod log2(P)) for r = 0 .. log2(S) - 1.
+Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021, Algorithm 1, whose printed masks are wrong. At step t = 0, 1,
+2, ... the ranks of a group differ in the bits 1 << ((t * log2(S) + r) mod log2(P)) for r = 0 .. log2(S) - 1.
 ``Butterfly`` is this schedule for more than powers of two.
 """
 
@@ -17,11 +17,12 @@ from wagma_rma.groups.schedule import Schedule
 class Butterfly(Schedule):
     """Vary a span of the rank's digits, the next span at each step.
 
-    The digits have the prime factors of `ranks` as radices, the smallest least significant, or if
-    ranks = size^k those of `size` k times. A span has as many consecutive digits, cyclically,
-    as keep the group within `size`; the next span begins behind it. A turn begins at digit 0 and
-    ends when the next span would begin where a span of the turn began. By then each digit has been
-    varied: if all ranks were FRESH, all have the global mean. ranks = size^k takes k steps.
+    The radices of the digits are the prime factors of `ranks`, the smallest one at the least
+    significant digit; if ranks = size^k, they are the prime factors of `size`, k times. A span is
+    as many consecutive digits (the first digit follows the last) as keep the group within `size`;
+    the next span begins behind it. A turn begins at digit 0 and ends when the next span would begin
+    where a span of the turn began. By then each digit has been varied: if all ranks were FRESH, all
+    have the global mean. ranks = size^k takes k steps.
 
     With `hosts` these are the digits of the rank's position. If all hosts have h ranks, the prime
     factors of h come first and those of P / h after them, unless that would change the period or the
@@ -97,9 +98,9 @@ def _host_first(radices: list[int], size: int, hosts: Sequence[int] | None) -> l
         return radices  # no hosts, or unequal ones, on which no digits end where hosts do
     h = per_host.pop()
     moved = prime_factors(h) + prime_factors(math.prod(radices) // h)
-    # The period sets the number of snapshots in a window of memory. For ranks = size^k it is k, and k spans
-    # of at most `size` members that take every digit are disjoint and full: k steps still do, and the groups
-    # are those of `radices`.
+    # The period sets the number of snapshots in a window of memory. For ranks = size^k it is k. If
+    # k spans of at most `size` members take every digit, the spans are disjoint and full: k steps are still
+    # enough, and the groups are the same as with `radices`.
     same_period = len(_spans(moved, size)) == len(_spans(radices, size))
     return moved if same_period and _largest(moved, size) == size else radices
 

@@ -16,8 +16,8 @@ def choose(ranks: int, size: int | None = None, hosts: Sequence[int] | None = No
         ranks: the size of the communicator.
         size: the largest group. None takes the size nearest to sqrt(ranks) for which there is a
             butterfly, or strided groups of about sqrt(ranks) if none is within a factor of 2.
-        hosts: the number of each rank's host, the same at every rank; None for ranks on one host. It
-            has no say in which kind and size are chosen.
+        hosts: the number of each rank's host, the same at every rank; None for ranks on one host. The
+            choice of kind and size does not depend on it.
 
     Raises:
         TypeError: an argument is not an integer, or `hosts` not a sequence of integers.

@@ -29,7 +29,7 @@ class Schedule:
         self._set(ranks=ranks, size=size, hosts=hosts, _rank_at=rank_at, _position_of=position_of)
 
     def __repr__(self) -> str:
-        # Ranks compare their groupings by it; hosts appear only where they were given.
+        # Ranks compare their groupings by this text; hosts appear only where they were given.
         hosts = "" if self.hosts is None else f", hosts={self.hosts!r}"
         return f"{type(self).__name__}(ranks={self.ranks}, size={self.size}{hosts})"
 

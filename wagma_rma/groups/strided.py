@@ -17,8 +17,8 @@ class Strided(Schedule):
     they move the smaller groups about, and shift the blocks where P has too few strides (6 ranks
     have one). A turn has ceil(log_S P) groupings; it mixes all ranks, but not to the exact mean.
 
-    With `hosts` positions are laid out so, not ranks. The blocks of the first step are neighbours, though
-    some may straddle hosts; those of later steps are spread over hosts.
+    With `hosts` all this holds for positions instead of ranks. The blocks of the first step are neighbours,
+    though some may straddle hosts; those of later steps are spread over hosts.
 
     Args:
         ranks: P.

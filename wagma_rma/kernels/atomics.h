@@ -40,9 +40,9 @@ static inline uint64_t wagma_compare_and_swap(void *word, uint64_t expected, uin
 /* Each word operation above acquires and releases, so on mapped memory it orders by itself the bulk data
  * before it and after it: a snapshot before its publishing, sums before DONE, reads before the pin's return. Two
  * orders need a fence, those of the sequence lock of a result: the tag's store before the first byte of the result
- * that follows it (a release keeps nothing back that comes later), and the last byte read before the load of
- * the tag that follows it (an acquire keeps nothing up that comes earlier). Hence sequentially consistent: a fence
- * for stores before stores and loads before loads. */
+ * that follows it (a release does not keep later accesses behind it), and the last byte read before the load of
+ * the tag that follows it (an acquire does not keep earlier accesses before it). This fence serves both: it is
+ * sequentially consistent, so it keeps stores before stores and loads before loads. */
 static inline void wagma_fence(void) {
     atomic_thread_fence(memory_order_seq_cst);
 }

@@ -58,11 +58,11 @@ static inline uint16_t narrow_bf16(float f) {
     return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
-/* Elements at a time: what is summed is written, and its average, while the next is being read. They fill whole lines of a
- * cache in each dtype, and the registers of an AVX2 with their sums. */
+/* Elements that are summed at a time: their sums and averages are written while the next elements are being read. They
+ * fill whole lines of a cache in each dtype, and their sums fill the registers of an AVX2. */
 #define UNIT(SUM) (256 / sizeof(SUM))
 
-/* Reads are begun so far ahead; a hardware prefetcher stops at each page, and is slow to start on the next. */
+/* Bytes ahead at which reads are begun: a hardware prefetcher stops at each page, and is slow to start on the next. */
 #define AHEAD 2048
 #define FETCH(from, count)                                                                                         \
     for (size_t line = 0; line < (count) * sizeof *(from); line += 64)                                             \
@@ -95,7 +95,7 @@ struct kernels {
 #include "kernels_for.h"
 
 #ifdef X86
-/* These conversions don't ask whether the thread flushes subnormals. */
+/* These conversions give the same bits whether or not the thread flushes subnormals. */
 #define FOR_CPU(name) avx2_##name
 #define TARGET __attribute__((target("avx2,f16c")))
 #define HALVES 8

@@ -9,7 +9,7 @@
 #define STREAM(to, from) memcpy(to, from, 64)
 #endif
 
-/* Write past the caches. A plain store first reads the line that it writes to, and pushes out what is still of use. */
+/* Write past the caches. A plain store first reads the line that it writes to, and evicts lines that are still of use. */
 TARGET static void FOR_CPU(copy)(void *to, const void *from, size_t nbytes) {
     char *out = to;
     const char *in = from;
@@ -22,12 +22,13 @@ TARGET static void FOR_CPU(copy)(void *to, const void *from, size_t nbytes) {
     memcpy(out, in, nbytes);
 }
 
-/* The same for what has just been made, of whole and aligned lines. */
+/* The same for data that has just been computed, in whole and aligned lines. */
 TARGET INLINE void FOR_CPU(stream)(void *to, const void *from, size_t nbytes) {
     for (size_t i = 0; i < nbytes; i += 64) STREAM((char *)to + i, (const char *)from + i);
 }
 
-/* What is summed, of elements that are narrower than their sums, or are their own sums. */
+/* Conversions between the elements and the type of their sums. widen_ returns where the elements are in that type: in
+ * `room`, or still at `from` if both types are the same. */
 TARGET INLINE const float *FOR_CPU(widen_f16)(const uint16_t *from, float *room, size_t length) {
     size_t i = 0;
 #ifdef HALVES
@@ -80,7 +81,7 @@ SAME(f64, double)
             for (size_t i = 0; i < length; i++) sum[i] += wide[i];                                                 \
         }                                                                                                          \
     }                                                                                                              \
-    /* As many of an average. */                                                                                   \
+    /* Up to UNIT elements of an average. */                                                                       \
     TARGET INLINE void FOR_CPU(put_##NAME)(const struct wagma_output *output, SUM divisor, SUM inverse, int exact, \
                                            const SUM *sum, size_t at, size_t length, int stream) {                 \
         TYPE *out = (TYPE *)output->out + at, unit[UNIT(SUM)];                                                     \
@@ -109,7 +110,7 @@ SAME(f64, double)
             FOR_CPU(add_##NAME)(out, sources, n, 0, at);                                                           \
             FOR_CPU(put_##NAME)(output, divisor, inverse, exact, out, 0, at, 0);                                   \
         }                                                                                                          \
-        /* Whole lines are streamed, so the last sums of a unit go with the next; at first, those that are there. */\
+        /* Whole lines are streamed: a unit leaves its last sums to the next; the first takes what is there. */    \
         SUM unit[UNIT(SUM) + 64 / sizeof(SUM)];                                                                    \
         size_t before = stream ? ((uintptr_t)(out + at) & 63) / sizeof(SUM) : 0;                                   \
         memcpy(unit, out + at - before, before * sizeof(SUM));                                                     \

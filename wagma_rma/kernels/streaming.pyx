@@ -1,9 +1,9 @@
 """Which writes bypass the caches, by the size of the model (measured: benchmarks/README.md).
 
 Other cores read snapshots and sums next, and get them from memory sooner than from this core's caches. The caller
-reads the output itself, perhaps at once, so there a write past the caches pays where they could keep little of it. An
-output in place has been read, as the model, and is all but written already while the last cache holds it beside what
-else a step moves.
+reads the output itself, perhaps at once, so there a write past the caches pays only if they could keep little of it. An
+output in place has just been read, as the model: a write into the caches costs almost nothing as long as the last cache
+holds it beside what else a step moves.
 """
 
 cdef extern from *:

@@ -1,6 +1,6 @@
 """Arrays of other frameworks: numpy arrays over the same memory, and averages as the same kind of array.
 
-No framework is imported here. One that has made a leaf is in sys.modules already.
+No framework is imported here: a framework that has made a leaf is in sys.modules already.
 """
 
 import sys
@@ -49,7 +49,7 @@ def as_array(path: str, leaf: object, foreign: bool = True) -> Array:
 
 
 def like(leaf: object, average: Array | None) -> Any:
-    """Return an average as the kind of array that a leaf is: a torch tensor over its memory, or itself."""
+    """Return an average as the kind of array that a leaf is: itself, or a torch tensor over it."""
     if average is None or not _is_tensor(leaf):
         return average
     torch = sys.modules["torch"]

@@ -1,4 +1,7 @@
-"""Pointers to the leaves of the caller's model, as the protocol sees it. The only module that uses numpy's C API."""
+"""Pointers to the leaves of the caller's model, as the protocol sees it.
+
+Only this module and stepping use numpy's C API.
+"""
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
@@ -15,7 +18,7 @@ def is_plain(cnp.ndarray array):
 
 
 cpdef bint is_like(object array, cnp.ndarray example) except -1:
-    """Return whether an object is a numpy array, plain and writable, of the shape and dtype of an example (None: no)."""
+    """Return whether an object is a plain, writable numpy array of the shape and dtype of an example (None: no)."""
     cdef cnp.ndarray found
     cdef int i
     if example is None or not cnp.PyArray_CheckExact(array):
@@ -54,7 +57,7 @@ def begin_alike(list leaves, list others):
 
 
 cdef bint are_entangled(list sources, list targets):
-    """Return whether writing to one target may change a source that lies elsewhere; only arrays are compared."""
+    """Return whether writing to one target may change the source of another leaf; only arrays are compared."""
     cdef char* begin
     cdef int i
     spans = [(<uintptr_t> memory(leaf), <uintptr_t> memory(leaf) + cnp.PyArray_NBYTES(leaf), i)

@@ -112,7 +112,7 @@ def _map(node: Any, values: Iterator[Any]) -> Any:
     if _is_dataclass(node):
         same = copy.copy(node)
         for field in dataclasses.fields(node):
-            # One that is frozen too: nobody else has the copy.
+            # Also in a frozen dataclass: nobody else has the copy.
             object.__setattr__(same, field.name, _map(getattr(node, field.name), values))
         return same
     if isinstance(node, Mapping):

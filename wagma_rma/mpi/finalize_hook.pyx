@@ -66,7 +66,7 @@ cdef int end_all(void* pointer) noexcept nogil:
     cdef State* state = <State*> pointer
     cdef int i, error
     if forked:
-        return 1  # MPICH then leaves the child's MPI_Finalize, which would cut the parent off from its launcher
+        return 1  # ends MPICH's MPI_Finalize in the child, or it would cut the parent off from its launcher
     if lacks_process:
         RMA.abort(world, 1)
     if state.thread is not NULL:

@@ -22,7 +22,7 @@ class Launcher(NamedTuple):
 
     name: str
     mpi: str
-    """The ABI whose MPIs know it, a key of NAMES, or "" if that depends."""
+    """The ABI whose MPIs know this launcher, a key of NAMES, or "" if the ABI does not tell that."""
     ranks: str
     """The variable that holds the number of ranks; "": there is none."""
     rank: str
@@ -60,7 +60,7 @@ def why_lonely(environment: Mapping[str, str], running: str, mpiexec: str) -> st
             return ""
         at_least, ranks = ("", int(value)) if variable == launcher.ranks else ("at least ", int(value) + 1)
         if at_least and ranks == 1:
-            continue  # rank 0 of nobody knows how many
+            continue  # rank 0 of an unknown number of ranks
         if ranks < 2:
             return ""
         why, cure = "was not told of the others", ""

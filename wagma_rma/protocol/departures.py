@@ -1,9 +1,9 @@
 """Ranks that depart from the steps of a run: by join(), by an error, by the end of their program or process.
 
 A rank tells its departure in a word, with a note that says why. A process that was killed can't: the ranks of
-its host find that it has ended. Nobody waits for a rank that has left. A rank that would have to raises
-RankLeft, and departs itself, so that those who wait for it on other hosts learn of it too. MPI can't be
-finalised after a death, so a rank that has found one ends the job in MPI_Finalize.
+its host find that it has ended. No rank waits for a rank that has left. A rank that would have to wait
+raises RankLeft and departs itself, so that ranks of other hosts that wait for this rank learn of it too. MPI
+can't be finalised after a death, so a rank that has found one ends the job in MPI_Finalize.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ LOOK_EVERY = 0.4  # seconds from one look at the processes of this host to the n
 class RankLeft(RuntimeError):
     """A rank has left the run, so a wait for it would never end; the message says after which step, and why.
 
-    Raised by ranks that wait for it or come to wait for it, in any call. Their averager can't go on either:
+    Any call that waits for that rank, or would have to, raises this. The call's averager can't go on either:
     end the program, and start it again from a checkpoint.
 
     Attributes:
@@ -126,7 +126,7 @@ class Departures:
                 how = "left" if manner == LEFT else "stopped after an error"
                 found.append((rank, how, self._words.note(rank)))
         if found:
-            # The first cause rather than what followed from it.
+            # The first cause: a rank whose note begins with RankLeft has departed because of another one.
             rank, how, note = min(found, key=lambda departed: departed[2].startswith(RankLeft.__name__))
             raise self._left(operation, waits, rank, f"{how} ({note})")
 

@@ -1,7 +1,7 @@
 """The exchange of an open record: its members share the work of summing, and collect the sums.
 
-A chunk's word changes from an older step (free) to CLAIMED and then DONE, each by compare-and-swap, and names the member
-that did it. Two kinds of work go on side by side:
+A chunk's word changes from an older step (free) to CLAIMED and then DONE, each by compare-and-swap, and names the
+member that did it. Two kinds of work go on side by side:
 
     sharing      claim a free chunk | sum it into this rank's result | mark it DONE | add 1 to `finished`
     collecting   find a chunk DONE | read its owner's sums | write the average into the output
@@ -128,7 +128,7 @@ cdef class Exchange:
         return 0
 
     cdef int begin_mark(self) except -1 nogil:
-        """Begin to mark the chunk that was summed last DONE, if its word is still as it was before the sum."""
+        """Begin to mark as DONE the chunk that was summed last, if its word is still as it was before the sum."""
         if self.summed < 0:
             return 0
         return self.window.compare_and_swap(
@@ -263,7 +263,7 @@ cdef class Exchange:
         return 0
 
     cdef int wait_or_take_over(self, LeafPointers pointers) except -1 nogil:
-        """Wait for the members that have claimed the chunks which are left; after long, sum one of these again."""
+        """Wait for the members that have claimed the chunks that are left; after a long time sum one of these again."""
         cdef double now = self.waiter.now()
         cdef int c = 0
         if now - self.idle.since < max(self.window.least_take_over, TAKE_OVER * self.sum_seconds):

@@ -3,16 +3,16 @@
 Theory of operation
 -------------------
 At a step the ranks form groups. Each member publishes its model as a *snapshot* in its own memory and arrives at the
-group's *record*, which lies at one member, its *home*. The first member whose patience ends activates the group: it
-*pins* the newest snapshot of every member, present or not, and writes into the record which snapshots contribute. Then
-the record is open, and the members that are present share the work: they *claim* *chunks* of the model one by one, sum
-the contributions of a chunk into a result slot of their own, and mark it done. Each of them collects the sums of all
-chunks from their owners. The member that finishes the last chunk gives the pins back. No rank acts for an absent one,
-and no rank waits for it: whatever a stopped rank leaves unfinished, the others can do again.
+group's *record*, which lies at one member, its *home*. The last member to arrive, or the first one whose patience ends,
+activates the group: it *pins* the newest snapshot of every member, present or not, and writes into the record which
+snapshots contribute. Then the record is open, and the members that are present share the work: they *claim* *chunks* of
+the model one by one, sum the contributions of a chunk into a result slot of their own, and mark it done. Each of them
+collects the sums of all chunks from their owners. The member that finishes the last chunk gives the pins back. No rank
+acts for an absent one, and no rank waits for it: whatever a stopped rank leaves unfinished, the others can do again.
 
 A rank that finds its group's record open has missed the start; its older snapshot contributed for it, and it mixes the
-sum with the model it comes with (LATE). It may use the newest complete step of a group that used an old model of its
-own instead. If the sums have been overwritten in the meantime it keeps its own model (MISSED).
+sum with the model it comes with (LATE). Instead of that step it may use the newest complete step at which a group used
+an old model of this rank. If the sums have been overwritten in the meantime it keeps its own model (MISSED).
 
 The sequence of a step stands in ``group_step``; its parts are modules: ``snapshots`` (publishing and pins), ``record``
 (arriving and opening), ``exchange``, ``sums`` and ``results`` (sharing and collecting). The fields of words stand in
@@ -26,8 +26,8 @@ cimport cython
 from libc.string cimport memset
 from wagma_rma.protocol.words cimport contribution_age
 
-# Ranks that are "in time" differ by the scheduler's whims; a group average shorter than this gains nothing by starting
-# without them.
+# Even ranks that are "in time" arrive at different times, because of the operating system's scheduler. A group average
+# shorter than this gains nothing by starting without them.
 cdef double LEAST_PATIENCE = 100e-6
 
 
@@ -82,10 +82,11 @@ cdef class Protocol:
             with nogil:
                 self.group_step(step, pointers)
                 if self.waiter.interrupted:
-                    # The others have been served: they rely on an open record of every group in which this rank has arrived.
+                    # The others have been served: they rely on an open record of every group in which this rank has
+                    # arrived.
                     self.miss(pointers)
         except BaseException:
-            # A rank that does not answer: the step can't be ended, but the model is as it came.
+            # Another rank does not answer. The step can't be completed, but the output gets the model as it came.
             if self.gathered:
                 self.snapshots.restore(pointers)
             raise
@@ -195,8 +196,8 @@ cdef class Protocol:
         else:
             self.last.outcome = LATE
             if self.record.was_open:
-                # The rank that opened the record before this one came does its work. All others must do their part
-                # at their own step, or a record could be left that nobody finishes.
+                # The rank that opened the record before this rank arrived completes this step. A rank that has not
+                # found the record open must do its part at its own step: otherwise nobody might finish the record.
                 self.window.load(self.window.rank, self.layout.latest, 1, &latest)
                 self.window.complete()
                 if latest > self.last.step:

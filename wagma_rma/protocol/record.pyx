@@ -92,8 +92,9 @@ cdef class Record:
     cdef int wait_until_open(self, int quorum, double patience) except -1 nogil:
         """Wait for arrivals while patience lasts or the quorum is missing, then see that the record opens.
 
-        Members that have joined (GroupAverager.join) do not arrive: if the others are fewer than the quorum, they are
-        enough. An interruption ends the wait as the end of patience does: nobody may leave a record that is not open.
+        Members that have joined (GroupAverager.join) do not arrive: if fewer members than the quorum have not joined,
+        all of these are enough. An interruption ends the wait as the end of patience does: nobody may leave a record
+        that is not open.
         """
         cdef Wait wait = self.waiter.begin(0)
         cdef double activating_since = -1

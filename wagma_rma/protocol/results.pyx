@@ -3,8 +3,8 @@
 A rank has three result slots, and step v uses slot v mod 3. Nobody waits to read or to write one: the slot's tag names
 the step whose sums it holds, and is the lock's sequence number.
 
-    writer   begin_write: raise the tag to v, write fence | write sums | end_write: fences, then DONE in the chunk's word
-    reader   begin_read (the chunk's word says DONE) | read sums | end_read: read fence, load the tag
+    writer  begin_write: raise the tag to v, write fence | write sums | end_write: fences, then DONE in the chunk's word
+    reader  begin_read (the chunk's word says DONE) | read sums | end_read: read fence, load the tag
 
 A reader whose tag is still v has read sums of step v only: had it read one byte of a later step, the later tag would
 have been visible before that byte.
@@ -39,7 +39,7 @@ cdef class Results:
         memset(self.read_from, 0, self.layout.group_size)
 
     cdef int begin_write(self, uint64_t step) except -1 nogil:
-        """Claim this rank's slot for a step: its tag names the step before the first sum changes."""
+        """Raise the tag of this rank's slot to a step, before the first of its sums changes."""
         cdef uint64_t found
         if self.tagged:
             return 0

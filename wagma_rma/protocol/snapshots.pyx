@@ -35,7 +35,7 @@ cdef class Snapshots:
         self.layout = layout
         self.streaming = Streaming(layout.model_bytes)
         self.retired = <uint64_t*> calloc(layout.slots, sizeof(uint64_t))
-        # Allocated now, since a step once begun can't fail, and touched only if it is ever needed.
+        # Allocated now, since a step that has begun must not fail. Its pages are touched only when a step needs it.
         self.spare = <char*> malloc(layout.snapshot_bytes)
         self.lent = <char*> calloc(layout.slots, 1)
         if self.retired is NULL or self.lent is NULL or (self.spare is NULL and layout.snapshot_bytes):
@@ -66,7 +66,7 @@ cdef class Snapshots:
     cdef int publish(self, uint64_t step, LeafPointers pointers, double patience) except -1 nogil:
         """Publish the caller's model as this rank's of `step`; return whether a slot was free.
 
-        Either way `own` holds it afterwards.
+        Either way `own` points to the model afterwards.
         """
         cdef int slot = self.lent_slot_of(pointers)
         if slot >= 0:
@@ -174,7 +174,7 @@ cdef class Snapshots:
     # Slots that are lent to the caller.
 
     def lend(self):
-        """Lend a free slot to the caller, or return -1 if there is none now."""
+        """Lend a free slot to the caller, and return it; or return -1 if there is none now."""
         cdef int slot
         with nogil:
             slot = self.free_slot(0)
@@ -265,7 +265,7 @@ cdef class Snapshots:
                 PyMemoryView_FromMemory(begin + doubles, layout.sums_bytes - doubles, PyBUF_WRITE).cast("f"))
 
     def pins(self):
-        """Return the pins that are out on each slot of this rank; all zero when nobody is in a group step."""
+        """Return how many pins on each slot have not been given back: none when nobody is in a group step."""
         cdef uint64_t found
         cdef int slot
         with nogil:

@@ -38,8 +38,8 @@ BLOCK = 1 << 28  # elements that one collective moves at most: MPI's counts are 
 # Collectives that never complete, since a rank has left: MPI may still come to use their buffers.
 abandoned: list[object] = []
 
-Test = tuple[Callable[[], bool], float]  # and the longest sleep between two looks, seconds
-FOR_RANKS = math.inf  # the waiter's
+Test = tuple[Callable[[], bool], float]  # a condition, and the longest sleep between two looks at it, seconds
+FOR_RANKS = math.inf  # no limit but the waiter's own
 FOR_MPI = 100e-6  # MPI moves data only while it is called
 
 
@@ -48,11 +48,11 @@ class StepMismatch(RuntimeError):
 
 
 class Meeting(NamedTuple):
-    """A synchronisation at which a rank takes part that does no more group steps."""
+    """The synchronisation at which a rank that has joined takes part next."""
 
     step: int
     last: bool
-    """Whether no rank does group steps any more."""
+    """Whether all ranks have joined, so that this is their last one."""
 
 
 class EveryRank:
@@ -158,7 +158,7 @@ class Synchronizer:
             if not self._complete:  # an exception has ended the generator before
                 raise RuntimeError(f"{operation}: the synchronisation of step {step} was left half done")
         except BaseException as error:
-            # To look at words is to wait too, where the memory of other hosts does not answer.
+            # Loading words is a wait too, where the memory of other hosts does not answer.
             interrupted = not self._failed or id(error) == self._waiter.raised
             in_wait = self._test is not None and interrupted
             if not in_wait or isinstance(error, (StepMismatch, RankLeft)):
@@ -224,8 +224,8 @@ class Synchronizer:
     def close(self, keeps_arrays: bool) -> bool:
         """Wait until all ranks have reached the end; return whether any of them keeps the window. Collective.
 
-        Words tell it, and no collective of MPI: one that was abandoned could take part in it. A rank that
-        can't go on after an error keeps its window and waits for nobody, since others may never come.
+        Ranks tell it by words, not by a collective of MPI, which an abandoned collective could match. A rank
+        that can't go on after an error keeps its window and waits for nobody, since others may never come.
 
         Args:
             keeps_arrays: somebody still has arrays in this rank's window; what the first call says counts.
@@ -253,7 +253,7 @@ class Synchronizer:
     def await_others(self, operation: str, step: int) -> Meeting:
         """Tell that this rank does no group steps after `step`; wait for the next synchronisation.
 
-        That is the first which another rank begins or, when no rank does group steps any more, one more.
+        That is the first one that another rank begins; or, when all ranks have joined, one more.
 
         Raises:
             StepMismatch, RankLeft: a rank has closed, or left.
@@ -272,7 +272,7 @@ class Synchronizer:
         found: list[Meeting] = []
 
         def look() -> bool:
-            # The words in this order: a rank that begins the last one has seen that all have joined.
+            # `entered` first: a rank that begins the last synchronisation has seen that all have joined.
             words = self._words.entered(everybody)
             joined = self._joined(everybody)
             if min(joined) >= 0:
@@ -414,7 +414,7 @@ class Synchronizer:
     def _waits_before(self, word: int, step: int) -> bool:
         """Return whether a rank with this word waits in a synchronisation after the last, up to `step`.
 
-        A rank of an earlier attempt does not: all have refused that one, and the rank is about to learn it.
+        A rank at an earlier attempt does not wait: all have refused that attempt, as it will soon learn.
         """
         waits = word < CLOSED and entered_stage(word) == ARRIVED and entered_attempt(word) >= self._attempt
         return waits and self._last < entered_step(word) <= step

@@ -246,8 +246,8 @@ class _Suite:
     def an_idle_target_holds_nobody_up(self) -> None:
         """Operate on the memory of a rank that calls no verb, and complete that before the rank calls one.
 
-        If the target had to help, its first verb would find the operations of the other ranks still to be
-        served, and this verb is the one by which the target says that it is awake. Operations on other ranks
+        If the target had to help, the operations of the other ranks would not be complete when the target
+        calls its first verb, the one that tells the others that it is awake. Operations on other ranks
         are in flight at the same time; their completion must not hide that those on the idle rank are not
         complete. On a slow machine the others may need more time than the target sleeps, so its sleep is
         doubled until it is long enough.

@@ -146,7 +146,7 @@ class Probe:
             buffers._snapshots = usual
 
     def before(self, method: str, told: Callable[..., object]) -> None:
-        """From now on have `told` called, with its arguments, before each call of a method."""
+        """From now on have `told` called before each call of a method, with the arguments of that call."""
         usual = getattr(self._averager, method)
 
         def telling(*args: Any) -> Any:
@@ -173,6 +173,6 @@ def no_memory_for_a_protocol() -> Iterator[None]:
 
 
 def waits_for_communicator() -> bool:
-    """Return whether the main thread has begun to copy the communicator of an averager to be."""
+    """Return whether the main thread has begun to copy the communicator of an averager that it makes."""
     frame = sys._current_frames()[threading.main_thread().ident or 0]
     return frame.f_code is opening.open_averager.__code__ and "request" in frame.f_locals

@@ -1,4 +1,4 @@
-/* A handler of SIGINT in front of the one that is there, which it counts signals for and then calls.
+/* A handler of SIGINT that counts the signals, and then calls the handler that was there before.
  *
  * Only ctrl_c.pyx includes this, so there is one of each variable.
  */
@@ -12,7 +12,7 @@
 
 static atomic_long wagma_interrupts_noted;
 static struct sigaction wagma_behind; /* the handler that ours was put in front of */
-static int wagma_was_placed;          /* whether someone may still call ours, so that what is behind must stay */
+static int wagma_was_placed;          /* whether ours may still be called, so that wagma_behind must stay */
 
 static void wagma_note_interrupt(int number, siginfo_t *info, void *context) {
     int kept = errno;

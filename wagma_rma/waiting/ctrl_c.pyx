@@ -32,7 +32,7 @@ cdef long answered_for = 0   # the interrupts for which it has been back in Pyth
 
 
 class heard:
-    """A block, a step, in which this thread's waits end at Ctrl-C; on the main thread they do so anyway."""
+    """A block around a step, in which this thread's waits end at Ctrl-C; on the main thread they do so anyway."""
 
     def __enter__(self):
         thread = get_ident()

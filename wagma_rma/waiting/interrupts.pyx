@@ -1,8 +1,8 @@
 """Signals at chosen moments.
 
-While a call defers signals, the Python handler of each is replaced by one that notes the signal; deliver() and the end of
-the call run the handlers of the signals that have come. Whatever a handler raises, it raises it there: KeyboardInterrupt at
-Ctrl-C, or an exception of a user's own. This module is compiled because Python runs handlers between any two
+While a call defers signals, the Python handler of each is replaced by one that notes the signal; deliver() and the end
+of the call run the handlers of the signals that have come. An exception of a handler is raised there: KeyboardInterrupt
+at Ctrl-C, or one of a user's own. This module is compiled because Python runs handlers between any two
 instructions of its own, and so also between two of a function that replaces them.
 """
 
@@ -27,7 +27,7 @@ cdef class Interrupts:
         self.note = Note(self)
 
     def deferred(self):
-        """Return a context manager that defers signals, if it is entered in the main thread: Python interrupts no other.
+        """Return a context manager that defers signals if the main thread enters it: Python interrupts no other thread.
 
         At its end it runs the handlers of signals that have come, and raises the first exception of theirs. In a
         block of another averager, within which a handler may have called this one, signals stay deferred.

@@ -13,7 +13,7 @@ _PROC = Path("/proc")
 
 
 def own_process() -> int:
-    """Return the number of this process, or 0 if the system does not tell what it takes. Local."""
+    """Return the number of this process, or 0 if the system does not tell its parts. Local."""
     state = _state(os.getpid())
     namespace = _namespace()
     if state is None or namespace is None:
@@ -30,7 +30,7 @@ def has_ended(process: int) -> bool:
     """Return whether a process of this host has ended. Local.
 
     Args:
-        process: its number; of a process that can't be seen from here it is not known, and the answer is no.
+        process: its number. For a process that can't be seen from here the answer is False.
     """
     if not process or (process >> START_BITS) % (1 << NAMESPACE_BITS) != _namespace():
         return False
@@ -52,7 +52,7 @@ def _namespace() -> int | None:
 def _state(pid: int) -> tuple[str, int] | None:
     """Return the state of a process, and a number for the time of its start; None: there is none."""
     try:
-        # After the name, which may hold anything, even brackets.
+        # The fields after the name; the name may hold anything, even brackets.
         fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None

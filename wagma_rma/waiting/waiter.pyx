@@ -2,7 +2,7 @@
 
 A wait backs off in three stages:
 
-1. It spins for some 10 us, the time in which a rank on another core passes a word on.
+1. It spins for some 10 us, about as long as a change of a word takes to reach another core.
 2. It yields its core, up to 200 us.
 3. It sleeps, each time for a part of the time that it has waited so far, up to a longest sleep.
 

@@ -15,7 +15,7 @@ from wagma_rma.kernels.atomics cimport wagma_load
 from wagma_rma.mpi.finalize_hook cimport RMA
 from wagma_rma.mpi.rma cimport WAGMA_ADD, WAGMA_UNANSWERED, wagma_batch_add
 
-# A thread whose bell rings less often would begin to sleep, for a tenth of this or so.
+# Seconds from one ring to the next. A thread whose bell is rung so often sleeps for an eighth of this time at most.
 cdef double RING_EVERY = 300e-6
 cdef uint64_t ONE = 1
 

@@ -13,7 +13,7 @@ cdef class RemoteWindow(Window):
     cdef int64_t words_bytes       # bulk memory begins behind them
     cdef readonly tuple hosts      # the host of each rank
     cdef readonly str progress     # "thread" or "none"
-    cdef readonly str why          # the progress is that
+    cdef readonly str why          # the reason for this progress
     cdef object words_window       # of mpi4py, over all ranks: the words, and a line for the bell
     cdef object bulk_window        # of mpi4py, over all ranks: the bulk memory, which lies in `host_window`
     cdef wagma_handle words_handle, bulk_handle
@@ -24,4 +24,4 @@ cdef class RemoteWindow(Window):
     cdef FinalizeHook finalize_hook  # ends both windows and the progress thread
     cdef object thread_comm        # that the progress thread polls; None without a thread
     cdef bint opened               # and not freed since
-    cdef bint has_memory           # the system gave that of the words
+    cdef bint has_memory           # the system has given the memory of the words

@@ -33,7 +33,7 @@ cdef enum:
     LANES = 4  # two reads in flight hide a round trip, the other two uneven chunks
 
 # Seconds that a chunk may need on a slow network whose connections are not open yet. Another rank that sums the chunk
-# again needs as long. And that helps against a stopped rank of this host only: the memory of others can't be read.
+# again needs as long. It helps only if the stopped rank is on this host: over the network its memory can't be read.
 cdef double LEAST_TAKE_OVER = 250e-3
 # For the waiter: seldom polls, since each costs a round trip to a progress thread that may be asleep.
 cdef double LATENESS = 0.12

@@ -24,7 +24,7 @@ from mpi4py import MPI
 from wagma_rma.mpi.abi import abi
 
 cdef enum:
-    OPERATIONS = 1024  # begun and not completed, in each batch; one more completes all
+    OPERATIONS = 1024  # most that are begun and not completed, in each batch; the next one completes them first
 
 cdef double CHECK_EVERY = 50e-3  # of signals and the watcher, in a wait for the thread
 # After a longer sleep a rank polls seldom, so its operations may wait until their target's thread wakes up by itself. A
@@ -137,7 +137,7 @@ cdef class RemoteWords:
             if self.awaits_far_rank():
                 wagma_batch_move(self.threaded, self.direct)
         if self.threaded.count and not self.performing:
-            # The target's thread may sleep as long before it answers.
+            # The target's thread may sleep for so long before it answers.
             self.threaded.delay = WAGMA_LONGEST_SLEEP if self.waiter.slept >= LONG_SLEEP else 0
             self.only_bells = False
             self.performing = True

@@ -33,10 +33,10 @@ def free_shared_memory():
 
 
 cdef bint take(void* address, int64_t nbytes) except -1:
-    """Have the system give the memory of a range that may only be reserved, and fill it with zeros; return whether it could.
+    """Have the system give the memory of a range that may only be reserved, as zeros; return whether it could.
 
-    The system itself writes, from a file of zeros: it tells that there is no memory, where a process that writes would be
-    ended by SIGBUS.
+    The system writes the zeros, as a read from a file of zeros: if there is no memory, the read fails. A write by the
+    process itself would end it by SIGBUS.
     """
     cdef char* begin = <char*> address
     cdef int64_t done = 0
@@ -61,9 +61,9 @@ cdef class SharedWindow(MappedWindow):
         nbytes: the size of each rank's window, the same at every rank; it begins as zeros.
 
     Raises (on every rank):
-        MemoryError: less shared memory is free than all windows need. Afterwards all of it is this window's own.
+        MemoryError: less shared memory is free than all windows need.
 
-    Collective, and so is free().
+    All memory is taken here, so none is missing later. Collective, and so is free().
     """
 
     def __init__(self, comm, int64_t nbytes):
@@ -86,7 +86,7 @@ cdef class SharedWindow(MappedWindow):
             # Mappings begin at a page in each process, so the same offset is aligned in all of them.
             address = self.window.Shared_query(r)[0].address
             self.base[r] = <char*> <uintptr_t> ((address + LINE - 1) // LINE * LINE)
-        # Some MPIs only reserve memory, and others may take what was free: it is taken now, as zeros.
+        # Some MPIs only reserve memory, and other programs may take what was free: it is taken now, as zeros.
         taken = take(self.base[self.rank], nbytes)
         wagma_fence()
         # After this every rank finds zeros, or what a verb has changed them to.

@@ -11,7 +11,7 @@ cdef int refuse(Window window, str verb) except -1:
     raise TypeError(f"{type(window).__name__} has no verb {verb}()")
 
 
-# A rank that holds a claim, or an activation, for longer has been stopped or preempted: a time slice or so.
+# Seconds, about a time slice. A rank that holds a claim, or an activation, for longer has been stopped or preempted.
 cdef double LEAST_TAKE_OVER = 2e-3
 
 
