@@ -1,5 +1,6 @@
 """Average pytrees of arrays: the numpy averager, called eagerly or from inside jit."""
 
+from collections.abc import Callable
 from typing import Literal, NoReturn, Self, TypeVar, Unpack
 
 import jax
@@ -177,7 +178,7 @@ class PytreeAverager:
         # Params that a function closes over are no values of its program.
         if not flat.traced and not is_tracing():
             # Compiled steps that were called before may still be running in other threads.
-            compiled.await_steps()
+            self._await(compiled.await_steps)
             return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
         if step is Step.JOIN:
             raise TypeError("join: called inside a function that is being compiled; call it outside of jit")
@@ -203,7 +204,7 @@ class PytreeAverager:
     @property
     def step(self) -> int:
         """The last step that this rank has done."""
-        compiled.await_steps()
+        self._await(compiled.await_steps)
         return self._averager.step
 
     @property
@@ -217,19 +218,19 @@ class PytreeAverager:
 
     def state_dict(self) -> dict[str, int]:
         """Return what a checkpoint needs besides params; see GroupAverager.state_dict()."""
-        compiled.await_steps()
+        self._await(compiled.await_steps)
         return self._averager.state_dict()
 
     @property
     def report(self) -> Report:
         """The last step of this rank; at first, the start."""
-        compiled.await_steps()
+        self._await(compiled.await_steps)
         return self._averager.report
 
     @property
     def statistics(self) -> Statistics:
         """Sums over the steps that this rank has done."""
-        compiled.await_steps()
+        self._await(compiled.await_steps)
         return self._averager.statistics
 
     @property
@@ -280,8 +281,13 @@ class PytreeAverager:
 
     def close(self) -> None:
         """Wait for compiled steps, then free the windows. Collective, as GroupAverager.close()."""
-        compiled.await_programs()
+        self._await(compiled.await_programs)
         self._steps.close()
+
+    def _await(self, steps: Callable[[], None]) -> None:
+        """Wait for compiled steps, which a fork of this process does not have."""
+        if self._averager.is_here:
+            steps()
 
     def __enter__(self) -> Self:
         return self
@@ -291,7 +297,7 @@ class PytreeAverager:
             self.close()
             return
         # The others may never come to close(): see GroupAverager.
-        compiled.await_programs()
+        self._await(compiled.await_programs)
         failure, self._steps.failure = self._steps.failure, None
         # JAX's own error holds the text of the exception that caused it.
         is_its_text = failure is not None and f"{type(failure).__name__}: {failure}".strip() in str(error)

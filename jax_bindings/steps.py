@@ -12,7 +12,7 @@ import numpy as np
 from jax_bindings import xla_call
 from jax_bindings.leaves import Flat, empty
 from jax_bindings.packs import packing
-from wagma_rma.bindings import Array, GroupAverager, Leaves, Sources, Structure, hear_ctrl_c
+from wagma_rma.bindings import Array, GroupAverager, Leaves, NamedAverager, Sources, Structure, hear_ctrl_c
 
 
 class Step(enum.Enum):
@@ -76,7 +76,7 @@ class HostSteps:
     """
 
     def __init__(
-        self, averager: GroupAverager, structure: Structure, start: Leaves, *, keep_out: bool
+        self, averager: NamedAverager, structure: Structure, start: Leaves, *, keep_out: bool
     ) -> None:
         self._averager = averager
         self._structure = structure
@@ -102,7 +102,7 @@ class HostSteps:
                 self._structure.leaves(step.value, flat.model)
             except (TypeError, ValueError):
                 by_leaf = False  # the averager raises it, on every rank if this is a synchronisation
-        with self._turn:
+        with self._alone():
             if not by_leaf:
                 return step.on_arrays(self._averager, flat.model, out)
             # A leaf is published while the next is still being copied from the device.
@@ -130,13 +130,18 @@ class HostSteps:
 
     def close(self) -> None:
         """Close the averager. Collective."""
-        with self._turn:
+        with self._alone():
             self._averager.close()
 
     def leave(self, error: BaseException) -> None:
         """Tell the other ranks that this one leaves the run by an exception."""
-        with self._turn:
+        with self._alone():
             self._averager.__exit__(type(error), error, None)
+
+    def _alone(self) -> contextlib.AbstractContextManager[object]:
+        """Return a block in which this thread alone performs steps."""
+        # In a fork of the process, which may have no thread that could give it back, each call is refused.
+        return self._turn if self._averager.is_here else contextlib.nullcontext()
 
     def _average_at(self, sources: list[int], targets: list[int]) -> None:
         with self._turn, self._noting_failure():

@@ -101,12 +101,15 @@ cdef bint is_execution(xla_call* call) noexcept nogil:
 
 
 cdef int64_t bytes_of(xla_buffer* buffer) noexcept nogil:
+    """Return the bytes of a leaf, or -1 if its dtype is none that can be averaged."""
     cdef int64_t i, count = 1
     for i in range(buffer.rank):
         count *= buffer.dims[i]
+    if buffer.type == XLA_F64:
+        return count * 8
     if buffer.type == XLA_F32:
         return count * 4
-    return count * 8 if buffer.type == XLA_F64 else count * 2
+    return count * 2 if buffer.type == XLA_F16 or buffer.type == XLA_BF16 else -1
 
 
 cdef xla_error* pack(xla_call* call) noexcept nogil:
@@ -116,6 +119,8 @@ cdef xla_error* pack(xla_call* call) noexcept nogil:
         place = <char*> call.results.buffers[0].data
         for i in range(call.operands.count):
             nbytes = bytes_of(call.operands.buffers[i])
+            if nbytes < 0:
+                return unknown(call, call.operands.buffers[i].type)
             memcpy(place, call.operands.buffers[i].data, nbytes)
             place += room(nbytes)
     return NULL
@@ -128,9 +133,16 @@ cdef xla_error* unpack(xla_call* call) noexcept nogil:
         place = <char*> call.operands.buffers[0].data
         for i in range(call.results.count):
             nbytes = bytes_of(call.results.buffers[i])
+            if nbytes < 0:
+                return unknown(call, call.results.buffers[i].type)
             memcpy(call.results.buffers[i].data, place, nbytes)
             place += room(nbytes)
     return NULL
+
+
+cdef xla_error* unknown(xla_call* call, int dtype) noexcept nogil:
+    with gil:
+        return failed(call, TypeError(f"average: XLA's dtype {dtype} is unknown here; this is a defect of wagma_rma"))
 
 
 cpdef int64_t room(int64_t nbytes) noexcept nogil:

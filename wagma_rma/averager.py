@@ -141,7 +141,8 @@ class GroupAverager:
         Let W be the sum of the group's |G| contributions in member order. The average is
 
         - FRESH, this rank's contribution was `model`: W / |G|;
-        - LATE, it was an older model of this rank: (W + model) / (|G| + 1);
+        - LATE, it was an older model of this rank: (W + model) / (|G| + 1), or W / |G| if W is the sum of a
+          later step and contains `model`;
         - MISSED, the sum is no longer kept: `model`.
 
         All members that use the sum of one step use the same bits.

@@ -92,3 +92,8 @@ class NamedAverager(GroupAverager):
             raise TypeError(f"{operation}.__init__() got an unexpected keyword argument {name!r}")
         self._operation = operation  # first: errors about the other arguments name it
         super().__init__(comm, model, **options)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process has made the averager. In a fork of it every method raises an error."""
+        return not self._steps.is_forked

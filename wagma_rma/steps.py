@@ -190,6 +190,11 @@ class Steps:
         over = (State.CLOSED, State.FORKED)
         return self._lifecycle.state in over or self._departures.has_left or MPI.Is_finalized()
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process is a fork of the one that made the averager."""
+        return self._lifecycle.state is State.FORKED
+
     def check_process(self, name: str) -> None:
         """Raise RuntimeError in a process that has not made the averager."""
         self._lifecycle.check(Call.STATE, name, self._rank, self._next)

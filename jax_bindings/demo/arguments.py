@@ -18,8 +18,9 @@ MODES: dict[Mode, str] = {
 COMMAND = "mpiexec -n 4 python -m jax_bindings.demo"
 DESCRIPTION = "Train a network on handwritten digits while some ranks are slow now and then."
 EPILOG = (
-    "With slow ranks, no rank waits for absent ones between synchronisations (quorum = 1), and results vary "
-    "a little from run to run. Without slow ranks (--slow-every 0) the same options give the same result: "
+    "With slow ranks (quorum = 1), a rank waits for all others at synchronisations only, elsewhere no longer "
+    "than an average takes; results vary a little from run to run. Without slow ranks (--slow-every 0) the "
+    "same options give the same result: "
     "groups then wait for all of their members (quorum = group size), because the order of arrival is "
     "chance. All ranks do the same number of steps, so a rank that is always the slowest holds up every "
     "synchronisation. The modes differ most when ranks are slow in turn (--slow-rank 0 1 2 3), or when there "

@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--group-size", type=int, default=4)
     parser.add_argument("--quorum", type=int, default=1)
     parser.add_argument("--patience", type=lambda text: text if text == "auto" else float(text), default=0.0)
-    parser.add_argument("--naps", type=float, default=0.01, help="the longest sleep before a step, seconds")
+    parser.add_argument("--sleeps", type=float, default=0.01, help="the longest sleep before a step, seconds")
     parser.add_argument("--stops", type=float, default=0.1, help="the longest, seconds")
     parser.add_argument(
         "--between", type=float, default=0.1, help="the longest time from stop to stop, seconds"
@@ -84,7 +84,7 @@ def main():
         steps=options.steps,
         period=options.period,
         group_size=options.group_size,
-        naps=options.naps,
+        sleeps=options.sleeps,
         patience=options.patience,
         quorum=options.quorum,
         chunk_bytes=4096,

@@ -3,7 +3,9 @@
 import itertools
 import json
 import os
+import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from tests.support import launch, pool
 
 LIMIT = 90  # seconds: ends what hangs; each job takes a few
+ENDS_WITHIN = 10  # seconds from the moment in which a rank leaves to the end of the job
+TOLD_WITHIN = 5  # seconds in which the ranks of its host see a process end; half of one where cores are free
 RANKS = 3
 UNWINDS = ["raise", "exit 0", "exit 3"]
 KILLS = ["_exit", "SIGKILL", "SIGTERM"]
@@ -50,6 +54,7 @@ def test_the_job_ends_and_names_the_rank_that_left_with_jax_too(api, how, place)
 def ends_and_names(api, how, place):
     started = job("leave", api, how, place)
     code, output = started.wait(LIMIT)
+    assert time.time() - float((started.directory / "left").read_text()) < ENDS_WITHIN, output
     # MPICH's launcher ends the others when one is gone without MPI_Finalize, and returns that one's code.
     assert code != 0 or how == "_exit", output
     assert "defect" not in output
@@ -87,6 +92,9 @@ def test_a_killed_rank_is_named_where_the_launcher_lets_the_others_live(where):
     code, output = job("killed", where, launcher=launcher).wait(LIMIT)
     assert code != 0, output
     assert "RankLeft: average: rank 1 has died: its process " in output
+    told = [float(seconds) for seconds in re.findall(r"told after ([\d.]+) s", output)]
+    assert len(told) == RANKS - 1
+    assert max(told) < TOLD_WITHIN
 
 
 @pytest.mark.slow
@@ -138,8 +146,11 @@ def test_join_that_was_cut_short_is_continued_by_join_alone():
     assert mean == pytest.approx([8 / 3 + 4 / 3] * 4)
 
 
-def test_a_forked_child_is_refused_and_disturbs_nobody():
-    for code, mean in pool.run(2, "ranks.departures:forked"):
+@pytest.mark.parametrize("api", ["numpy", "eager", "jit"])
+def test_a_forked_child_is_refused_and_disturbs_nobody(api):
+    if api != "numpy":
+        pytest.importorskip("jax")
+    for code, mean in pool.run(2, "ranks.departures:forked", api=api):
         assert code == 0
         assert mean == [0.5]
 

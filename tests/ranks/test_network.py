@@ -25,7 +25,7 @@ NETMOD = pytest.mark.parametrize("netmod", NETMODS.get(launch.mpi_name(), {}))
 @NETMOD
 def test_windows_across_hosts_keep_every_promise(two, four, netmod):
     for hosts, ranks in ((two, 1), (two, 2), (four, 1), (four, 2)):
-        told = hosts.run(ranks, "ranks.windows:conformance", netmod=netmod, naps=False, window="remote")
+        told = hosts.run(ranks, "ranks.windows:conformance", netmod=netmod, sleeps=False, window="remote")
         of_host = [host for host in range(hosts.count) for _ in range(ranks)]
         assert told == [[of_host, "thread"]] * len(of_host)
 
@@ -52,7 +52,7 @@ def test_random_naps_never_tear_a_result_across_hosts(two, four):
     ):
         counts = check(
             hosts.run(
-                ranks, "ranks.stragglers:torture", steps=100, period=20, naps=0.005, patience=0, **world
+                ranks, "ranks.stragglers:torture", steps=100, period=20, sleeps=0.005, patience=0, **world
             )
         )
         assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"

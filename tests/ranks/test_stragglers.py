@@ -30,7 +30,7 @@ def check(results):
     ids=["pairs", "tiny", "many-chunks", "majority", "lent pairs", "lent"],
 )
 def test_random_naps_never_tear_a_result(world):
-    counts = check(pool.run(4, "ranks.stragglers:torture", steps=400, period=20, naps=0.005, **world))
+    counts = check(pool.run(4, "ranks.stragglers:torture", steps=400, period=20, sleeps=0.005, **world))
     assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"
 
 
@@ -38,14 +38,14 @@ def test_random_naps_never_tear_a_result(world):
 def test_sixteen_ranks_on_few_cores_never_tear_a_result():
     counts = check(
         pool.run(16, "ranks.stragglers:torture", limit=200, size=50_000, group_size=4, steps=300, period=25,
-                   naps=0.01, patience=0)
+                   sleeps=0.01, patience=0)
     )  # fmt: skip
     assert counts[:, 1].sum() > 0
     assert (counts[:, 3] == 12).all()
 
 
 def test_ten_million_floats_are_never_torn():
-    world = {"size": 10_000_000, "group_size": 2, "steps": 20, "period": 7, "naps": 0.05}
+    world = {"size": 10_000_000, "group_size": 2, "steps": 20, "period": 7, "sleeps": 0.05}
     check(pool.run(4, "ranks.stragglers:torture", limit=200, **world))
 
 
@@ -56,7 +56,7 @@ def test_nobody_waits_for_a_rank_that_sleeps(group_size):
     for rank, result in enumerate(results):
         assert result["wrong"] == [], f"rank {rank}"
         if rank != 1:
-            # Through with all 39 steps: rank 1 slept at least for its nap, and on until all others were.
+            # Through with all 39 steps: rank 1 slept at least for its sleep, and on until all others were.
             assert result["through"] == 39
             # Nor did they wait at each step and then go on without it; a single step may be slow by chance.
             assert result["typical"] < naptime / 8
@@ -73,9 +73,9 @@ def test_nobody_waits_for_a_rank_that_sleeps(group_size):
 @pytest.mark.parametrize(
     "world",
     [
-        {"size": 20_000, "group_size": 2, "naps": 0.001, "chunk_bytes": 1 << 18},
+        {"size": 20_000, "group_size": 2, "sleeps": 0.001, "chunk_bytes": 1 << 18},
         # Next to all of the time is spent in sums, so claims are held by stopped ranks and taken over.
-        {"size": 500_000, "group_size": 4, "naps": 0, "chunk_bytes": 1 << 17},
+        {"size": 500_000, "group_size": 4, "sleeps": 0, "chunk_bytes": 1 << 17},
     ],
     ids=["napping", "summing"],
 )

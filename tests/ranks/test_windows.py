@@ -7,7 +7,7 @@ from tests.support import launch, pool
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_shared_window_conforms(ranks):
-    told = pool.run(ranks, "ranks.windows:conformance", naps=ranks == 4, window="shared")
+    told = pool.run(ranks, "ranks.windows:conformance", sleeps=ranks == 4, window="shared")
     assert told == [None] * ranks
 
 
@@ -17,7 +17,7 @@ def test_the_shared_window_conforms(ranks):
 )
 def test_the_remote_window_conforms(ranks, hosts, progress):
     told = pool.run(
-        ranks, "ranks.windows:conformance", naps=ranks == 4, window="remote", env=launch.apart(hosts)
+        ranks, "ranks.windows:conformance", sleeps=ranks == 4, window="remote", env=launch.apart(hosts)
     )
     count = {"": 1, "2": 2, "each": ranks}[hosts]
     assert [len(set(where)) for where, _ in told] == [count] * ranks

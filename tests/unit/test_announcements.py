@@ -7,7 +7,7 @@ from tests.support.worlds import make_ranks
 from wagma_rma.protocol.words import (
     ARRIVED,
     CLOSED,
-    KEEPS_ARRAYS,
+    KEEPS_WINDOW,
     PIN_LIMIT,
     PUBLISHED,
     STEP_LIMIT,
@@ -63,7 +63,7 @@ def test_a_rank_has_reached_the_later_of_what_it_published_and_what_it_synchroni
     assert ranks[0].announcements.reached([0, 1, 2]) == [4, 9, 4]
 
 
-@pytest.mark.parametrize("keeps_arrays", [0, KEEPS_ARRAYS])
+@pytest.mark.parametrize("keeps_arrays", [0, KEEPS_WINDOW])
 def test_a_rank_that_has_closed_has_reached_what_it_published(ranks, keeps_arrays):
     ranks[1].announcements.announce(CLOSED + keeps_arrays)
     assert ranks[0].announcements.reached([1]) == [4]

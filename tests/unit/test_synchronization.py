@@ -18,7 +18,7 @@ from wagma_rma.protocol.words import (
     BROKEN,
     CLOSED,
     FAILED,
-    KEEPS_ARRAYS,
+    KEEPS_WINDOW,
     LEFT,
     PUBLISHED,
     entered_stage,
@@ -492,7 +492,7 @@ def test_what_a_rank_says_first_of_its_arrays_counts(pair, keeps):
     with pytest.raises(SynchronizationTimeout):
         pair[0].close(keeps)
     pair[0].watch.timeout = None
-    assert pair[0].words.announced[-1] == CLOSED + KEEPS_ARRAYS * keeps
+    assert pair[0].words.announced[-1] == CLOSED + KEEPS_WINDOW * keeps
     # The others may have acted on it.
     assert together([partial(pair[0].close, not keeps), pair[1].close]) == [keeps, keeps]
 

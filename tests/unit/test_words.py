@@ -10,7 +10,7 @@ from wagma_rma.protocol.words import (
     ARRIVED,
     CLOSED,
     FAILED,
-    KEEPS_ARRAYS,
+    KEEPS_WINDOW,
     MOST_SLOTS,
     PIN_LIMIT,
     PINS_SHIFT,
@@ -96,8 +96,8 @@ def test_the_stages_come_in_the_order_of_a_synchronisation():
 
 def test_closed_is_above_every_step_and_tells_who_keeps_arrays():
     assert pack_entered(STEP_LIMIT - 1, (1 << 24) - 1, FAILED) < CLOSED
-    assert not CLOSED & KEEPS_ARRAYS
-    assert CLOSED + KEEPS_ARRAYS < 1 << 63
+    assert not CLOSED & KEEPS_WINDOW
+    assert CLOSED + KEEPS_WINDOW < 1 << 63
 
 
 def test_a_stage_that_all_have_refused_is_behind_every_stage_of_the_next_attempt():

@@ -67,7 +67,7 @@ def _checked_group(grouping: Grouping, rank: int, step: int, ranks: int, size: i
     elif any(a >= b for a, b in pairwise(group)):
         fault = "is not ascending; return each member once, in ascending order"
     elif group[0] < 0 or group[-1] >= ranks:
-        fault = f"leaves the communicator ({ranks} ranks); return ranks from 0 to {ranks - 1}"
+        fault = f"has ranks outside the communicator ({ranks} ranks); return ranks from 0 to {ranks - 1}"
     elif len(group) > size:
         fault = f"has {len(group)} members, more than grouping.size={size}; return at most {size}"
     else:

@@ -1,8 +1,9 @@
 """The dtypes that can be averaged. A dtype's place in this table is its number, in layouts and in kernels.h.
 
-A new dtype needs a row here; its number in kernels.h (enum wagma_dtype); and in kernels_for.h
-its conversions to and from the type of its sums, a line KERNELS(...), and its two functions in the table at
-the end. numpy must know it by this name. Sums in double are for number 0 alone (Snapshots.sums).
+A new dtype needs a row here; its number in kernels.h (enum wagma_dtype); in kernels_for.h its conversions to
+and from the type of its sums, a line KERNELS(...), and its two functions in the table at the end; and its
+number and width in jax_bindings (xla_call). numpy must know it by this name. Sums in double are for number 0
+alone (Snapshots.sums).
 """
 
 from typing import NamedTuple

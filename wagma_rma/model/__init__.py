@@ -1,4 +1,5 @@
-"""The caller's model: containers of arrays (``structure``), pointers to its leaves (``leaf_pointers``).
+"""The caller's model: containers of arrays (``structure``), arrays of other frameworks (``foreign``), pointers
+to its leaves (``leaf_pointers``).
 
 Uses numpy, and the table of dtypes in ``kernels``.
 """

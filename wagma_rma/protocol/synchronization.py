@@ -24,7 +24,7 @@ from wagma_rma.protocol.words import (
     ARRIVED,
     CLOSED,
     FAILED,
-    KEEPS_ARRAYS,
+    KEEPS_WINDOW,
     PUBLISHED,
     entered_attempt,
     entered_stage,
@@ -234,7 +234,7 @@ class Synchronizer:
             RankLeft: a rank will not come.
         """
         if self._farewell is None:
-            self._farewell = CLOSED + KEEPS_ARRAYS * (keeps_arrays or self._departures.for_good)
+            self._farewell = CLOSED + KEEPS_WINDOW * (keeps_arrays or self._departures.for_good)
         self._words.announce(self._farewell)
         if self._departures.for_good:
             return True
@@ -248,7 +248,7 @@ class Synchronizer:
             )
         )
         self._watch.earlier += self._waiter.wait_for(self._every_rank(self._not_reached, CLOSED))
-        return any(word & KEEPS_ARRAYS for word in self._words.entered(range(self._comm.size)))
+        return any(word & KEEPS_WINDOW for word in self._words.entered(range(self._comm.size)))
 
     def await_others(self, operation: str, step: int) -> Meeting:
         """Tell that this rank does no group steps after `step`; wait for the next synchronisation.

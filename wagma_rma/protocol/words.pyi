@@ -6,7 +6,7 @@ ARRIVED: int
 PUBLISHED: int
 FAILED: int
 CLOSED: int
-KEEPS_ARRAYS: int
+KEEPS_WINDOW: int
 JOINED: int
 BROKEN: int
 LEFT: int

@@ -9,7 +9,7 @@ PINS_SHIFT = SLOT_BITS + STEP_BITS  # where the pins begin in `published`
 # (FAILED) is tried again as another attempt.
 ARRIVED, PUBLISHED, FAILED = 1, 2, 3
 CLOSED = <uint64_t> 1 << (STEP_BITS + ATTEMPT_BITS + PHASE_BITS)  # greater than any step's word
-KEEPS_ARRAYS = 1  # added to CLOSED by a rank whose window must be kept: for arrays of the caller, or after an error
+KEEPS_WINDOW = 1  # added to CLOSED by a rank whose window must be kept: for arrays of the caller, or after an error
 
 
 def pack_entered(step, attempt, stage):

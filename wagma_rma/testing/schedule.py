@@ -37,7 +37,7 @@ class Interruption:
 class Silence:
     """A round trip that an exception ends, as where the memory of another host does not answer.
 
-    Of the operations on words that the rank has begun, some at the front have happened, and the others do not.
+    Of the operations on words that the rank has begun, only some, the first ones, happen.
     """
 
     trip: int

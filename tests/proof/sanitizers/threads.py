@@ -51,19 +51,19 @@ WORLDS = {
 }
 # Patience is in seconds of the day. Without any, all but the first are late; with some, they share the work.
 SHAPES = [
-    {"ranks": 4, "size": 3_000, "group_size": 2, "chunk_bytes": 1 << 18, "naps": 1e-3, "patience": 0.0},
-    {"ranks": 4, "size": 3_000, "group_size": 4, "chunk_bytes": 1 << 10, "naps": 1e-3, "patience": 5e-4},
-    {"ranks": 6, "size": 1_000, "group_size": 3, "chunk_bytes": 1 << 9, "naps": 3e-4, "patience": 1e-4},
+    {"ranks": 4, "size": 3_000, "group_size": 2, "chunk_bytes": 1 << 18, "sleeps": 1e-3, "patience": 0.0},
+    {"ranks": 4, "size": 3_000, "group_size": 4, "chunk_bytes": 1 << 10, "sleeps": 1e-3, "patience": 5e-4},
+    {"ranks": 6, "size": 1_000, "group_size": 3, "chunk_bytes": 1 << 9, "sleeps": 3e-4, "patience": 1e-4},
     {
         "ranks": 4,
         "size": 100,
         "group_size": 4,
         "chunk_bytes": 1 << 18,
-        "naps": 1e-4,
+        "sleeps": 1e-4,
         "patience": 0.0,
         "quorum": 3,
     },
-    {"ranks": 5, "size": 10_000, "group_size": 2, "chunk_bytes": 1 << 13, "naps": 0.0, "patience": 1e-4},
+    {"ranks": 5, "size": 10_000, "group_size": 2, "chunk_bytes": 1 << 13, "sleeps": 0.0, "patience": 1e-4},
 ]
 
 
@@ -71,11 +71,11 @@ class Run:
     """One shape in one world, for some periods."""
 
     def __init__(
-        self, periods, seed, *, period, pace, ranks, size, group_size, chunk_bytes, naps, patience, quorum=1
+        self, periods, seed, *, period, pace, ranks, size, group_size, chunk_bytes, sleeps, patience, quorum=1
     ):
         wagma_rma.protocol.layout.CHUNK_BYTES, wagma_rma.protocol.layout.LEAST_CHUNK_BYTES = chunk_bytes, 1
         self.periods, self.seed, self.period, self.pace = periods, seed, period, pace
-        self.ranks, self.size, self.naps = ranks, size, naps
+        self.ranks, self.size, self.sleeps = ranks, size, sleeps
         self.options = Options("threads", ranks, group_size, period, quorum, patience * pace, None, 0, None)
         self.layout = Layout([FLOAT32], [size], group_size, period, max(3, self.options.grouping.period + 1))
         self.memory = ThreadMemory(ranks, self.layout.nbytes)
@@ -117,7 +117,7 @@ class Run:
         self.barrier.wait()
         for first in range(1, self.periods * self.period, self.period):
             last = first + self.period - 1
-            results = take_steps(protocol, first, last - 1, model, out, rng.getrandbits(64), self.naps)
+            results = take_steps(protocol, first, last - 1, model, out, rng.getrandbits(64), self.sleeps)
             for fields, low, high in results:
                 told.report = reports.of_group_step(fields)
                 checker.check(np.array([low, high], np.float32))

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,8 @@ PERIOD = 5
 
 
 def go(how):
-    """Leave the run in a way that unwinds the program, or end the process."""
+    """Leave the run in a way that unwinds the program, or end the process; tell when."""
+    Path(os.environ["RANKS_DIRECTORY"], "left").write_text(str(time.time()))
     if how == "raise":
         raise ValueError("no data")
     if how.startswith("exit "):
@@ -292,24 +294,32 @@ def join_cut_short(comm):
 # A process that is a fork.
 
 
-def forked(comm):
+def forked(comm, api):
     """A child tries every method; return its exit code, and the model of its parent after that."""
-    with GroupAverager(
-        comm, np.zeros(1000), group_size=comm.size, quorum=comm.size, sync_period=7
-    ) as averager:
-        averager.average(np.zeros(1000))
+    together = {"group_size": comm.size, "quorum": comm.size, "sync_period": 7}
+    make = {"numpy": numpy_api, "eager": jax_api, "jit": jax_api}[api]
+    options = {} if api == "numpy" else {"compiled": api == "jit"}
+    averager, start, average = make(comm, **together, **options)
+    like = (lambda array: array) if api == "numpy" else lambda array: {"w": jnp.asarray(array, jnp.float32)}
+    if api != "numpy":
+        import jax.numpy as jnp
+
+        warnings.filterwarnings("ignore", "os.fork")  # JAX has threads, which the child does not use
+    with averager:
+        average(start)
         child = os.fork()
         if child == 0:
             code = 1
             try:
                 calls = [
-                    lambda: averager.average(np.full(1000, 1e6)),
-                    lambda: averager.synchronize(np.zeros(1000)),
-                    lambda: averager.join(np.zeros(1000)),
-                    averager.buffers,
+                    lambda: average(start),
+                    lambda: averager.synchronize(start),
+                    lambda: averager.join(start),
                     averager.state_dict,
                     averager.close,
                 ]
+                if api == "numpy":
+                    calls.append(averager.buffers)
                 refused = 0
                 for call in calls:
                     try:
@@ -323,8 +333,8 @@ def forked(comm):
                 os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         for _ in range(20):
-            mean = averager.average(np.full(1000, float(comm.rank)))
-        return code, np.unique(mean).tolist()
+            mean = average(like(np.full(1000, float(comm.rank))))
+        return code, np.unique(mean if api == "numpy" else mean["w"]).tolist()
 
 
 # One process of the host is killed, and the launcher lets the others live.
@@ -337,8 +347,13 @@ def killed(comm, when):
     averager = GroupAverager(comm, np.zeros(10), **options)
     for at in range(1, 6):
         if at == 3 and comm.rank == VICTIM:
-            os.kill(os.getpid(), signal.SIGKILL)
-        averager.average(np.ones(10))
+            go("SIGKILL")
+        try:
+            averager.average(np.ones(10))
+        except RankLeft:
+            left = float(Path(os.environ["RANKS_DIRECTORY"], "left").read_text())
+            print(f"told after {time.time() - left:.3f} s", flush=True)
+            raise
 
 
 if __name__ == "__main__":

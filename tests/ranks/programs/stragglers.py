@@ -23,9 +23,9 @@ def chunks_of(nbytes):
 
 
 def torture(
-    comm, size, steps, period, group_size, naps, patience="auto", quorum=1, chunk_bytes=None, lent=False
+    comm, size, steps, period, group_size, sleeps, patience="auto", quorum=1, chunk_bytes=None, lent=False
 ):
-    """Step with random naps; return (what was wrong, outcome counts)."""
+    """Step with random sleeps; return (what was wrong, outcome counts)."""
     rng = random.Random(comm.rank)
     model = np.zeros(size, np.float32)
     out = np.empty_like(model)
@@ -36,7 +36,7 @@ def torture(
             model = averager.buffers()
         for step in range(1, steps + 1):
             if rng.random() < 0.3:
-                time.sleep(rng.random() * naps)
+                time.sleep(rng.random() * sleeps)
             model[:] = code(comm.rank, step)
             if lent:
                 # In place now and then, where it must be copied.
@@ -91,7 +91,7 @@ def asleep(comm, group_size, naptime, sleepers=(1,)):
     return {"wrong": checker.wrong, **facts}
 
 
-def progress(comm, naps, period, size, group_size, chunk_bytes):
+def progress(comm, sleeps, period, size, group_size, chunk_bytes):
     """Step until the step that a file named last holds, and tell each step in a file that the test maps."""
     directory = Path(os.environ["RANKS_DIRECTORY"])
     done = np.memmap(directory / f"progress.{comm.rank}", np.int64, "w+", shape=(1,))
@@ -105,8 +105,8 @@ def progress(comm, naps, period, size, group_size, chunk_bytes):
             if last is None and (directory / "last").exists():
                 last = int((directory / "last").read_text())
             step += 1
-            if naps:
-                time.sleep(rng.random() * naps)
+            if sleeps:
+                time.sleep(rng.random() * sleeps)
             model[:] = code(comm.rank, step)
             checker.check(averager.average(model, out=model))
             done[0] = step

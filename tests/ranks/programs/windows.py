@@ -17,7 +17,7 @@ from wagma_rma.windows.remote import RemoteWindow
 from wagma_rma.windows.shared import SharedWindow
 
 
-def conformance(comm, naps, window):
+def conformance(comm, sleeps, window):
     """Run the conformance suite over a window; ranks come late to its barriers."""
     rng = random.Random(comm.rank)
     windows = []
@@ -30,7 +30,7 @@ def conformance(comm, naps, window):
         return windows[0]
 
     def barrier():
-        if naps:
+        if sleeps:
             time.sleep(rng.random() * 0.01)
         comm.Barrier()
 
