@@ -80,7 +80,7 @@ def laid_out_like(leaf: jax.Array, sharding: Sharding | None, average: jax.Array
     known = jax.typeof(leaf).sharding
     if known.mesh.size <= 1:  # 0: no mesh
         return average
-    if any(kind == jax.sharding.AxisType.Explicit for kind in known.mesh.axis_types):
+    if any(axis_type == jax.sharding.AxisType.Explicit for axis_type in known.mesh.axis_types):
         resharded: jax.Array = jax.sharding.reshard(average, known)
         return resharded
     replicated = jax.sharding.NamedSharding(known.mesh, jax.sharding.PartitionSpec())

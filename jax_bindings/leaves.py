@@ -98,20 +98,20 @@ def check_leaves(name: str, model: Leaves) -> None:
     """
     leave_out = "pass select=floating, which averages the arrays of floats alone and leaves the rest as it is"
     for path, leaf in model.items():
-        where, kind = f"{name}: model{path}", type(leaf).__name__
+        where, type_name = f"{name}: model{path}", type(leaf).__name__
         if isinstance(leaf, np.ndarray):
             if str(leaf.dtype) in DTYPE_NAMES:
                 continue
             why = f"has dtype {leaf.dtype}; only {', '.join(DTYPE_NAMES)} can be averaged: {leave_out}"
         elif isinstance(leaf, bool | int | float | complex | np.generic):
-            why = f"is a {kind}; make it an array, jnp.asarray({leaf!r}), or {leave_out}"
+            why = f"is a {type_name}; make it an array, jnp.asarray({leaf!r}), or {leave_out}"
         elif isinstance(leaf, jax.Array | str) or callable(leaf):
-            why = f"is a {kind}; {leave_out}"
+            why = f"is a {type_name}; {leave_out}"
         elif hasattr(leaf, "detach"):
-            why = f"is a {kind} of another framework; average its arrays with wagma_rma.GroupAverager"
+            why = f"is a {type_name} of another framework; average its arrays with wagma_rma.GroupAverager"
         else:
             why = (
-                f"is a {kind}, no array and no container that JAX knows; register its class with "
+                f"is a {type_name}, no array and no container that JAX knows; register its class with "
                 f"jax.tree_util, or {leave_out}"
             )
         raise TypeError(f"{where} {why}")

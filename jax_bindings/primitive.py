@@ -114,46 +114,46 @@ def _lower(
         _check_one_device(context)
     else:
         _check_own_devices(context)
-    kinds: Any = context.avals_in
-    how = packing([(kind.shape, kind.dtype) for kind in kinds])
+    avals: Any = context.avals_in
+    how = packing([(aval.shape, aval.dtype) for aval in avals])
     alone, packs = how.alone, how.packs
     operands = [leaves[i] for i in alone]
-    operand_kinds = [kinds[i] for i in alone]
+    operand_avals = [avals[i] for i in alone]
     for pack in packs:
-        operand_kinds.append(jax.core.ShapedArray((pack.nbytes,), np.dtype(np.uint8)))
-        members, its_kinds = [leaves[i] for i in pack.leaves], [kinds[i] for i in pack.leaves]
-        operands += _call(context, "wagma_rma_pack", members, its_kinds, operand_kinds[-1:])
+        operand_avals.append(jax.core.ShapedArray((pack.nbytes,), np.dtype(np.uint8)))
+        members, its_avals = [leaves[i] for i in pack.leaves], [avals[i] for i in pack.leaves]
+        operands += _call(context, "wagma_rma_pack", members, its_avals, operand_avals[-1:])
     token: Any = context.tokens_in.get(_order())
     results: Any
     if on_arrays is None:
         # The token is the first operand, and the first result.
-        all_kinds = [jax.typeof(Token(None)), *operand_kinds]
+        all_avals = [jax.typeof(Token(None)), *operand_avals]
         token, *results = _call(
             context,
             "wagma_rma_step",
             [token, *operands],
-            all_kinds,
-            all_kinds,
+            all_avals,
+            all_avals,
             {"number": np.int64(number)},
             has_side_effect=True,
-            operand_output_aliases={i: i for i in range(1, len(all_kinds))},
+            operand_output_aliases={i: i for i in range(1, len(all_avals))},
         )
     else:
         results, token, _ = mlir.emit_python_callback(
-            context.replace(avals_in=operand_kinds, avals_out=operand_kinds),
+            context.replace(avals_in=operand_avals, avals_out=operand_avals),
             lambda *values: tuple(on_arrays(list(values))),
             token,
             operands,
-            operand_kinds,
-            operand_kinds,
+            operand_avals,
+            operand_avals,
             has_side_effect=True,
         )
         _place_on_first(context, token)
     context.set_tokens_out(context.tokens_in.update_tokens(mlir.TokenSet({_order(): token})))
     averages = dict(zip(alone, results[: len(alone)], strict=True))
-    for pack, result, kind in zip(packs, results[len(alone) :], operand_kinds[len(alone) :], strict=True):
-        its_kinds = [kinds[i] for i in pack.leaves]
-        members = _call(context, "wagma_rma_unpack", [result], [kind], its_kinds)
+    for pack, result, aval in zip(packs, results[len(alone) :], operand_avals[len(alone) :], strict=True):
+        its_avals = [avals[i] for i in pack.leaves]
+        members = _call(context, "wagma_rma_unpack", [result], [aval], its_avals)
         averages.update(zip(pack.leaves, members, strict=True))
     return [averages[i] for i in range(len(leaves))]
 
@@ -162,13 +162,13 @@ def _call(
     context: mlir.LoweringRuleContext,
     target: str,
     operands: list[Any],
-    kinds: list[Any],
-    result_kinds: list[Any],
+    avals: list[Any],
+    result_avals: list[Any],
     attributes: dict[str, Any] | None = None,
     **options: Any,
 ) -> list[Any]:
     """Put a call of the FFI into a program; return its results."""
-    inner = context.replace(avals_in=kinds, avals_out=result_kinds)
+    inner = context.replace(avals_in=avals, avals_out=result_avals)
     lower = jax.ffi.ffi_lowering(target, **options)
     results = list(lower(inner, *operands, **(attributes or {})))
     _place_on_first(context, results[0])

@@ -292,7 +292,9 @@ class PytreeAverager:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
         if error is None:
             self.close()
             return

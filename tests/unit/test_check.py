@@ -40,11 +40,13 @@ def test_a_sound_grouping_of_a_user_passes():
         ),
         (
             Table([A, A, (2, 4), B]),
-            "members(rank=2, step=1) = (2, 4) has ranks outside the communicator (4 ranks); return ranks from 0 to 3",
+            "members(rank=2, step=1) = (2, 4) has ranks outside the communicator (4 ranks); "
+            "return ranks from 0 to 3",
         ),
         (
             Table([(-1, 0), A, B, B]),
-            "members(rank=0, step=1) = (-1, 0) has ranks outside the communicator (4 ranks); return ranks from 0 to 3",
+            "members(rank=0, step=1) = (-1, 0) has ranks outside the communicator (4 ranks); "
+            "return ranks from 0 to 3",
         ),
         (
             Table(PAIRS, size=1),

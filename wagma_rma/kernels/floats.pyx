@@ -21,5 +21,5 @@ cdef class DefaultFloats:
     def __enter__(self):
         self.enter()
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, error_type, error, traceback):
         self.leave()

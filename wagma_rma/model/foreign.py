@@ -33,17 +33,17 @@ def as_array(path: str, leaf: object, foreign: bool = True) -> Array:
     """
     if isinstance(leaf, np.ndarray):
         return leaf
-    kind = type(leaf).__name__
+    type_name = type(leaf).__name__
     try:
         array = _view(leaf) if foreign and not isinstance(leaf, np.generic) else None
     except Exception as error:
         raise TypeError(
-            f"{path} is a {kind}, and numpy can't use its memory ({error}); {_cure(leaf)}"
+            f"{path} is a {type_name}, and numpy can't use its memory ({error}); {_cure(leaf)}"
         ) from error
     if array is None:
         raise TypeError(
-            f"{path} is a {kind}; a model holds numpy arrays, or other arrays on the CPU, in lists, tuples, "
-            f"mappings and dataclasses: {_cure(leaf)}"
+            f"{path} is a {type_name}; a model holds numpy arrays, or other arrays on the CPU, in lists, "
+            f"tuples, mappings and dataclasses: {_cure(leaf)}"
         )
     return array
 

@@ -121,13 +121,13 @@ def _map(node: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
-def _mapping(kind: Any, items: dict[Any, Any]) -> Any:
+def _mapping(cls: Any, items: dict[Any, Any]) -> Any:
     """Return a mapping of a class with these items. (A copy of another one might share its memory.)"""
     try:
-        return kind(items)
+        return cls(items)
     except Exception as error:
         raise TypeError(
-            f"{kind.__name__}({{...}}) fails, so the average can't come as the mapping that the model is "
+            f"{cls.__name__}({{...}}) fails, so the average can't come as the mapping that the model is "
             f"({error}); pass dict(mapping) in its place"
         ) from error
 

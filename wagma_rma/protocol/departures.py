@@ -144,7 +144,7 @@ def _note(why: BaseException | str) -> str:
     """Return the text that tells other ranks why this one departs."""
     if isinstance(why, str):
         return why
-    kind = type(why).__name__
+    type_name = type(why).__name__
     if isinstance(why, RankLeft):
-        return f"{kind}: rank {why.rank} had left"
-    return f"{kind}: {why}" if str(why) else kind
+        return f"{type_name}: rank {why.rank} had left"
+    return f"{type_name}: {why}" if str(why) else type_name
