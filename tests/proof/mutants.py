@@ -13,7 +13,8 @@ DEPARTURES = "tests/ranks/test_departures.py"
 EARLY = f"{DEPARTURES}::test_a_program_that_ends_early_tells_so"
 UNEVEN = f"{DEPARTURES}::test_ranks_with_different_numbers_of_steps_end_with_one_mean"
 JOINED_TWICE = f"{DEPARTURES}::test_join_that_was_cut_short_is_continued_by_join_alone"
-ANY_LINE = f"{DEPARTURES}::test_after_an_exception_at_any_line_of_a_call_nothing_is_wrong_and_nobody_hangs"
+ANYWHERE = f"{DEPARTURES}::test_after_an_exception_anywhere_in_a_call_nothing_is_wrong_and_nobody_hangs"
+SILENCE = "tests/proof/test_protocol.py::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
 TOLD = "tests/unit/test_departures.py"
 JOINING = "tests/unit/test_synchronization.py"
 INTERRUPTS = "tests/unit/test_interrupts.py"
@@ -437,7 +438,7 @@ RESULTS = [
 SYNCHRONIZATION = [
     mutation(
         "no barrier after the synchronisation",
-        delete("Synchronizer._phases", "yield self._every_rank(self._not_reached"),
+        delete("Synchronizer._phases", "yield self._every_rank(self._not_published"),
     ),
     mutation(
         "mean of all not divided by their number",
@@ -691,7 +692,7 @@ DEPARTING = [
     mutation(
         "who can't go on says nothing",
         replace("Steps._tell_break", 'self._tell(BROKEN, cause or "an error")', "pass"),
-        tests=ANY_LINE,
+        tests=ANYWHERE,
     ),
     mutation(
         "who can't go on waits in close()",
@@ -722,8 +723,45 @@ DEPARTING = [
     ),
     mutation(
         "join() brings the old model again",
-        replace("Steps._join", "self._joined_mean = None if self._meeting.last else held", "pass"),
+        replace(
+            "Steps._synchronize",
+            "self._met, self._all_met = held, self._meeting.last",
+            "self._met, self._all_met = None, self._meeting.last",
+        ),
         tests=JOINED_TWICE,
+    ),
+    mutation(
+        "join() after its last synchronisation begins anew",
+        replace(
+            "Steps._synchronize",
+            "self._met, self._all_met = held, self._meeting.last",
+            "self._met, self._all_met = held, False",
+        ),
+        tests=ANYWHERE,
+    ),
+    mutation(
+        "join() forgets its mean when a signal comes",
+        replace("Steps._go_to_meeting", "if self._lifecycle.state not in IN_JOIN:", "if True:"),
+        tests=ANYWHERE,
+    ),
+    mutation(
+        "a member that has published and is gone is waited for",
+        replace("Synchronizer.check_group", "if (step, left.rank) in self._gone:", "if False:"),
+        tests=SILENCE,
+    ),
+    mutation(
+        "a rank that has closed is taken for one that has published",
+        replace("Synchronizer._not_published", "if published < step:", "if False:"),
+        tests=SILENCE,
+    ),
+    mutation(
+        "a synchronisation that a look has ended is not continued",
+        replace(
+            "Synchronizer.synchronize",
+            "interrupted = not self._failed or id(error) == self._waiter.raised",
+            "interrupted = not self._failed",
+        ),
+        tests=SILENCE,
     ),
     mutation(
         "signals come through at any moment",
@@ -734,12 +772,12 @@ DEPARTING = [
         "a synchronisation left half done is taken for complete",
         replace("Synchronizer.synchronize", "if not self._complete:", "if False:"),
         equivalent="only an exception in the handling of another one leaves it so",
-        tests=ANY_LINE,
+        tests=ANYWHERE,
     ),
     mutation(
         "a synchronisation left half done is begun again",
-        replace("Steps._check_continues", "if self._lifecycle.state in halfway", "if False"),
-        tests=ANY_LINE,
+        replace("Steps._check_continues", "if self._lifecycle.state in HALFWAY", "if False"),
+        tests=ANYWHERE,
     ),
     mutation(
         "a forked child uses the averager",

@@ -85,6 +85,15 @@ class Replay:
         groups = self.history.groups[rank]
         return groups[(step - 1) % len(groups)]
 
+    def ends_waits(self, group, step):
+        """Say whether an exception may have ended a member's wait for the quorum at a step."""
+        if self.history.schedule.interruptions:
+            return True
+        steps = [self.history.steps[rank][step - 1 : step] for rank in group]
+        return any(self.history.departed[rank] for rank in group) or any(
+            s.interrupted for [s] in filter(None, steps)
+        )
+
     def record_of(self, rank, step):
         """Return the record of a rank's group at a step."""
         group = self.group(rank, step)
@@ -233,7 +242,7 @@ class Replay:
         record = self.records[home, step]
         record.phase = phase
         quorum = min(self.world.quorum, len(record.group))
-        if phase == OPEN and arrivals < quorum and not self.history.schedule.interruptions:
+        if phase == OPEN and arrivals < quorum and not self.ends_waits(record.group, step):
             self.say("quorum", f"step {step} is opened with {arrivals} members, not {quorum}: {record}")
         if phase == OPEN:
             record.opened += 1

@@ -27,6 +27,8 @@ from wagma_rma.waiting.watch import Expectation, Watch
 
 DTYPES = (np.float64, np.float32, np.float16, models.DTYPES[3])  # as wagma_rma.kernels.dtypes
 
+CAUSES = ("Interruption(", "Silence(")  # what the exceptions say that a schedule raises
+
 
 @dataclass(frozen=True)
 class World:
@@ -175,7 +177,7 @@ class _Rank:
             try:
                 return call(*arguments)
             except Interruption.KINDS as error:
-                assert str(error).startswith("Silence("), error
+                assert str(error).startswith(CAUSES), error
 
     def _run(self, rank):
         for step in range(1, self.world.steps + 1):
@@ -183,7 +185,7 @@ class _Rank:
             if self.world.chained and step > 1:
                 mine = self.steps[-1].result
             synchronizes = step % self.world.sync_period == 0
-            sources, targets = self._memory(step, mine, synchronizes)
+            sources, targets = self._again(self._memory, step, mine, synchronizes)
             self.pointers.hold(sources, targets)
             try:
                 interrupted = self._synchronize(step) if synchronizes else self._average(step)
@@ -196,7 +198,7 @@ class _Rank:
                 report = reports.of_synchronization(step, self.world.ranks, 0.0, 0.0)
             else:
                 report = reports.of_group_step(self.protocol.report())
-            self.buffers.settle()
+            self._again(self.buffers.settle)
             result = tuple(leaf.copy() for leaf in targets)
             fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
             self.steps.append(
@@ -231,7 +233,7 @@ class _Rank:
         try:
             self.protocol.step(step, self.pointers)
         except Interruption.KINDS as error:
-            assert str(error).startswith(("Interruption(", "Silence(")), error
+            assert str(error).startswith(CAUSES), error
             if self.protocol.last_step != step:
                 raise Departs(error) from error
             return True
@@ -246,12 +248,16 @@ class _Rank:
                 self.synchronizer.synchronize("average", step, None)
                 break
             except Interruption.KINDS as error:
-                assert str(error).startswith(("Interruption(", "Silence(")), error
+                assert str(error).startswith(CAUSES), error
                 interrupted = True
                 if not self.synchronizer.cut_short:
                     raise Departs(error) from error
             except (RankLeft, StepMismatch) as error:
                 raise Departs(error) from error
+            except RuntimeError as error:
+                # In a generator Python puts this in the place of what ends generators.
+                assert isinstance(error.__cause__, StopIteration)
+                raise Departs(error.__cause__) from error
         self.protocol.synchronized(step)
         return interrupted
 

@@ -108,6 +108,7 @@ class Synchronizer:
         self._failed = False  # the test that is waited for has raised an exception
         self._complete = False
         self._abandoned = False
+        self._gone: set[tuple[int, int]] = set()  # (step, rank): members that had gone at an earlier look
         self._error: Exception | None = None
         self._farewell: int | None = None  # this rank's last word, chosen once: others act on it
         announcements.announce(pack_entered(step, 0, PUBLISHED))
@@ -322,12 +323,16 @@ class Synchronizer:
                     f"{self._comm.rank} waits for its group at step {step}; every rank must call "
                     "synchronize() at the same step"
                 )
-        published = self._words.published(group)
-        self._departures.check(
-            operation,
-            f"waits for its group at step {step}",
-            [rank for rank, at in zip(group, published, strict=True) if at < step],
-        )
+        waits = f"waits for its group at step {step}"
+        published = dict(zip(group, self._words.published(group), strict=True))
+        self._departures.check(operation, waits, [rank for rank in group if published[rank] < step])
+        try:
+            self._departures.check(operation, waits, [rank for rank in group if published[rank] >= step])
+        except RankLeft as left:
+            # If it has done this step, it has opened the record. This rank sees that before it looks again.
+            if (step, left.rank) in self._gone:
+                raise
+            self._gone = {(step, left.rank), *(gone for gone in self._gone if gone[0] == step)}
 
     def _phases(self, operation: str, step: int) -> Generator[Test, None, None]:
         """Synchronise; yield a test of each condition that has to come true before the next phase."""
@@ -357,7 +362,7 @@ class Synchronizer:
         self._published = True
         published = pack_entered(step, self._attempt, PUBLISHED)
         self._words.announce(published)
-        yield self._every_rank(self._not_reached, published), FOR_RANKS
+        yield self._every_rank(self._not_published, operation, step, published), FOR_RANKS
         # 5. The mean goes into the output: only now, since a call that continues this one may bring another
         # output.
         self._protocol.snapshots.restore_all(self._pointers)
@@ -378,6 +383,15 @@ class Synchronizer:
         """Return which of some ranks have not reached an `entered` word."""
         words = self._words.entered(ranks)
         return [rank for rank, word in zip(ranks, words, strict=True) if word < entered]
+
+    def _not_published(self, operation: str, step: int, entered: int, ranks: Sequence[int]) -> list[int]:
+        """Return which of some ranks have not published the mean; raise if one has closed without it."""
+        words = dict(zip(ranks, self._words.entered(ranks), strict=True))
+        closed = [rank for rank, word in words.items() if word >= CLOSED]
+        for rank, published in zip(closed, self._words.published(closed), strict=True):
+            if published < step:
+                self._refuse_closed(operation, step, rank)
+        return [rank for rank, word in words.items() if word < entered]
 
     def _not_arrived(self, operation: str, step: int, ranks: list[int]) -> list[int]:
         """Return which of some ranks have not arrived at a synchronisation; raise if one never will."""
