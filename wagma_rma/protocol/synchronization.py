@@ -156,6 +156,7 @@ class Synchronizer:
                 self._test = next(self._under_way, None)
                 if self._test is None:
                     break
+            self._under_way = None
             if not self._complete:  # an exception has ended the generator before
                 raise RuntimeError(f"{operation}: the synchronisation of step {step} was left half done")
         except BaseException as error:
@@ -170,7 +171,6 @@ class Synchronizer:
             raise
         finally:
             self._error = None  # whose traceback keeps the caller's arrays
-        self._under_way = None
         self._last = step
         self._attempt = 0
         return self._watch.earlier

@@ -200,7 +200,7 @@ def exceptions_anywhere(comm, call, by_signal, most):
             bad.append([n, outcome, None if result is None else result.tolist()])
         del averager
         cases = n
-        if not comm.bcast(raising.raised):
+        if not comm.bcast(raising.raised) or comm.allreduce(len(bad)):
             break
     return bad, cases
 
