@@ -731,17 +731,8 @@ DEPARTING = [
         tests=JOINED_TWICE,
     ),
     mutation(
-        "join() after its last synchronisation begins anew",
-        replace(
-            "Steps._synchronize",
-            "self._met, self._all_met = held, self._meeting.last",
-            "self._met, self._all_met = held, False",
-        ),
-        tests=ANYWHERE,
-    ),
-    mutation(
-        "join() forgets its mean when a signal comes",
-        replace("Steps._go_to_meeting", "if self._lifecycle.state not in IN_JOIN:", "if True:"),
+        "join() that was cut short begins anew",
+        replace("Steps._join", "held: Held | None = None", "held = self._met = None; self._all_met = False"),
         tests=ANYWHERE,
     ),
     mutation(

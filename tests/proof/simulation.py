@@ -1,6 +1,7 @@
 """Runs the protocol in one process, under a schedule that the test chooses."""
 
 import dataclasses
+import traceback
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -251,6 +252,8 @@ class _Rank:
                 assert str(error).startswith(CAUSES), error
                 interrupted = True
                 if not self.synchronizer.cut_short:
+                    calls = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+                    assert "_look" not in calls, "what ends a look at words must not end a synchronisation"
                     raise Departs(error) from error
             except (RankLeft, StepMismatch) as error:
                 raise Departs(error) from error
