@@ -11,7 +11,7 @@ from wagma_rma import dropped
 from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import IN_JOIN, Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
-from wagma_rma.model.structure import Sources
+from wagma_rma.model.structure import Sources, Targets
 from wagma_rma.opening import Parts
 from wagma_rma.protocol.departures import RankLeft
 from wagma_rma.protocol.synchronization import Meeting, StepMismatch
@@ -53,10 +53,10 @@ class Steps:
         self._watch = parts.watch
         self._synchronizer = parts.synchronizer
         self._departures = parts.departures
-        # In join(): the synchronisation that this rank goes to, the memory of the last that is complete, and
+        # In join(): the synchronisation that this rank goes to, the mean of the last that is complete, and
         # whether that was the last of all.
         self._meeting = Meeting(0, False)
-        self._met: Held | None = None
+        self._met: Targets | None = None
         self._all_met = False
         self._memory = parts.memory
         lifecycle.on_break = self._tell_break
@@ -108,16 +108,11 @@ class Steps:
 
     def join(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.join()."""
-
-        def holding() -> Held:
-            newest = model if self._met is None else self._met.result
-            return self._memory.hold("join", newest, out, together=True)
-
-        return self._join(holding).result
+        return self._join(lambda: self._memory.hold("join", model, out, together=True)).result
 
     def join_at(self, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.join_at()."""
-        self._join(lambda: Held(None, [], sources if self._met is None else self._met.targets, targets))
+        self._join(lambda: Held(None, [], sources, targets))
 
     def synchronize_at(self, name: str, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.synchronize_at()."""
@@ -237,7 +232,7 @@ class Steps:
                 deliver(held.outputs, held.targets)
             finally:
                 if self._lifecycle.state in IN_JOIN:
-                    self._met, self._all_met = held, self._meeting.last
+                    self._met, self._all_met = held.targets, self._meeting.last
                 self._lifecycle.happens(Event.SYNCHRONIZED)
                 self.synchronizations.add(self.parts.window.waiter.time() - started, waited)
         return held
@@ -267,21 +262,24 @@ class Steps:
         call goes on from there.
 
         Args:
-            holding: returns the memory of a synchronisation, whose model is the last mean if there is one.
+            holding: returns the caller's memory, or raises what is wrong with the arguments.
         """
         held: Held | None = None
-        while True:
+        while held is None:
             with self._using(Call.JOIN, "join"):
-                more = self._go_to_meeting()
-                if not more and held is None:
+                if not self._go_to_meeting():
                     held = self._take_mean(holding)
-            if not more:
-                break
-            held = self._synchronize("join", holding, Call.JOIN, self._meeting.step)
-        assert held is not None
+                    continue
+            at_meeting = partial(self._memory_at_meeting, holding)
+            self._synchronize("join", at_meeting, Call.JOIN, self._meeting.step)
         self._lifecycle.happens(Event.ALL_JOINED)
         self._met = None
         return held
+
+    def _memory_at_meeting(self, holding: Callable[[], Held]) -> Held:
+        """Return the memory of a synchronisation in join(): the mean is kept until the caller can have it."""
+        sources = holding().sources if self._met is None else self._met
+        return Held(None, [], sources, self.parts.structure.empty())
 
     def _go_to_meeting(self) -> bool:
         """Wait for the next synchronisation of a rank that has joined; return whether there is one."""
@@ -300,7 +298,7 @@ class Steps:
         return not self._all_met
 
     def _take_mean(self, holding: Callable[[], Held]) -> Held:
-        """Return the mean of the last synchronisation, complete before this call, in the caller's memory."""
+        """Return the caller's memory with the mean of the last synchronisation."""
         held = holding()
         self._pointers.hold(held.sources, held.targets)
         self._protocol.snapshots.restore_all(self._pointers)

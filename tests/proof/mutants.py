@@ -725,7 +725,7 @@ DEPARTING = [
         "join() brings the old model again",
         replace(
             "Steps._synchronize",
-            "self._met, self._all_met = held, self._meeting.last",
+            "self._met, self._all_met = held.targets, self._meeting.last",
             "self._met, self._all_met = None, self._meeting.last",
         ),
         tests=JOINED_TWICE,
