@@ -301,8 +301,10 @@ class Steps:
         """Return the caller's memory with the mean of the last synchronisation."""
         held = holding()
         self._pointers.hold(held.sources, held.targets)
-        self._protocol.snapshots.restore_all(self._pointers)
-        self._pointers.release()
+        try:
+            self._protocol.snapshots.restore_all(self._pointers)
+        finally:
+            self._pointers.release()
         deliver(held.outputs, held.targets)
         return held
 
@@ -326,7 +328,7 @@ class Steps:
     def _check_group(self) -> None:
         """Raise if this step's group waits for a rank that will not come; note how many have joined."""
         group = self._group(self._next)
-        self._synchronizer.check_group("average", self._next, group)
+        self._synchronizer.check_group("average", self._next, group, self._protocol.waits_for_record())
         self._protocol.expect_fewer(self._synchronizer.count_joined(group))
 
     def _do_own_part(self) -> None:
@@ -334,7 +336,7 @@ class Steps:
         unused = self.parts.structure.empty()
         self._pointers.hold(unused, unused)
         try:
-            self._synchronizer.synchronize("close", self._next, None)
+            self._synchronizer.synchronize("close", self._synchronizer.step, None)
         except (StepMismatch, RankLeft) as error:
             # A rank has closed or left without having begun it, so no sums are under way.
             self._lifecycle.happens(Event.BREAK, error)

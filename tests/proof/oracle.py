@@ -90,9 +90,10 @@ class Replay:
         if self.history.schedule.interruptions:
             return True
         steps = [self.history.steps[rank][step - 1 : step] for rank in group]
-        return any(self.history.departed[rank] for rank in group) or any(
-            s.interrupted for [s] in filter(None, steps)
-        )
+        gone = [
+            rank for rank in group if self.history.departed[rank] and len(self.history.steps[rank]) < step
+        ]
+        return bool(gone) or any(s.interrupted for [s] in filter(None, steps))
 
     def record_of(self, rank, step):
         """Return the record of a rank's group at a step."""

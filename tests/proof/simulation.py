@@ -228,9 +228,7 @@ class _Rank:
 
     def _average(self, step):
         group = self.groups[(step - 1) % len(self.groups)]
-        self.watch.expect(
-            Expectation(str, list, lambda: self.synchronizer.check_group("average", step, group), "")
-        )
+        self.watch.expect(Expectation(str, list, lambda: self._check_group(step, group), ""))
         try:
             self.protocol.step(step, self.pointers)
         except Interruption.KINDS as error:
@@ -241,6 +239,9 @@ class _Rank:
         except (RankLeft, StepMismatch) as error:
             raise Departs(error) from error
         return False
+
+    def _check_group(self, step, group):
+        self.synchronizer.check_group("average", step, group, self.protocol.waits_for_record())
 
     def _synchronize(self, step):
         interrupted = False

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import pool
+from tests.support import launch, pool
 
 
 def test_a_synchronisation_cut_short_must_be_completed_before_a_group_step():
@@ -20,6 +20,10 @@ def test_who_closes_in_the_middle_of_a_synchronisation_does_its_part_first(colle
         [1.0, 1.0],
         [1.0, 1.0],
     ]
+
+
+def test_closing_at_a_meeting_of_join_waits_for_no_rank_that_has_left():
+    assert launch.run(2, "ranks.cut_short:close_at_a_meeting", limit=60) == ["", ""]
 
 
 def test_who_has_done_a_step_may_close_while_others_are_still_about_to_leave_it():

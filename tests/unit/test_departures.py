@@ -113,3 +113,25 @@ def test_processes_are_looked_at_now_and_then(ranks, monkeypatch):
         told(ranks)
     assert len(looked) == 2, "each of the two once"
     assert {number >> 41 for number in looked} == {os.getpid()}
+
+
+def test_what_an_exception_kept_from_being_told_is_told_later(ranks, monkeypatch):
+    words = ranks[1].announcements
+
+    class Silent:
+        def __getattr__(self, name):
+            return getattr(words, name)
+
+        def announce_departure(self, word, note=""):
+            raise TimeoutError
+
+    mine = ranks[1].departures
+    monkeypatch.setattr(mine, "_words", Silent())
+    for why in ("one", "two"):
+        with pytest.raises(TimeoutError):
+            mine.leave(BROKEN, 3, why)
+    assert mine.for_good
+    assert told(ranks) is None
+    monkeypatch.undo()
+    mine.tell()
+    assert "rank 1 has stopped after an error (one)" in told(ranks)

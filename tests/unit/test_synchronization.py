@@ -10,7 +10,7 @@ import pytest
 from tests.support import models
 from tests.support.communicators import communicators
 from tests.support.worlds import make_ranks, together
-from wagma_rma.protocol import synchronization
+from wagma_rma.protocol import departures, synchronization
 from wagma_rma.protocol.departures import RankLeft
 from wagma_rma.protocol.synchronization import EveryRank, Meeting, StepMismatch, Synchronizer
 from wagma_rma.protocol.words import (
@@ -28,6 +28,7 @@ from wagma_rma.waiting.interrupts import Interrupts
 from wagma_rma.waiting.watch import SynchronizationTimeout, Watch
 
 COUNT = 70
+ENDED = (1 << 63) - 1  # the number of a process; greater than any real one
 SOON = 0.05  # seconds: a timeout where somebody is known to stay away
 
 
@@ -425,10 +426,10 @@ def test_a_rank_that_leaves_while_another_waits_in_join_is_named(pair):
 # A group that waits for its quorum.
 
 
-def group_is_checked(member, step):
+def group_is_checked(member, step, **options):
     """Return what a check of the pair's group at a step raises, or None."""
     try:
-        member.synchronizer.check_group("average", step, (0, 1))
+        member.synchronizer.check_group("average", step, (0, 1), **options)
     except (StepMismatch, RankLeft) as error:
         return str(error)
     return None
@@ -438,6 +439,28 @@ def test_members_on_their_way_may_still_arrive(pair):
     assert group_is_checked(pair[0], 1) is None
     pair[1].words.announce(pack_entered(5, 0, ARRIVED))
     assert group_is_checked(pair[0], 4) is None, "it has been at step 4"
+
+
+def test_a_member_that_has_published_and_gone_is_named_at_the_second_check_of_a_wait(pair):
+    """If it had done the step, this rank would have found the record open between the checks."""
+    pair[1].rank.snapshots.publish_mean(2)
+    pair[1].rank.departures.leave(BROKEN, 1, "its network is down")
+    assert group_is_checked(pair[0], 3).startswith("average: rank 1 has stopped after an error"), (
+        "it was at 2"
+    )
+    assert group_is_checked(pair[0], 2, waits_for_record=False) is None
+    assert group_is_checked(pair[0], 2) is None
+    assert group_is_checked(pair[0], 2).startswith("average: rank 1 has stopped after an error (its network")
+
+
+def test_a_member_that_has_published_and_died_is_named(pair, monkeypatch):
+    pair[1].rank.snapshots.publish_mean(2)
+    pair[1].words.announce_process(ENDED)
+    monkeypatch.setattr(departures, "has_ended", lambda process: process == ENDED)
+    monkeypatch.setattr(departures, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(departures, "abort_in_finalize", lambda: None)
+    assert group_is_checked(pair[0], 2) is None
+    assert group_is_checked(pair[0], 2).startswith("average: rank 1 has died")
 
 
 @pytest.mark.parametrize("synchronized", [2, 3])

@@ -56,6 +56,7 @@ class Departures:
         self._words = announcements
         self._waiter = waiter
         self._manner = 0
+        self._untold: tuple[int, str] | None = None  # the word and the note that are still to be announced
         self._next_look = 0.0
         announcements.announce_process(own_process())
 
@@ -81,9 +82,15 @@ class Departures:
             why: for the note; the first one stays.
         """
         if manner > self._manner:
-            note = "" if self.for_good else _note(why)
-            self._manner = manner
-            self._words.announce_departure(pack_departure(manner, step), note)
+            first = self._untold[1] if self._untold else "" if self.for_good else _note(why)
+            self._manner, self._untold = manner, (pack_departure(manner, step), first)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell what leave() could not, because an exception ended it. Local."""
+        if self._untold:
+            self._words.announce_departure(*self._untold)
+            self._untold = None
 
     def joined(self, ranks: Sequence[int], since: int) -> list[int]:
         """Return the last group step of each of some ranks that has called join(), or -1.

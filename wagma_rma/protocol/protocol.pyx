@@ -94,6 +94,10 @@ cdef class Protocol:
         self.count()
         self.waiter.raise_interruption()
 
+    def waits_for_record(self):
+        """Return whether this rank is in a wait for the record of its step to open."""
+        return self.record.waiting
+
     def expect_fewer(self, int joined):
         """During a wait for the group: tell how many of its members will not come, since they have joined."""
         self.record.joined = joined

@@ -21,6 +21,7 @@ cdef class Record:
     cdef int home                 # the rank whose window holds the record
     cdef uint64_t state           # as last seen
     cdef bint was_open            # when this rank looked first
+    cdef bint waiting             # whether this rank is in a wait for the record to open
     cdef int joined               # members that are known not to come, since they have joined
     cdef bint initiated           # this rank has moved it to ACTIVATING
     cdef double seconds_waited    # for it to open

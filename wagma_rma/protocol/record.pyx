@@ -53,6 +53,7 @@ cdef class Record:
         self.initiated = False
         self.seconds_waited = 0
         self.joined = 0
+        self.waiting = False
         memset(self.contributions, 0, self.layout.group_size * sizeof(uint64_t))
         assert self.group.ranks[self.group.me] == self.window.rank
         return 0
@@ -100,6 +101,7 @@ cdef class Record:
         cdef double activating_since = -1
         cdef bint swapped
         wait.until = wait.since + patience
+        self.waiting = True
         while state_phase(self.state) != OPEN:
             if state_phase(self.state) == GATHERING:
                 if ((self.waiter.now() >= wait.until and self.has_quorum(quorum))
@@ -117,6 +119,7 @@ cdef class Record:
                 self.waiter.pause(&wait)
             self.window.load(self.home, self.layout.state(self.step), 1, &self.state)
             self.window.complete()
+        self.waiting = False
         if not self.has_quorum(quorum):
             # An interruption has ended another member's wait for the quorum. Its cause may concern this rank too.
             self.waiter.run_handlers(self.waiter.now() - wait.since, -1)

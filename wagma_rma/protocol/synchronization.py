@@ -234,6 +234,7 @@ class Synchronizer:
         Raises:
             RankLeft: a rank will not come.
         """
+        self._departures.tell()
         if self._farewell is None:
             self._farewell = CLOSED + KEEPS_WINDOW * (keeps_arrays or self._departures.for_good)
         self._words.announce(self._farewell)
@@ -301,8 +302,14 @@ class Synchronizer:
     def _joined(self, ranks: Sequence[int]) -> list[int]:
         return self._departures.joined(ranks, self._last)
 
-    def check_group(self, operation: str, step: int, group: tuple[int, ...]) -> None:
-        """Raise if a member of a group that waits for its quorum will never arrive at this step.
+    def check_group(
+        self, operation: str, step: int, group: tuple[int, ...], waits_for_record: bool = True
+    ) -> None:
+        """Raise if a member of a group that is at this step will never arrive there.
+
+        Args:
+            waits_for_record: whether this rank waits for its record to open, and so loads the record's state
+                between two checks.
 
         Raises:
             StepMismatch: a member has closed, or synchronises this step or an earlier one.
@@ -324,15 +331,16 @@ class Synchronizer:
                     "synchronize() at the same step"
                 )
         waits = f"waits for its group at step {step}"
-        published = dict(zip(group, self._words.published(group), strict=True))
-        self._departures.check(operation, waits, [rank for rank in group if published[rank] < step])
         try:
-            self._departures.check(operation, waits, [rank for rank in group if published[rank] >= step])
+            self._departures.check(operation, waits, group)
         except RankLeft as left:
-            # If it has done this step, it has opened the record. This rank sees that before it looks again.
-            if (step, left.rank) in self._gone:
+            # A member that has published may have done this step, and opened the record, which this rank then
+            # finds open before the next check. (What a member publishes it publishes before it departs.)
+            [published] = self._words.published([left.rank])
+            if published < step or (step, left.rank) in self._gone:
                 raise
-            self._gone = {(step, left.rank), *(gone for gone in self._gone if gone[0] == step)}
+            if waits_for_record:
+                self._gone = {(step, left.rank), *(gone for gone in self._gone if gone[0] == step)}
 
     def _phases(self, operation: str, step: int) -> Generator[Test, None, None]:
         """Synchronise; yield a test of each condition that has to come true before the next phase."""

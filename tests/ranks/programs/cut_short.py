@@ -83,6 +83,31 @@ def then_close(comm, collective, floats):
     return None if mean is None else [float(mean.min()), float(mean.max())]
 
 
+def close_at_a_meeting(comm):
+    """Both are cut short at step 4, rank 0 in join(); rank 1 leaves. Return what close() says at rank 0."""
+    model = np.full(4, float(comm.rank))
+    averager = GroupAverager(comm, model, broadcast=False, group_size=1, sync_period=4, timeout=20)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    Probe(averager).replace_communicator(lambda own: Cut(own, "Ireduce_scatter"))
+    try:
+        if comm.rank == 0:
+            averager.join(model)
+        for _ in range(4):
+            averager.average(model)
+    except KeyboardInterrupt as error:
+        if comm.rank == 1:
+            averager.__exit__(KeyboardInterrupt, error, None)
+    comm.Barrier()
+    said = ""
+    if comm.rank == 0:
+        try:
+            averager.close()
+        except Exception as error:
+            said = repr(error)
+    comm.Barrier()  # rank 1 has left, and has not closed
+    return said
+
+
 def closed_after_its_part(comm):
     """Rank 0 closes after step 1; return what rank 1 is told of waiting for it at step 1, and at step 2."""
     averager = GroupAverager(comm, np.zeros(4), quorum=comm.size, group_size=comm.size)

@@ -18,6 +18,7 @@ import numpy as np
 from mpi4py import MPI
 
 from tests.ranks.programs.endings import kept, shared_files
+from tests.support.signals import until
 from wagma_rma import GroupAverager, RankLeft, StepMismatch, SynchronizationTimeout
 from wagma_rma.testing.probe import Probe
 
@@ -340,6 +341,10 @@ def forked(comm, api):
 # One process of the host is killed, and the launcher lets the others live.
 
 
+def all_survivors_are_told():
+    return len(list(Path(os.environ["RANKS_DIRECTORY"]).glob("told.*"))) == MPI.COMM_WORLD.size - 1
+
+
 def killed(comm, when):
     """Rank 1 is killed; return nothing: the others end by RankLeft."""
     quorum = comm.size if when == "group" else 1
@@ -353,6 +358,9 @@ def killed(comm, when):
         except RankLeft:
             left = float(Path(os.environ["RANKS_DIRECTORY"], "left").read_text())
             print(f"told after {time.time() - left:.3f} s", flush=True)
+            # The first to end its program aborts the job.
+            Path(os.environ["RANKS_DIRECTORY"], f"told.{comm.rank}").touch()
+            until(all_survivors_are_told)
             raise
 
 
