@@ -131,7 +131,7 @@ def verdict(code, output, any_assertion=False):
         return False, "NOTHING: it survives", ""
     if code < 0:
         return True, f"a crash: {signal.Signals(-code).name}", ""
-    failed = re.search(r"^FAILED (?:\S*::)?(\w+)", output, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED (?:\S*::)?|ERROR \S*::)(\w+)", output, re.MULTILINE)
     test = failed[1] if failed else "no test"
     broken = re.search(r"\b(\w+), after (\d+) examples: (.{,60})", output)
     if broken:

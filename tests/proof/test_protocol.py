@@ -4,6 +4,7 @@ Worlds are small and schedules adversarial: see wagma_rma.testing for what a sch
 failure prints a world and a schedule, which `simulation.run(world, schedule)` repeats exactly.
 """
 
+import itertools
 import os
 import re
 import time
@@ -421,8 +422,9 @@ def test_ranks_that_are_in_time_meet_though_one_would_be_enough():
 
 def test_a_rank_that_was_stopped_in_a_sum_waits_no_longer_afterwards():
     absent = Stop(1, 0)
-    stopped = Stop(2, 1, 10, "fetch_max", seconds=1.0)  # between the tag and the sums that lie under it
-    for chunks in (1, 50):
+    # One of these comes between the tag and the sums that lie under it.
+    places = [Stop(at, 1, 10, "fetch_max", seconds=1.0) for at in range(1, 7)]
+    for chunks, stopped in itertools.product((1, 50), places):
         world = World(sync_period=4, patience=-1.0, steps=3, leaves=((0, 1600),), chunks=chunks)
 
         def waits_as_ever(ranks, world=world):
