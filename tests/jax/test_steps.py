@@ -21,6 +21,8 @@ PATHS = ["['w']"]
 class Averager:
     """Adds 1 to what it is given."""
 
+    is_here = True
+
     def __init__(self):
         self.calls, self.inside, self.at_once, self.wrong = [], 0, 0, None
 

@@ -84,7 +84,7 @@ class Departures:
         if manner > self._manner:
             first = self._untold[1] if self._untold else "" if self.for_good else _note(why)
             self._manner, self._untold = manner, (pack_departure(manner, step), first)
-        self.tell()
+            self.tell()
 
     def tell(self) -> None:
         """Tell what leave() could not, because an exception ended it. Local."""
