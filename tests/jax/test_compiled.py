@@ -124,7 +124,9 @@ def test_params_on_several_devices_of_a_process_are_averaged_once_and_stay_there
 def test_many_leaves_are_packed_into_few_operands_and_averaged_as_ever(devices, backend):
     call = {"ffi": "wagma_rma_step", "callback": "xla_ffi_python_cpu_callback"}[backend]
     env = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    for wrong, calls in pool.run(2, "jax.compiled:many", limit=90, env=env, backend=backend, devices=devices):
+    for wrong, calls in pool.run(
+        2, "jax.compiled:many", limit=200, env=env, backend=backend, devices=devices
+    ):
         assert wrong == []
         assert calls == {call: 1, "wagma_rma_pack": 5, "wagma_rma_unpack": 5}
 

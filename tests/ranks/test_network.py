@@ -177,7 +177,7 @@ def test_a_timeout_names_a_rank_that_does_not_answer_and_the_program_can_go_on_o
         os.kill(pid, signal.SIGSTOP)
         (job.directory / "stopped").touch()
         if ends:
-            code, output = job.wait(30)
+            code, output = job.wait(60)
             assert code != 0
             assert "the user's own" in output
             return
