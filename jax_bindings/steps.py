@@ -140,7 +140,7 @@ class HostSteps:
 
     def _alone(self) -> contextlib.AbstractContextManager[object]:
         """Return a block in which this thread alone performs steps."""
-        # In a fork of the process, which may have no thread that could give it back, each call is refused.
+        # In a fork of the process the lock may stay taken for ever. The averager refuses every call there.
         return self._turn if self._averager.is_here else contextlib.nullcontext()
 
     def _average_at(self, sources: list[int], targets: list[int]) -> None:

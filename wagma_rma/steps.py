@@ -125,9 +125,7 @@ class Steps:
             leaves = self._buffers.lent()
             if leaves is None:
                 leaves = self._buffers.besides([]) or self.parts.structure.empty()
-                self._pointers.hold(leaves, leaves)
-                self._protocol.snapshots.restore_all(self._pointers)
-                self._pointers.release()
+                self._copy_newest(leaves, leaves)
             return self.parts.structure.rebuild(self.parts.containers, leaves)
 
     def close(self) -> None:
@@ -300,13 +298,17 @@ class Steps:
     def _take_mean(self, holding: Callable[[], Held]) -> Held:
         """Return the caller's memory with the mean of the last synchronisation."""
         held = holding()
-        self._pointers.hold(held.sources, held.targets)
+        self._copy_newest(held.sources, held.targets)
+        deliver(held.outputs, held.targets)
+        return held
+
+    def _copy_newest(self, sources: Sources, targets: Targets) -> None:
+        """Copy this rank's newest snapshot into `targets`; nothing is read from `sources`."""
+        self._pointers.hold(sources, targets)
         try:
             self._protocol.snapshots.restore_all(self._pointers)
         finally:
             self._pointers.release()
-        deliver(held.outputs, held.targets)
-        return held
 
     def _tell_break(self, cause: BaseException | None) -> None:
         """Tell the others that this averager can't go on."""

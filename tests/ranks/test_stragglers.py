@@ -56,7 +56,7 @@ def test_nobody_waits_for_a_rank_that_sleeps(group_size):
     for rank, result in enumerate(results):
         assert result["wrong"] == [], f"rank {rank}"
         if rank != 1:
-            # Through with all 39 steps: rank 1 slept at least for its sleep, and on until all others were.
+            # Through with all 39 steps: rank 1 slept for its time, and then until all others were.
             assert result["through"] == 39
             # Nor did they wait at each step and then go on without it; a single step may be slow by chance.
             assert result["typical"] < naptime / 8

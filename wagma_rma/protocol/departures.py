@@ -82,8 +82,10 @@ class Departures:
             why: for the note; the first one stays.
         """
         if manner > self._manner:
-            first = self._untold[1] if self._untold else "" if self.for_good else _note(why)
-            self._manner, self._untold = manner, (pack_departure(manner, step), first)
+            note = "" if self.for_good else _note(why)
+            if self._untold:
+                _, note = self._untold
+            self._manner, self._untold = manner, (pack_departure(manner, step), note)
             self.tell()
 
     def tell(self) -> None:

@@ -41,7 +41,7 @@ class Silence:
     """
 
     trip: int
-    """Which of the rank's own, counted from 1. Each verb that completes others is one."""
+    """Which of this rank's round trips, counted from 1. Each call that completes operations is one."""
     rank: int
     kind: type[BaseException] = TimeoutError
     """What is raised."""

@@ -33,7 +33,7 @@ cdef class Scheduler:
     cdef bint running
     cdef dict errors                 # what ranks have raised
     cdef bint stops, interrupts      # whether the schedule has any
-    cdef readonly bint silences      # the same
+    cdef readonly bint silences      # whether the schedule has any
     cdef list interruptions          # that have not happened yet
 
     # The baton: the thread that holds it runs; each of the others waits for its own semaphore.
