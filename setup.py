@@ -58,6 +58,7 @@ HEADERS, DECLARATIONS = sources(".h"), sources(".pxd")
 KERNELS = ["wagma_rma/kernels/kernels.c"]
 OPERATIONS = ["wagma_rma/mpi/operations.c", "wagma_rma/mpi/progress.c"]
 C_SOURCES = {
+    "wagma_rma.protocol.reduction": KERNELS,
     "wagma_rma.protocol.snapshots": KERNELS,
     "wagma_rma.protocol.sums": KERNELS,
     "wagma_rma.mpi.finalize_hook": OPERATIONS,

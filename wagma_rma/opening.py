@@ -14,10 +14,12 @@ from wagma_rma.mpi import hosts as mpi_hosts
 from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.options import Options, checked_bool
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.barrier import Barrier
 from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
-from wagma_rma.protocol.synchronization import BLOCK, Synchronizer
+from wagma_rma.protocol.reduction import Reduction
+from wagma_rma.protocol.synchronization import Synchronizer
 from wagma_rma.stepping import deliver
 from wagma_rma.waiting.interrupts import Interrupts
 from wagma_rma.waiting.waiter import Waiter
@@ -25,6 +27,8 @@ from wagma_rma.waiting.watch import Watch
 from wagma_rma.windows.choice import is_remote, open_window
 from wagma_rma.windows.remote import RemoteWindow
 from wagma_rma.windows.shared import SharedWindow
+
+BLOCK = 1 << 28  # bytes that one collective of MPI moves at most: its counts are 32 bits wide
 
 
 class Parts(NamedTuple):
@@ -126,6 +130,8 @@ def _open(
     found: Facts | Exception = {}
     try:
         protocol = Protocol(window, layout, groups, options.quorum, options.patience)
+        barrier = Barrier(window, layout, hosts)
+        reduction = Reduction(window, layout, protocol.snapshots, hosts)
         pointers = LeafPointers(layout.order)
         buffers = Buffers(protocol.snapshots, layout, structure)
         memory = Memory(structure, buffers, busy)
@@ -156,7 +162,7 @@ def _open(
     watch = Watch(announcements.reached, options.timeout, interrupts)
     window.waiter.watcher = watch
     synchronizer = Synchronizer(
-        comm, protocol, announcements, departures, pointers, watch, options.start_step
+        protocol, barrier, reduction, announcements, departures, pointers, watch, options.start_step
     )
     comm.Barrier()
     return Parts(

@@ -14,7 +14,7 @@ from wagma_rma.memory import Held, SecondThread
 from wagma_rma.model.structure import Sources, Targets
 from wagma_rma.opening import Parts
 from wagma_rma.protocol.departures import RankLeft
-from wagma_rma.protocol.synchronization import Meeting, StepMismatch
+from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.protocol.words import BROKEN, LEFT
 from wagma_rma.report import Synchronizations
 from wagma_rma.stepping import Guard, Stepper, check_countable, deliver
@@ -53,9 +53,7 @@ class Steps:
         self._watch = parts.watch
         self._synchronizer = parts.synchronizer
         self._departures = parts.departures
-        # In join(): the synchronisation that this rank goes to, the mean of the last that is complete, and
-        # whether that was the last of all.
-        self._meeting = Meeting(0, False)
+        # In join(): the mean of the last synchronisation that is complete, and whether that was the last of all.
         self._met: Targets | None = None
         self._all_met = False
         self._memory = parts.memory
@@ -163,8 +161,7 @@ class Steps:
     def drop(self) -> None:
         """Have the memory given back when that is possible; nobody can use this averager any more. Local."""
         lost = self._lifecycle.state is State.FORKED or MPI.Is_finalized()
-        # An abandoned collective of MPI might still match one of the collectives that freeing needs.
-        if not lost and self.parts.comm and not self._synchronizer.abandoned and not self._buffers.in_use():
+        if not lost and self.parts.comm and not self._buffers.in_use():
             dropped.keep(self.parts.identity, self.parts.comm.size, self._free)
 
     def _free(self) -> None:
@@ -195,17 +192,19 @@ class Steps:
     # How the calls are served.
 
     def _synchronize(
-        self, name: str, holding: Callable[[], Held], call: Call = Call.SYNCHRONIZE, step: int | None = None
+        self, name: str, holding: Callable[[], Held], call: Call = Call.SYNCHRONIZE
     ) -> Held:
-        """Perform the next step as a synchronisation, or continue one.
+        """Perform the next step as a synchronisation, or continue one; or, in join(), the others' next.
 
         Args:
             holding: returns the memory of the step, or raises what is wrong with the caller's arguments.
-            step: the step to synchronise, if it is not the next one.
         """
         with self._using(call, name):
             self._check_continues(name)
-            step = self._synchronizer.step if self._synchronizer.cut_short else step or self._next
+            joined = call is Call.JOIN
+            step = self._protocol.last_step if joined else self._next
+            if self._synchronizer.cut_short:
+                step = self._synchronizer.step
             check_countable(name, step)
             self._lifecycle.happens(Event.BEGIN)
             started = self.parts.window.waiter.time()
@@ -218,19 +217,19 @@ class Steps:
                     self._pointers.hold(held.sources, held.targets)
                 except Exception as error:
                     found = error  # which all ranks will raise
-                waited = self._synchronizer.synchronize(name, step, found)
+                waited = self._synchronizer.synchronize(name, step, found, joined)
             except BaseException as error:
                 self._note_failure(error)
                 raise
             finally:
                 self._pointers.release()
             assert held is not None  # or all ranks would have refused together
-            self._protocol.synchronized(step)
+            self._protocol.synchronized(self._synchronizer.step)
             try:
                 deliver(held.outputs, held.targets)
             finally:
                 if self._lifecycle.state in IN_JOIN:
-                    self._met, self._all_met = held.targets, self._meeting.last
+                    self._met, self._all_met = held.targets, self._synchronizer.all_joined
                 self._lifecycle.happens(Event.SYNCHRONIZED)
                 self.synchronizations.add(self.parts.window.waiter.time() - started, waited)
         return held
@@ -265,35 +264,22 @@ class Steps:
         held: Held | None = None
         while held is None:
             with self._using(Call.JOIN, "join"):
-                if not self._go_to_meeting():
+                self._check_continues("join")
+                if self._lifecycle.state not in IN_JOIN:  # join() begins
+                    self._met, self._all_met = None, False
+                self._lifecycle.happens(Event.JOIN)
+                if self._all_met:
                     held = self._take_mean(holding)
                     continue
-            at_meeting = partial(self._memory_at_meeting, holding)
-            self._synchronize("join", at_meeting, Call.JOIN, self._meeting.step)
+            self._synchronize("join", partial(self._memory_in_join, holding), Call.JOIN)
         self._lifecycle.happens(Event.ALL_JOINED)
         self._met = None
         return held
 
-    def _memory_at_meeting(self, holding: Callable[[], Held]) -> Held:
+    def _memory_in_join(self, holding: Callable[[], Held]) -> Held:
         """Return the memory of a synchronisation in join(): the mean is kept until the caller can have it."""
         sources = holding().sources if self._met is None else self._met
         return Held(None, [], sources, self.parts.structure.empty())
-
-    def _go_to_meeting(self) -> bool:
-        """Wait for the next synchronisation of a rank that has joined; return whether there is one."""
-        self._check_continues("join")
-        if self._lifecycle.state not in IN_JOIN:  # join() begins
-            self._met, self._all_met = None, False
-            self._meeting = Meeting(self._synchronizer.step, False)
-        self._lifecycle.happens(Event.JOIN)
-        # Otherwise a synchronisation was cut short, and is still to be completed.
-        if self._lifecycle.state is State.JOINED and not self._all_met:
-            try:
-                self._meeting = self._synchronizer.await_others("join", self._protocol.last_step)
-            except (StepMismatch, RankLeft) as error:
-                self._lifecycle.happens(Event.BREAK, error)
-                raise
-        return not self._all_met
 
     def _take_mean(self, holding: Callable[[], Held]) -> Held:
         """Return the caller's memory with the mean of the last synchronisation."""

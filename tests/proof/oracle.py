@@ -23,6 +23,7 @@ PINS, PUBLISHED_STEP, PUBLISHED_SLOT = (44, 20), (8, 36), (0, 8)
 RECORD_STEP, PHASE, ARRIVALS = (28, 36), (26, 2), (0, 26)  # of a state; RECORD_STEP of all words of a record
 AGE, SLOT = (8, 20), (0, 8)  # of a contribution
 MARK, OWNER = (26, 2), (0, 26)  # of a chunk
+BARRIER = (26, 36)  # of `gathered`
 
 
 def field_of(word, place):
@@ -58,7 +59,9 @@ class Replay:
         self.tags_at = 8
         self.retired_at = self.tags_at + 8 * RESULTS
         self.latest_at = -(-(self.retired_at + 8 * layout.slots) // LINE) * LINE
-        self.records_at = self.latest_at + 3 * LINE
+        self.reached_at = self.latest_at + 3 * LINE
+        self.gathered_at = self.reached_at + LINE
+        self.records_at = self.gathered_at + LINE
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
         self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes
@@ -72,6 +75,7 @@ class Replay:
         self.unsettled = defaultdict(int)  # (rank, slot): pins that its owner has yet to add to `retired`
         self.records = {}  # (home, step)
         self.tags = defaultdict(list)  # (rank, result slot): [(turn, step)]
+        self.arrivals = dict.fromkeys(range(self.world.ranks), 0)  # rank: at barriers
         for self.turn, *event in history.events:
             if self.turn > 0:  # before that the world is set up
                 self.play(*event)
@@ -123,6 +127,11 @@ class Replay:
                     "tag", f"rank {rank} changes result_tag {slot} of rank {target} from {before} to {after}"
                 )
             self.tags[target, slot].append((self.turn, after))
+        elif offset == self.reached_at:
+            if target == simulation.leader(self.world, rank):
+                self.arrivals[rank] += 1
+        elif offset == self.gathered_at:
+            self.play_gathered(rank, field_of(after, BARRIER))
         elif offset >= self.records_at:
             word = (offset - self.records_at) % self.record_bytes // 8
             word = max(0, word - LINE // 8 + 1)  # the state has a line of its own
@@ -197,6 +206,11 @@ class Replay:
             self.say("latest", f"rank {target} is told of step {step}, which is not complete: {record}")
         elif record.contributions[record.group.index(target)][0] == step:
             self.say("latest", f"rank {target} is told of step {step}, in which it was FRESH")
+
+    def play_gathered(self, rank, barrier):
+        absent = [other for other, arrivals in self.arrivals.items() if arrivals < barrier]
+        if absent:
+            self.say("barrier", f"rank {rank} ends barrier {barrier} without ranks {absent}")
 
     def play_record(self, rank, home, word, before, after):
         layout = self.layout
@@ -284,12 +298,12 @@ class Results:
         if step == 0:
             return simulation.model(self.world.leaves, 0, 0)
         if step % self.world.sync_period == 0:
-            return self.mean([(r, step) for r in range(self.world.ranks)], own=True)
+            everybody = [simulation.model(self.world.leaves, r, step) for r in range(self.world.ranks)]
+            return models.mean_over_hosts(everybody, simulation.hosts(self.world))
         return simulation.model(self.world.leaves, rank, step)
 
-    def mean(self, contributions, own=False):
-        get = (lambda r, s: simulation.model(self.world.leaves, r, s)) if own else self.model
-        return models.group_mean([get(rank, step) for rank, step in contributions])
+    def mean(self, contributions):
+        return models.group_mean([self.model(rank, step) for rank, step in contributions])
 
     def check(self, rank, step):
         here = f"rank {rank}: {step}"

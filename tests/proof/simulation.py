@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from mpi4py import MPI
 
 from tests.support import models
 from wagma_rma import report as reports
@@ -17,9 +16,11 @@ from wagma_rma.options import Options
 from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol import words
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.barrier import Barrier
 from wagma_rma.protocol.departures import Departures, RankLeft
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.synchronization import StepMismatch, Synchronizer
 from wagma_rma.report import Report
 from wagma_rma.testing import Interruption, Schedule, Scheduler, SimulatedMemory, SimulatedWindow, Verbs
@@ -44,6 +45,7 @@ class World:
     leaves: tuple[tuple[int, int], ...] = ((1, 64),)  # (dtype number, elements)
     chunks: int = 1  # of the largest section, about
     lanes: int = 1
+    hosts: int = 1  # ranks are on them in blocks; they say where sums are made
     chained: bool = (
         False  # a rank comes with what the step before gave, not with a model of its own for each step
     )
@@ -88,57 +90,14 @@ def model(world_leaves, rank, step):
     return tuple(rng.standard_normal(count).astype(DTYPES[dtype]) for dtype, count in world_leaves)
 
 
-class SimulatedComm:
-    """The collectives that a synchronisation uses: each completes when all ranks have begun it."""
-
-    def __init__(self, board, rank, size):
-        self.rank, self.size = rank, size
-        self._board, self._calls = board, 0
-
-    def _join(self, mine, finish):
-        parts = self._board.setdefault(self._calls, {})
-        self._calls += 1
-        parts[self.rank] = mine.copy()
-        return _Request(parts, self.size, finish)
-
-    def Iallreduce(self, in_place, array, op):
-        assert in_place is MPI.IN_PLACE and op == MPI.MAX
-        return self._join(array, lambda parts: array.__setitem__(slice(None), max(p[0] for p in parts)))
-
-    def Ireduce_scatter(self, ours, mine, counts, op):
-        assert op == MPI.SUM
-        begin = sum(counts[: self.rank])
-
-        def finish(parts):
-            segments = [part[begin : begin + len(mine)] for part in parts]
-            total = segments[0].copy()
-            for segment in segments[1:]:
-                total += segment
-            mine[:] = total
-
-        return self._join(ours, finish)
-
-    def Iallgatherv(self, in_place, target):
-        sums, (counts, begins) = target
-        assert in_place is MPI.IN_PLACE
-
-        def finish(parts):
-            for part, count, begin in zip(parts, counts, begins, strict=True):
-                sums[begin : begin + count] = part
-
-        begin = begins[self.rank]
-        return self._join(sums[begin : begin + counts[self.rank]], finish)
+def hosts(world):
+    """Return the host of each rank."""
+    return [rank * world.hosts // world.ranks for rank in range(world.ranks)]
 
 
-class _Request:
-    def __init__(self, parts, size, finish):
-        self._parts, self._size, self._finish = parts, size, finish
-
-    def Test(self):
-        if len(self._parts) < self._size:
-            return False
-        self._finish([self._parts[rank] for rank in range(self._size)])
-        return True
+def leader(world, rank):
+    """Return the rank in whose window the words of a rank's host lie."""
+    return hosts(world).index(hosts(world)[rank])
 
 
 @dataclass
@@ -296,7 +255,7 @@ def run(world, schedule, most_turns=100_000):
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
     scheduler = Scheduler(world.ranks, schedule, most_turns)
     memory = SimulatedMemory(scheduler, layout.nbytes, layout.words_bytes)
-    board, ranks = {}, []
+    ranks = []
     for rank in range(world.ranks):
         window = SimulatedWindow(memory, rank, world.lanes)
         if world.pins_before:
@@ -312,10 +271,13 @@ def run(world, schedule, most_turns=100_000):
         announcements = Announcements(window, layout)
         departures = Departures(rank, [0] * world.ranks, announcements, window.waiter)
         watch = Watch(announcements.published, None, Interrupts())
-        comm = SimulatedComm(board, rank, world.ranks)
+        barrier = Barrier(window, layout, hosts(world))
+        reduction = Reduction(window, layout, protocol.snapshots, hosts(world))
         if scheduler.silences:
             window.waiter.watcher = watch
-        synchronizer = Synchronizer(comm, protocol, announcements, departures, pointers, watch, 0)
+        synchronizer = Synchronizer(
+            protocol, barrier, reduction, announcements, departures, pointers, watch, 0
+        )
         buffers = Buffers(protocol.snapshots, layout, structure)
         ranks.append(
             _Rank(

@@ -47,6 +47,7 @@ def worlds(draw, **fixed):
         chunks=draw(st.integers(1, 4)),
         lanes=draw(st.integers(1, 3)),
         lent=draw(st.booleans()),
+        hosts=draw(st.sampled_from([1, 1, min(2, ranks), min(3, ranks)])),
         # The field of the pins that were ever taken has 20 bits.
         pins_before=draw(st.sampled_from([0, 0, (1 << 20) - 1, (1 << 20) - 3])),
     )
@@ -284,6 +285,10 @@ def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
     explore(
         "pins", cases, [(world, Schedule(policy="priorities", seed=269, span=100, changes=5, stops=stops))]
     )
+
+
+def test_no_rank_passes_a_barrier_before_all_have_arrived():
+    explore("barrier")
 
 
 def test_all_models_are_equal_to_the_bit_after_every_synchronisation():

@@ -36,17 +36,36 @@ def accumulator(dtype):
     return np.float64 if dtype == np.float64 else np.float32
 
 
+def total(parts):
+    """Return the sum of some arrays in the order given."""
+    result = parts[0]
+    for part in parts[1:]:
+        result = result + part
+    return result
+
+
 def group_mean(models):
     """Return numpy's sum in the order given, divided by the count, leaf by leaf: the reference."""
+    return mean_over_hosts(models, [0] * len(models))
+
+
+def mean_over_hosts(models, hosts):
+    """Return the same for sums that are made within each host first; there are at most eight.
+
+    Args:
+        hosts: the host of each model.
+    """
     result = []
     for parts in zip(*map(leaves, models), strict=True):
         dtype = parts[0].dtype
         kind = accumulator(dtype)
         with np.errstate(all="ignore"):
-            total = parts[0].astype(kind)
-            for part in parts[1:]:
-                total = total + part.astype(kind)
-            result.append((total / kind(len(parts))).astype(dtype))
+            wide = [part.astype(kind) for part in parts]
+            by_host = [
+                total([part for part, at in zip(wide, hosts, strict=True) if at == host])
+                for host in sorted(set(hosts))
+            ]
+            result.append((total(by_host) / kind(len(parts))).astype(dtype))
     return result
 
 

@@ -12,9 +12,11 @@ from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
 from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.barrier import Barrier
 from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.words import MOST_SLOTS, PINS_SHIFT
 from wagma_rma.testing import ThreadMemory, ThreadWindow, Verbs
 
@@ -34,13 +36,15 @@ def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None):
 class Rank:
     """One rank: its window, its protocol, and what it says of itself."""
 
-    def __init__(self, window, layout, groups, start, step, quorum, patience):
+    def __init__(self, window, layout, groups, start, step, quorum, patience, hosts):
         self.window, self.layout = window, layout
         self.verbs = Verbs(window)
         self.protocol = Protocol(window, layout, groups, quorum, patience)
         self.snapshots = self.protocol.snapshots
         self.announcements = Announcements(window, layout)
         self.departures = Departures(window.rank, [0] * window.ranks, self.announcements, window.waiter)
+        self.barrier = Barrier(window, layout, hosts)
+        self.reduction = Reduction(window, layout, self.snapshots, hosts)
         self.pointers = LeafPointers(layout.order)
         self.pointers.hold(start, start)
         self.protocol.prepare(self.pointers)
@@ -78,12 +82,23 @@ PAIR = ([(0, 1)],)
 
 
 def make_ranks(
-    start, turn=PAIR, ranks=2, *, records=8, slots=3, chunk_bytes=None, step=0, quorum=1, patience=0.0
+    start,
+    turn=PAIR,
+    ranks=2,
+    *,
+    records=8,
+    slots=3,
+    chunk_bytes=None,
+    step=0,
+    quorum=1,
+    patience=0.0,
+    hosts=None,
 ):
     """Return the ranks of a world, all of which have published the leaves `start` at `step`.
 
     Args:
         turn: the groups at step 1, 2, ... of a full turn; a rank that is in none of a step's is alone then.
+        hosts: the host of each rank; None: one host.
     """
     size = max(len(group) for groups in turn for group in groups)
     layout = layout_of(start, size, records, slots, chunk_bytes)
@@ -92,7 +107,8 @@ def make_ranks(
     for rank in range(ranks):
         own = [next((group for group in groups if rank in group), (rank,)) for groups in turn]
         window = ThreadWindow(memory, rank)
-        made.append(Rank(window, layout, own, [leaf.copy() for leaf in start], step, quorum, patience))
+        own_start = [leaf.copy() for leaf in start]
+        made.append(Rank(window, layout, own, own_start, step, quorum, patience, hosts or [0] * ranks))
     return made
 
 

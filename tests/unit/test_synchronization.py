@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from tests.support import models
-from tests.support.communicators import communicators
 from tests.support.worlds import make_ranks, together
-from wagma_rma.protocol import departures, synchronization
+from wagma_rma.protocol import departures
 from wagma_rma.protocol.departures import RankLeft
-from wagma_rma.protocol.synchronization import EveryRank, Meeting, StepMismatch, Synchronizer
+from wagma_rma.protocol.synchronization import EveryRank, StepMismatch, Synchronizer
 from wagma_rma.protocol.words import (
     ARRIVED,
     BROKEN,
@@ -52,25 +51,37 @@ class Telling:
 class Member:
     """One rank that can synchronise."""
 
-    def __init__(self, rank, comm):
+    def __init__(self, rank):
         self.rank = rank
         self.words = Telling(rank.announcements)
         self.watch = Watch(rank.announcements.reached, None, Interrupts())
         rank.window.waiter.watcher = self.watch
         self.synchronizer = Synchronizer(
-            comm, rank.protocol, self.words, rank.departures, rank.pointers, self.watch, 0
+            rank.protocol,
+            rank.barrier,
+            rank.reduction,
+            self.words,
+            rank.departures,
+            rank.pointers,
+            self.watch,
+            0,
         )
 
-    def synchronize(self, step, leaves, error=None, out=None):
+    def synchronize(self, step, leaves, error=None, out=None, **options):
         """Return the mean as this rank gets it."""
         out = [np.full_like(leaf, 77) for leaf in leaves] if out is None else out
         self.rank.pointers.hold(leaves, out)
         try:
-            self.synchronizer.synchronize("synchronize", step, error)
+            self.synchronizer.synchronize("synchronize", step, error, **options)
         finally:
             self.rank.pointers.release()
-        self.rank.protocol.synchronized(step)
+        self.rank.protocol.synchronized(self.synchronizer.step)
         return out
+
+    def join(self, step, leaves, timeout=60.0):
+        """Return the mean as this rank gets it from a step that the others synchronise."""
+        self.watch.timeout = timeout
+        return self.synchronize(step, leaves, joined=True)
 
     def attempt(self, *arguments, timeout=60.0, **options):
         """Return the mean, or the exception that the call raises."""
@@ -84,10 +95,9 @@ class Member:
         return self.synchronizer.close(keeps_arrays)
 
 
-def world(size=2, start=None):
+def world(size=2, start=None, hosts=None):
     start = start or [np.zeros(COUNT, np.float32)]
-    ranks = make_ranks(start, ([tuple(range(size))],), size)
-    return [Member(rank, comm) for rank, comm in zip(ranks, communicators(size), strict=True)]
+    return [Member(rank) for rank in make_ranks(start, ([tuple(range(size))],), size, hosts=hosts)]
 
 
 def model(value):
@@ -118,19 +128,24 @@ def pair():
 # The mean.
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_every_rank_gets_the_mean_of_all_to_the_bit(size):
-    rng = np.random.default_rng(size)
-    own = [[rng.standard_normal(COUNT).astype(dtype) for dtype in models.DTYPES] for _ in range(size)]
-    members = world(size, [np.zeros_like(leaf) for leaf in own[0]])
-    means = together([partial(m.synchronize, 3, leaves) for m, leaves in zip(members, own, strict=True)])
-    for mean in means:
-        assert models.same_bits(mean, models.group_mean(own))
+@pytest.mark.parametrize(
+    "hosts", [[0], [0, 0], [0] * 5, [0, 1], [0, 0, 1, 1, 2], [0, 1, 0, 1, 1], [0, 1, 2, 3, 0, 1, 2, 3]], ids=str
+)
+def test_every_rank_gets_the_mean_of_all_to_the_bit(hosts):
+    rng = np.random.default_rng(len(hosts))
+    own = [[rng.standard_normal(1000).astype(dtype) for dtype in models.DTYPES] for _ in hosts]
+    members = world(len(hosts), [np.zeros_like(leaf) for leaf in own[0]], hosts)
+    for step in (3, 4, 7):
+        calls = [partial(member.synchronize, step, leaves) for member, leaves in zip(members, own, strict=True)]
+        for mean in together(calls):
+            assert models.same_bits(mean, models.mean_over_hosts(own, hosts))
 
 
-def test_sums_go_to_mpi_in_blocks_that_its_counts_can_tell(pair, monkeypatch):
-    monkeypatch.setattr(synchronization, "BLOCK", 32)
-    assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
+def test_hosts_beyond_a_power_of_two_take_part_through_others():
+    own = [model(float(host)) for host in range(11)]
+    members = world(11, own[0], range(11))
+    means = together([partial(member.synchronize, 1, leaves) for member, leaves in zip(members, own, strict=True)])
+    assert values(means) == [[5.0]] * 11
 
 
 def test_the_mean_is_published_as_each_ranks_model_of_the_step(pair):

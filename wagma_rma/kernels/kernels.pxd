@@ -2,6 +2,8 @@
 
 cdef extern from "wagma_rma/kernels/kernels.h" nogil:
     enum:
+        WAGMA_F64
+        WAGMA_F32
         WAGMA_DTYPES
     struct wagma_output:
         void* out

@@ -6,8 +6,9 @@ The words `entered` and `departure` of a rank only grow; ``words`` says what the
 
 from array import array
 
-from libc.stdint cimport uint64_t
-from wagma_rma.protocol.layout cimport NOTE_WORDS
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+from wagma_rma.protocol.layout cimport MESSAGE_BYTES, NOTE_WORDS
 from wagma_rma.protocol.words cimport published_step
 
 from wagma_rma.protocol.words import CLOSED, entered_step, pack_note, read_note
@@ -55,6 +56,27 @@ cdef class Announcements:
     def note(self, rank):
         """Return the text that a rank has left with its `departure` word."""
         return read_note([self.loaded([rank], self.layout.note + 8 * i)[0] for i in range(NOTE_WORDS)])
+
+    def tell_error(self, uint64_t barrier, text):
+        """Write what this rank has found wrong, for ranks that meet it at a barrier. Local.
+
+        Args:
+            text: its first 2,047 bytes are kept.
+        """
+        cdef bytes encoded = text.encode()[:MESSAGE_BYTES - 1]
+        cdef const char* begin = encoded
+        cdef int64_t place = self.layout.message(barrier)
+        memcpy(self.window.own(place), begin, len(encoded) + 1)
+        self.window.wrote(place, MESSAGE_BYTES)
+
+    def told_error(self, int rank, uint64_t barrier):
+        """Return what a rank has found wrong at a barrier that is over, in one bulk read."""
+        cdef const void* found
+        cdef int64_t place = self.layout.message(barrier)
+        with nogil:
+            self.window.read(0, 0, rank, place, MESSAGE_BYTES, &found)
+            self.window.complete_reads(0)
+        return (<const char*> found).decode(errors="ignore")
 
     def processes(self, ranks):
         """Return the `process` word of each of some ranks, in one round trip."""

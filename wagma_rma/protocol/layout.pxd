@@ -6,6 +6,7 @@ from wagma_rma.kernels.kernels cimport WAGMA_DTYPES
 cdef enum:
     RESULTS = 3   # result slots
     NOTE_WORDS = 8
+    MESSAGE_BYTES = 2048  # of an error that a rank tells the others
 
 cdef struct Section:
     int64_t count          # elements of this dtype
@@ -39,6 +40,8 @@ cdef class Layout:
     cdef readonly int records      # step v uses record v mod records
     cdef readonly int64_t published, latest, entered, retired, result_tag  # words, byte offsets
     cdef readonly int64_t departure, process, note
+    cdef readonly int64_t contributed, progress
+    cdef readonly int64_t reached, forwarded, newest, refusing, summed, gathered, agreed, called  # of a host
     cdef readonly int64_t record_bytes, first_record
     cdef readonly int64_t words_bytes                # all words lie below this
     cdef readonly int64_t model_bytes                # of a snapshot, without its padding to a page
@@ -46,12 +49,14 @@ cdef class Layout:
     cdef readonly int64_t result_bytes, first_result
     cdef readonly int64_t sums_bytes                 # of a result, without its padding to a page
     cdef readonly int64_t chunk_bytes                # most bytes that a chunk has in a snapshot or result
+    cdef readonly int64_t first_message
     cdef readonly int64_t nbytes
 
     cdef Chunk chunk(self, int c) noexcept nogil
     cdef int64_t leaf_place(self, int i) noexcept nogil
     cdef int64_t snapshot(self, int slot) noexcept nogil
     cdef int64_t result(self, uint64_t step) noexcept nogil
+    cdef int64_t message(self, uint64_t barrier) noexcept nogil
     cdef int64_t state(self, uint64_t step) noexcept nogil
     cdef int64_t finished(self, uint64_t step) noexcept nogil
     cdef int64_t contribution(self, uint64_t step, int member) noexcept nogil

@@ -1,17 +1,20 @@
 """Where everything lies in a window.
 
-A window begins with words (the header, then the records), followed by the snapshots and the results:
+A window begins with words (the header, then the records), followed by the snapshots, the results and the messages:
 
-    header    published, result_tag[3], retired[slots] | latest | entered, departure, process | note[8]
+    header    published, result_tag[3], retired[slots] | latest | entered, departure, process, contributed, progress
+              | note[8] | reached, forwarded, newest, refusing, summed | gathered, agreed, called
     record[k] state | finished, contribution[members], chunk[chunks]
     snapshot  one section for each dtype, the leaves of that dtype end to end
     result    the same sections, of sums: float32 for 16-bit dtypes
+    message   the text of an error
 
 What the words hold stands in ``words``. A record begins a cache line, and so does what follows a bar:
 
 - `published` and `retired` share a line (with up to 4 slots), so that a rank that pins a snapshot has the line at
   hand when it unpins;
-- `state` has a line of its own, so that ranks that wait for it do not pull away the line that others write.
+- `state` has a line of its own, so that ranks that wait for it do not pull away the line that others write; for the
+  same reason `gathered` does not share the line of `reached`.
 
 A chunk is a range of one section.
 """
@@ -130,8 +133,18 @@ cdef class Layout:
         self.entered = self.latest + LINE
         self.departure = self.entered + 8
         self.process = self.departure + 8
+        self.contributed = self.process + 8
+        self.progress = self.contributed + 8
         self.note = self.entered + LINE
-        self.first_record = self.note + up(8 * NOTE_WORDS, LINE)
+        self.reached = self.note + up(8 * NOTE_WORDS, LINE)
+        self.forwarded = self.reached + 8
+        self.newest = self.forwarded + 8
+        self.refusing = self.newest + 8
+        self.summed = self.refusing + 8
+        self.gathered = self.reached + LINE
+        self.agreed = self.gathered + 8
+        self.called = self.agreed + 8
+        self.first_record = self.gathered + LINE
         self.record_bytes = LINE + up(8 + 8 * group_size + 8 * self.chunks, LINE)
         self.words_bytes = up(self.first_record + self.record_bytes * records, PAGE)
         self.model_bytes = snapshot
@@ -140,7 +153,8 @@ cdef class Layout:
         self.sums_bytes = result
         self.result_bytes = up(result, PAGE)
         self.first_result = self.first_snapshot + self.snapshot_bytes * slots
-        self.nbytes = self.first_result + self.result_bytes * RESULTS
+        self.first_message = self.first_result + self.result_bytes * RESULTS
+        self.nbytes = self.first_message + up(2 * MESSAGE_BYTES, PAGE)
 
     def __dealloc__(self):
         free(self.leaves)
@@ -175,6 +189,9 @@ cdef class Layout:
 
     cdef int64_t result(self, uint64_t step) noexcept nogil:
         return self.first_result + <int64_t> (step % RESULTS) * self.result_bytes
+
+    cdef int64_t message(self, uint64_t barrier) noexcept nogil:
+        return self.first_message + <int64_t> (barrier % 2) * MESSAGE_BYTES
 
     # The words of the record of a step, at its home.
 

@@ -2,7 +2,7 @@
 
 cimport cython
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.kernels.streaming cimport Streaming
 from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.layout cimport Layout
@@ -21,6 +21,7 @@ cdef class Snapshots:
     cdef uint64_t pins_settled  # the pins field when this rank published last
     cdef uint64_t ignored       # what an unpin finds
     cdef char* lent             # per slot: whether the caller has it
+    cdef int reserved           # slot of the synchronisation under way, or -1
     cdef char* spare            # a private model, for a step that can't publish
     cdef char* own              # this rank's model of its last step: a snapshot, or the spare
     cdef double seconds_waited  # for the last slot
@@ -36,4 +37,6 @@ cdef class Snapshots:
     cdef int write(self, int slot, LeafPointers pointers) except -1 nogil
     cdef int gather(self, LeafPointers pointers) except -1 nogil
     cdef int name_newest(self, uint64_t step, int slot) except -1 nogil
-    cdef char* sums_of(self, int result, int dtype) noexcept nogil
+    cdef int reserve(self, LeafPointers pointers) except -1 nogil
+    cdef char* reserved_place(self, int64_t offset) noexcept nogil
+    cdef int publish_reserved(self, uint64_t step) except -1 nogil

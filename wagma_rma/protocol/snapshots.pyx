@@ -16,8 +16,8 @@ cimport cython
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from wagma_rma.kernels.kernels cimport WAGMA_DTYPES, wagma_average, wagma_copy, wagma_output, wagma_sum
-from wagma_rma.protocol.layout cimport Leaf, Section
+from wagma_rma.kernels.kernels cimport wagma_copy
+from wagma_rma.protocol.layout cimport Leaf
 from wagma_rma.protocol.words cimport PIN_BITS, mask, one_pin, pack_published, published_pins
 from wagma_rma.waiting.waiter cimport Wait
 
@@ -33,6 +33,7 @@ cdef class Snapshots:
         self.window = window
         self.waiter = window.waiter
         self.layout = layout
+        self.reserved = -1
         self.streaming = Streaming(layout.model_bytes)
         self.retired = <uint64_t*> calloc(layout.slots, sizeof(uint64_t))
         # Allocated now, since a step that has begun must not fail. Its pages are touched only when a step needs it.
@@ -93,7 +94,8 @@ cdef class Snapshots:
             self.window.complete()
             # Pairs with unpin(): all ranks that pinned a slot have read it to the end if it is found free.
             for slot in range(self.layout.slots):
-                if slot != self.current_slot and self.retired[slot] == 0 and not self.lent[slot]:
+                if (slot != self.current_slot and slot != self.reserved and self.retired[slot] == 0
+                        and not self.lent[slot]):
                     return slot
             if now < 0:
                 wait = self.waiter.begin(0)
@@ -212,57 +214,44 @@ cdef class Snapshots:
                 return slot
         return -1
 
-    # A synchronisation: the MPI library sums result 0 of all ranks into result 1. All ranks have left their earlier
-    # steps by then, so nobody reads results.
+    # A synchronisation: its models lie in a slot that is reserved until the mean, which overwrites it, is published.
 
-    def contribute(self, LeafPointers pointers):
-        """Write the caller's model into result 0, in the type of the sums."""
-        cdef int i
-        cdef Leaf* leaf
-        cdef Section* section
-        with nogil:
-            for i in range(pointers.count):
-                leaf = &self.layout.leaves[i]
-                section = &self.layout.sections[leaf.dtype]
-                if pointers.sources[i] is NULL and leaf.count > 0:
-                    with gil:
-                        pointers.fetch(i)
-                wagma_sum(leaf.dtype, self.sums_of(0, leaf.dtype) + leaf.begin * section.sum_width,
-                          <const void* const*> &pointers.sources[i], 1, leaf.count, False, NULL)
-
-    def publish_mean(self, uint64_t step):
-        """Publish the sums in result 1, divided by the number of ranks, as this rank's model of `step`."""
-        cdef int dtype, slot
-        cdef Section* section
-        cdef wagma_output output
-        output.own = NULL
-        output.divisor = self.window.ranks
-        output.stream = self.streaming.window
+    def has_free_slot(self):
+        """Return whether a slot is free for a synchronisation."""
+        cdef int slot
         with nogil:
             slot = self.free_slot(0)
-            if slot < 0:
-                with gil:
-                    raise RuntimeError(f"synchronize: rank {self.window.rank} finds all its snapshots pinned at "
-                                       f"step {step} ({self.pins()}); this is a defect of wagma_rma")
-            self.own = self.window.own(self.layout.snapshot(slot))
-            for dtype in range(WAGMA_DTYPES):
-                section = &self.layout.sections[dtype]
-                output.out = self.own + section.snapshot
-                wagma_average(dtype, self.sums_of(1, dtype), section.count, &output)
-            self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
-            self.name_newest(step, slot)
+        return slot >= 0
 
-    cdef char* sums_of(self, int result, int dtype) noexcept nogil:
-        """Return where the sums of a dtype begin in one of this rank's results."""
-        return self.window.own(self.layout.result(result)) + self.layout.sections[dtype].result
+    cdef int reserve(self, LeafPointers pointers) except -1 nogil:
+        """Copy the caller's model into a free slot, and keep the slot; return which."""
+        cdef int slot
+        self.reserved = -1
+        slot = self.free_slot(0)
+        if slot < 0:
+            with gil:
+                raise RuntimeError(f"synchronize: rank {self.window.rank} finds all its snapshots pinned "
+                                   f"({self.pins()}); this is a defect of wagma_rma")
+        self.write(slot, pointers)
+        self.reserved = slot
+        return slot
 
-    def sums(self, int result):
-        """Return this rank's sums in a result as (float64 memoryview, float32 memoryview)."""
-        cdef Layout layout = self.layout
-        cdef int64_t doubles = layout.sections[1].result
-        cdef char* begin = self.sums_of(result, 0)
-        return (PyMemoryView_FromMemory(begin, doubles, PyBUF_WRITE).cast("d"),
-                PyMemoryView_FromMemory(begin + doubles, layout.sums_bytes - doubles, PyBUF_WRITE).cast("f"))
+    cdef char* reserved_place(self, int64_t offset) noexcept nogil:
+        """Return the address of a byte of the reserved slot."""
+        return self.window.own(self.layout.snapshot(self.reserved) + offset)
+
+    cdef int publish_reserved(self, uint64_t step) except -1 nogil:
+        """Publish what lies in the reserved slot as this rank's model of `step`."""
+        cdef int slot = self.reserved
+        self.own = self.reserved_place(0)
+        self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
+        self.name_newest(step, slot)
+        self.reserved = -1
+        return 0
+
+    def give_up_reserved(self):
+        """Free the reserved slot: the synchronisation was refused."""
+        self.reserved = -1
 
     def pins(self):
         """Return how many pins on each slot have not been given back: none when nobody is in a group step."""

@@ -1,25 +1,24 @@
 """The steps at which all ranks meet: the global mean, and the end of a run.
 
-A rank announces in its `entered` word how far it has come, and loads the others' words; so each knows which
-ranks it is waiting for. The sums are the MPI library's: a reduce-scatter and an allgather, so that every part
-is summed once and all ranks hold the same bits (an allreduce does not promise that). A wait that a timeout or
-Ctrl-C cuts short is continued by the next call.
+A synchronisation is a sequence of phases (`Synchronizer._phases`), with a wait before each: two barriers of all ranks
+(``barrier``), and between them the sums (``reduction``). No rank waits inside MPI. A wait that a timeout or Ctrl-C cuts
+short is continued by the next call.
+
+A rank also announces in its own `entered` word how far it has come. The others look at these words where a wait takes
+long: for a warning, at the timeout, and to find a rank that will never come.
 """
 
-import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn
-
-import numpy as np
-from mpi4py import MPI
+from typing import NoReturn
 
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.mpi.agreement import describe, raise_described
 from wagma_rma.protocol.announcements import Announcements
+from wagma_rma.protocol.barrier import MISMATCH, Barrier
 from wagma_rma.protocol.departures import Departures, RankLeft
 from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.words import (
     ARRIVED,
     CLOSED,
@@ -33,26 +32,13 @@ from wagma_rma.protocol.words import (
 )
 from wagma_rma.waiting.watch import Expectation, Watch
 
-BLOCK = 1 << 28  # elements that one collective moves at most: MPI's counts are 32 bits wide
+LOOKED_AT = 256  # ranks that a long wait looks at each time, one after the other
 
-# Collectives that never complete, since a rank has left: MPI may still come to use their buffers.
-abandoned: list[object] = []
-
-Test = tuple[Callable[[], bool], float]  # a condition, and the longest sleep between two looks at it, seconds
-FOR_RANKS = math.inf  # no limit but the waiter's own
-FOR_MPI = 100e-6  # MPI moves data only while it is called
+Test = Callable[[], bool]
 
 
 class StepMismatch(RuntimeError):
     """Ranks wait for each other at different steps."""
-
-
-class Meeting(NamedTuple):
-    """The synchronisation at which a rank that has joined takes part next."""
-
-    step: int
-    last: bool
-    """Whether all ranks have joined, so that this is their last one."""
 
 
 class EveryRank:
@@ -75,49 +61,68 @@ class Synchronizer:
     """The synchronisations of one rank.
 
     Args:
-        comm: a communicator of the averager's own.
+        barrier, reduction: over the same window.
         pointers: hold the model and the output of each synchronisation.
         step: the last synchronisation, at which all ranks are.
     """
 
     def __init__(
         self,
-        comm: MPI.Intracomm,
         protocol: Protocol,
+        barrier: Barrier,
+        reduction: Reduction,
         announcements: Announcements,
         departures: Departures,
         pointers: LeafPointers,
         watch: Watch,
         step: int,
     ) -> None:
-        self._comm = comm
+        self._rank = protocol.window.rank
+        self._everybody = range(protocol.window.ranks)
         self._waiter = protocol.window.waiter
-        self._protocol = protocol
+        self._snapshots = protocol.snapshots
+        self._barrier = barrier
+        self._reduction = reduction
         self._words = announcements
         self._departures = departures
         self._pointers = pointers
         self._watch = watch
         self._last = step
         self._step = step
+        self._joined_at: int | None = None  # the last group step of a rank in join()
+        self._told_joined = False
+        self._all_joined = False
         self._under_way: Generator[Test, None, None] | None = None
         self._test: Test | None = None  # what the synchronisation under way waits for
         self._attempt = 0
+        self._arrived = False
         self._counted_on = False
-        self._published = True
         self._refused = False
         self._failed = False  # the test that is waited for has raised an exception
         self._complete = False
-        self._abandoned = False
+        self._calls = 0  # of synchronize(), for the synchronisation under way
+        self._next_looked_at = 0
         self._gone: set[tuple[int, int]] = set()  # (step, rank): members that had gone at an earlier look
         self._error: Exception | None = None
         self._farewell: int | None = None  # this rank's last word, chosen once: others act on it
         announcements.announce(pack_entered(step, 0, PUBLISHED))
 
-    def synchronize(self, operation: str, step: int, error: Exception | None) -> float:
+    def synchronize(
+        self,
+        operation: str,
+        step: int,
+        error: Exception | None,
+        joined: bool = False,
+        calls: bool = False,
+    ) -> float:
         """Give all ranks the mean of the models that `pointers` hold. Collective.
 
         Args:
+            step: that is synchronised; the last group step of this rank, if it has joined.
             error: what this rank found wrong with its arguments; raised on all ranks.
+            joined: this rank has joined: it goes to the next synchronisation of the others, whose step is
+                `step` afterwards; or to the last one, when all have joined (`all_joined`).
+            calls: a quorum of arrivals calls the others to this step.
 
         Returns:
             The seconds spent waiting.
@@ -130,19 +135,25 @@ class Synchronizer:
                 synchronisation (`cut_short`). After any other exception it can't be completed.
         """
         if self._under_way is None:
-            self._counted_on = self._published = self._refused = False
-            self._complete = False
+            self._arrived = self._counted_on = self._refused = self._complete = self._all_joined = False
+            self._joined_at = step if joined else None
+            self._calls = 0
             self._step = step
             self._test = None
-            self._under_way = self._phases(operation, step)
-        elif self._counted_on and error is not None:
-            raise error  # the others have been told that all is well: the next call can still make it so
+            self._under_way = self._phases(operation, calls)
+        elif self._arrived and error is not None:
+            raise error  # this rank has arrived without an error: the next call can still make it so
+        self._calls += 1
         self._error = error
+        if self._joined_at is None:
+            expected = f"{operation}: rank {self._rank} at step {step}"
+        else:
+            expected = f"{operation}: rank {self._rank} after its last step {self._joined_at}"
         self._watch.expect(
             Expectation(
-                lambda: f"{operation}: rank {self._comm.rank} at step {step}",
-                lambda: self._missing(step),
-                partial(self._check_open, operation, step),
+                lambda: expected,
+                self._missing,
+                partial(self._check_open, operation),
                 "call again with the same model to go on waiting, or end the run",
             )
         )
@@ -151,7 +162,7 @@ class Synchronizer:
                 if self._test is not None:
                     self._failed = False
                     self._waiter.raised = 0
-                    self._watch.earlier += self._waiter.wait_for(self._look, self._test[1])
+                    self._watch.earlier += self._waiter.wait_for(self._look)
                     self._test = None  # it has come true
                 self._test = next(self._under_way, None)
                 if self._test is None:
@@ -165,13 +176,10 @@ class Synchronizer:
             in_wait = self._test is not None and interrupted
             if not in_wait or isinstance(error, (StepMismatch, RankLeft)):
                 self._under_way = None
-                if self._test is not None:
-                    abandoned.append(self._test)
-                    self._abandoned = True
             raise
         finally:
             self._error = None  # whose traceback keeps the caller's arrays
-        self._last = step
+        self._last = self._step
         self._attempt = 0
         return self._watch.earlier
 
@@ -179,7 +187,7 @@ class Synchronizer:
         """Return whether what the synchronisation waits for has come true."""
         assert self._test is not None
         self._failed = True
-        found = self._test[0]()
+        found = self._test()
         self._failed = False
         return found
 
@@ -189,14 +197,14 @@ class Synchronizer:
         return self._refused
 
     @property
-    def abandoned(self) -> bool:
-        """Whether a collective of MPI was begun that will never complete."""
-        return self._abandoned
-
-    @property
     def step(self) -> int:
         """The step of the newest synchronisation that has begun."""
         return self._step
+
+    @property
+    def all_joined(self) -> bool:
+        """Whether all ranks had joined at the last synchronisation, so that join() is over."""
+        return self._all_joined
 
     @property
     def cut_short(self) -> bool:
@@ -207,26 +215,30 @@ class Synchronizer:
     def counted_on(self) -> bool:
         """Whether the others count on this rank's part in a synchronisation that was cut short.
 
-        They do from the moment in which they know that its arguments are right.
+        They do from the moment in which all have arrived.
         """
         return self._under_way is not None and self._counted_on
 
     @property
     def missing(self) -> list[int] | None:
         """The ranks whose arrival the synchronisation waits for; None if it waits for something else."""
-        test = self._test
-        return test[0].missing if test and isinstance(test[0], EveryRank) else None
+        waits = self._test is not None and self._arrived and not self._counted_on
+        return self._missing() if waits else None
 
     @property
     def attempt(self) -> int:
         """How often all ranks have refused the next synchronisation together, since one found an error."""
         return self._attempt
 
+    @property
+    def bytes_moved(self) -> tuple[int, int]:
+        """The bytes that this rank has read of others in the last synchronisation, and over a network."""
+        return self._reduction.bytes_read, self._reduction.bytes_over_network
+
     def close(self, keeps_arrays: bool) -> bool:
         """Wait until all ranks have reached the end; return whether any of them keeps the window. Collective.
 
-        Ranks tell it by words, not by a collective of MPI, which an abandoned collective could match. A rank
-        that can't go on after an error keeps its window and waits for nobody, since others may never come.
+        A rank that can't go on after an error keeps its window and waits for nobody, since others may never come.
 
         Args:
             keeps_arrays: somebody still has arrays in this rank's window; what the first call says counts.
@@ -240,60 +252,19 @@ class Synchronizer:
         self._words.announce(self._farewell)
         if self._departures.for_good:
             return True
-        open_ranks = partial(self._not_reached, CLOSED, range(self._comm.size))
+        open_ranks = partial(self._not_reached, CLOSED, self._everybody)
         self._watch.expect(
             Expectation(
-                lambda: f"close: rank {self._comm.rank}",
+                lambda: f"close: rank {self._rank}",
                 open_ranks,
                 lambda: self._departures.check("close", "closes its averager", open_ranks()),
                 "call again to go on waiting, or end the run",
             )
         )
-        self._watch.earlier += self._waiter.wait_for(self._every_rank(self._not_reached, CLOSED))
-        return any(word & KEEPS_WINDOW for word in self._words.entered(range(self._comm.size)))
-
-    def await_others(self, operation: str, step: int) -> Meeting:
-        """Tell that this rank does no group steps after `step`; wait for the next synchronisation.
-
-        That is the first one that another rank begins; or, when all ranks have joined, one more.
-
-        Raises:
-            StepMismatch, RankLeft: a rank has closed, or left.
-            BaseException: what a signal handler or the timeout has raised; call again.
-        """
-        self._departures.join(step)
-        everybody = range(self._comm.size)
-        self._watch.expect(
-            Expectation(
-                lambda: f"{operation}: rank {self._comm.rank} after its last step {step}",
-                lambda: [rank for rank, at in enumerate(self._joined(everybody)) if at < 0],
-                lambda: self._departures.check(operation, f"has joined after step {step}", everybody),
-                "call again with the same model to go on waiting, or end the run",
-            )
+        self._watch.earlier += self._waiter.wait_for(
+            EveryRank(len(self._everybody), partial(self._not_reached, CLOSED))
         )
-        found: list[Meeting] = []
-
-        def look() -> bool:
-            # `entered` first: a rank that begins the last synchronisation has seen that all have joined.
-            words = self._words.entered(everybody)
-            joined = self._joined(everybody)
-            if min(joined) >= 0:
-                found.append(Meeting(max(joined) + 1, True))
-                return True
-            for rank, word in enumerate(words):
-                if word >= CLOSED:
-                    self._name_cause(rank, operation, f"has joined after step {step}")
-                    raise StepMismatch(
-                        f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
-                        f"waits in join() after step {step}; every rank must call join() before close()"
-                    )
-            begun = [entered_step(word) for word in words if entered_step(word) > step]
-            if begun:
-                found.append(Meeting(min(begun), False))
-            return bool(begun)
-
-        self._waiter.wait_for(look)
-        return found[0]
+        return any(word & KEEPS_WINDOW for word in self._words.entered(self._everybody))
 
     def count_joined(self, group: Sequence[int]) -> int:
         """Return how many of a group will not come to its steps, since they have called join()."""
@@ -321,13 +292,13 @@ class Synchronizer:
             if word >= CLOSED and self._words.published([rank])[0] < step:
                 self._name_cause(rank, operation, f"waits for its group at step {step}")
                 raise StepMismatch(
-                    f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
+                    f"{operation}: rank {rank} has closed its averager while rank {self._rank} "
                     f"waits for its group at step {step}; every rank must make the same calls"
                 )
             if self._waits_before(word, step):
                 raise StepMismatch(
                     f"{operation}: rank {rank} synchronises step {entered_step(word)} while rank "
-                    f"{self._comm.rank} waits for its group at step {step}; every rank must call "
+                    f"{self._rank} waits for its group at step {step}; every rank must call "
                     "synchronize() at the same step"
                 )
         waits = f"waits for its group at step {step}"
@@ -342,96 +313,143 @@ class Synchronizer:
             if waits_for_record:
                 self._gone = {(step, left.rank), *(gone for gone in self._gone if gone[0] == step)}
 
-    def _phases(self, operation: str, step: int) -> Generator[Test, None, None]:
+    def _phases(self, operation: str, calls: bool) -> Generator[Test, None, None]:
         """Synchronise; yield a test of each condition that has to come true before the next phase."""
-        # 1. All ranks arrive. They have left their group steps then, so nobody reads results.
-        self._words.announce(pack_entered(step, self._attempt, ARRIVED))
-        yield self._every_rank(self._not_arrived, operation, step), FOR_RANKS
-        # 2. Each rank writes its model into its result 0, and tells whether its arguments were right.
-        if self._error is None:
-            self._protocol.snapshots.contribute(self._pointers)
-        error, self._counted_on = self._error, True
-        failed = np.array([0 if error is None else self._comm.size - self._comm.rank])
-        yield self._comm.Iallreduce(MPI.IN_PLACE, failed, MPI.MAX).Test, FOR_MPI
-        if failed[0]:
-            self._words.announce(pack_entered(step, self._attempt, FAILED))
-            self._attempt += 1
-            rank = self._comm.size - int(failed[0])
-            described = self._comm.bcast(None if error is None else describe(error), rank)
-            self._refused = True
-            raise_described(described, rank, error)
-        # 3. MPI sums result 0 of all ranks into result 1.
-        for ours, sums in zip(*map(self._protocol.snapshots.sums, (0, 1)), strict=True):
-            for begin in range(0, len(ours), BLOCK):
-                part = slice(begin, begin + BLOCK)
-                yield from self._sum(np.asarray(ours)[part], np.asarray(sums)[part])
-        # 4. Each publishes the mean. No rank may meet a snapshot from before this step, so all wait for all.
-        self._protocol.snapshots.publish_mean(step)
-        self._published = True
-        published = pack_entered(step, self._attempt, PUBLISHED)
-        self._words.announce(published)
-        yield self._every_rank(self._not_published, operation, step, published), FOR_RANKS
-        # 5. The mean goes into the output: only now, since a call that continues this one may bring another
-        # output.
-        self._protocol.snapshots.restore_all(self._pointers)
+        # 1. Each rank puts its model where the others will read it, or tells what it has found wrong.
+        joined, error = self._joined_at is not None, self._error
+        if self._joined_at is not None:
+            self._departures.join(self._joined_at)
+        number = self._barrier.number + 1
+        if error is None:
+            yield self._snapshots.has_free_slot
+            error = self._error
+        if error is None:
+            self._reduction.contribute(number, self._pointers)
+        else:
+            self._words.tell_error(number, "\n".join(describe(error)))
+        # 2. All ranks arrive. They have left their group steps then, so nobody reads results.
+        if not joined:
+            self._words.announce(pack_entered(self._step, self._attempt, ARRIVED))
+        joining = int(joined and not self._told_joined)
+        self._told_joined = joined
+        self._barrier.arrive(self._step + joined, not joined, error is not None, joining, calls)
+        self._arrived = True
+        yield self._barrier.is_over
+        self._counted_on = True
+        if self._barrier.refuser == MISMATCH:
+            self._raise_mismatch(operation)
+        if joined:
+            self._step = self._barrier.step
+            self._words.announce(pack_entered(self._step, self._attempt, ARRIVED))
+        if self._barrier.refuser >= 0:
+            self._refuse(error)
+        # 3. Sums: within the host, between hosts, and the way back.
+        self._reduction.sum_host()
+        for number in range(self._reduction.rounds):
+            yield partial(self._reduction.is_ready, number)
+            self._reduction.perform(number)
+        self._reduction.tell_summed()
+        yield self._reduction.is_summed
+        # 4. Each rank publishes the mean. No rank may meet a snapshot from before this step, or overwrite sums that
+        # others still read: all wait for all.
+        self._reduction.collect(self._step, self._pointers)
+        calls_before = self._calls
+        self._all_joined = self._barrier.all_joined
+        leaving = -int(joined and self._all_joined)
+        self._barrier.arrive(self._step, joining=leaving)
+        self._told_joined = joined and not self._all_joined
+        self._words.announce(pack_entered(self._step, self._attempt, PUBLISHED))
+        yield self._barrier.is_over
+        if self._calls > calls_before:
+            self._snapshots.restore_all(self._pointers)  # into the output of the call that has continued this one
         self._complete = True
 
-    def _sum(self, ours: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> Iterator[Test]:
-        """Sum one array of all ranks: each rank sums a part, and all gather the parts."""
-        bounds = [len(ours) * rank // self._comm.size for rank in range(self._comm.size + 1)]
-        counts = [end - begin for begin, end in pairwise(bounds)]
-        mine = sums[bounds[self._comm.rank] : bounds[self._comm.rank + 1]]
-        yield self._comm.Ireduce_scatter(ours, mine, counts, MPI.SUM).Test, FOR_MPI
-        yield self._comm.Iallgatherv(MPI.IN_PLACE, (sums, (counts, bounds[:-1]))).Test, FOR_MPI
-
-    def _every_rank(self, still_missing: Callable[..., list[int]], *args: Any) -> EveryRank:
-        return EveryRank(self._comm.size, partial(still_missing, *args))
+    def _refuse(self, error: Exception | None) -> NoReturn:
+        """Raise what a rank has found wrong with its arguments; all ranks do."""
+        number, rank = self._barrier.number, self._barrier.refuser
+        name, _, text = self._words.told_error(rank, number).partition("\n")
+        self._words.announce(pack_entered(self._step, self._attempt, FAILED))
+        self._snapshots.give_up_reserved()
+        self._attempt += 1
+        self._refused = True
+        raise_described((name, text), rank, error)
 
     def _not_reached(self, entered: int, ranks: Sequence[int]) -> list[int]:
         """Return which of some ranks have not reached an `entered` word."""
         words = self._words.entered(ranks)
         return [rank for rank, word in zip(ranks, words, strict=True) if word < entered]
 
-    def _not_published(self, operation: str, step: int, entered: int, ranks: Sequence[int]) -> list[int]:
-        """Return which of some ranks have not published the mean; raise if one has closed without it."""
+    def _missing(self) -> list[int]:
+        """Return the ranks that the synchronisation under way waits for."""
+        if self._joined_at is not None and not self._counted_on:
+            return [rank for rank, at in enumerate(self._joined(self._everybody)) if at < 0]
+        stage = PUBLISHED if self._counted_on else ARRIVED
+        missing = self._not_reached(pack_entered(self._step, self._attempt, stage), self._everybody)
+        if not self._counted_on:
+            joined = self._joined(missing)
+            missing = [rank for rank, at in zip(missing, joined, strict=True) if at < 0]
+        return [rank for rank in missing if rank != self._rank]
+
+    def _check_open(self, operation: str) -> None:
+        """Raise if a rank that this synchronisation needs is at another step, has closed, or has left.
+
+        Looks at some ranks each time, in turns.
+        """
+        first = self._next_looked_at
+        ranks = self._everybody[first : first + LOOKED_AT]
+        self._next_looked_at = 0 if ranks[-1] == self._everybody[-1] else ranks[-1] + 1
+        in_join = self._joined_at is not None and not self._counted_on
+        waits = f"has joined after step {self._joined_at}" if in_join else f"synchronises step {self._step}"
+        published = CLOSED if in_join else pack_entered(self._step, self._attempt, PUBLISHED)
         words = dict(zip(ranks, self._words.entered(ranks), strict=True))
         closed = [rank for rank, word in words.items() if word >= CLOSED]
-        for rank, published in zip(closed, self._words.published(closed), strict=True):
-            if published < step:
-                self._refuse_closed(operation, step, rank)
-        return [rank for rank, word in words.items() if word < entered]
+        lacking = [rank for rank, word in words.items() if word < published and rank != self._rank]
+        try:
+            for rank in closed:
+                self._refuse_closed(operation, waits, rank)
+            if not in_join and not self._counted_on:
+                self._check_steps(operation, words)
+            self._departures.check(operation, waits, lacking)
+        except (StepMismatch, RankLeft):
+            # A rank whose part is done may have gone on since, and closed.
+            if not self._barrier.next_is_over():
+                raise
 
-    def _not_arrived(self, operation: str, step: int, ranks: list[int]) -> list[int]:
-        """Return which of some ranks have not arrived at a synchronisation; raise if one never will."""
-        missing = []
-        for rank, word in zip(ranks, self._words.entered(ranks), strict=True):
-            if word >= CLOSED:
-                self._refuse_closed(operation, step, rank)
-            if entered_step(word) > step or self._waits_before(word, step - 1):
-                raise StepMismatch(
-                    f"{operation}: rank {rank} synchronises step {entered_step(word)} while rank "
-                    f"{self._comm.rank} synchronises step {step}; every rank must call synchronize() at the "
-                    "same step"
-                )
+    def _check_steps(self, operation: str, words: dict[int, int]) -> None:
+        """Raise StepMismatch if one of some ranks will not arrive at the step of this synchronisation.
+
+        Args:
+            words: the `entered` word of each.
+        """
+        step, missing = self._step, []
+        for rank, word in words.items():
+            if word < CLOSED and (entered_step(word) > step or self._waits_before(word, step - 1)):
+                self._raise_at_other_step(operation, rank, word)
             if word < pack_entered(step, self._attempt, ARRIVED):
                 missing.append(rank)
         for rank, published in zip(missing, self._words.published(missing), strict=True):
             if published >= step:
                 raise StepMismatch(
-                    f"{operation}: rank {rank} averages at step {step} while rank {self._comm.rank} "
+                    f"{operation}: rank {rank} averages at step {step} while rank {self._rank} "
                     f"synchronises it; every rank must call synchronize() at the same step"
                 )
-        return missing
 
-    def _missing(self, step: int) -> list[int]:
-        """Return the ranks that have not arrived or, when all have, those that have not published."""
-        for stage in (ARRIVED, PUBLISHED):
-            missing = self._not_reached(pack_entered(step, self._attempt, stage), range(self._comm.size))
-            if stage == PUBLISHED and self._comm.rank in missing:
-                missing.remove(self._comm.rank)
-            if missing:
-                return missing
-        return []
+    def _raise_at_other_step(self, operation: str, rank: int, word: int) -> NoReturn:
+        raise StepMismatch(
+            f"{operation}: rank {rank} synchronises step {entered_step(word)} while rank "
+            f"{self._rank} synchronises step {self._step}; every rank must call synchronize() at the "
+            "same step"
+        )
+
+    def _raise_mismatch(self, operation: str) -> NoReturn:
+        """Raise StepMismatch at a barrier to which ranks have come for different steps."""
+        for rank, word in enumerate(self._words.entered(self._everybody)):
+            if word < CLOSED and entered_step(word) > self._last and entered_step(word) != self._step:
+                self._raise_at_other_step(operation, rank, word)
+        raise StepMismatch(
+            f"{operation}: ranks have come to synchronise different steps, while rank {self._rank} is at step "
+            f"{self._step}; every rank must call synchronize() at the same step, and join() only after its last"
+        )
 
     def _waits_before(self, word: int, step: int) -> bool:
         """Return whether a rank with this word waits in a synchronisation after the last, up to `step`.
@@ -441,26 +459,20 @@ class Synchronizer:
         waits = word < CLOSED and entered_stage(word) == ARRIVED and entered_attempt(word) >= self._attempt
         return waits and self._last < entered_step(word) <= step
 
-    def _check_open(self, operation: str, step: int) -> None:
-        """Raise if a rank that this synchronisation needs has closed, or has left."""
-        published = pack_entered(step, self._attempt, PUBLISHED)
-        lacking = []
-        for rank, word in enumerate(self._words.entered(range(self._comm.size))):
-            if word >= CLOSED and not self._published:
-                self._refuse_closed(operation, step, rank)
-            if word < published and rank != self._comm.rank:
-                lacking.append(rank)
-        self._departures.check(operation, f"synchronises step {step}", lacking)
-
     def _name_cause(self, rank: int, operation: str, waits: str) -> None:
         """Raise RankLeft if a rank that has closed had departed; name the rank that departed first."""
         if self._departures.have_departed([rank]):
-            self._departures.check(operation, waits, range(self._comm.size))
+            self._departures.check(operation, waits, self._everybody)
 
-    def _refuse_closed(self, operation: str, step: int, rank: int) -> NoReturn:
-        """Raise what there is to say of a rank that has closed instead of synchronising a step."""
-        self._name_cause(rank, operation, f"synchronises step {step}")
+    def _refuse_closed(self, operation: str, waits: str, rank: int) -> NoReturn:
+        """Raise what there is to say of a rank that has closed instead of taking part."""
+        self._name_cause(rank, operation, waits)
+        cure = "every rank must make the same calls"
+        if self._joined_at is not None:
+            waits = f"waits in join() after step {self._joined_at}"
+            cure = "every rank must call join() before close()"
+        elif self._barrier.elastic:
+            cure = "where ranks skip steps, loop `while averager.step < steps`, not for a number of calls"
         raise StepMismatch(
-            f"{operation}: rank {rank} has closed its averager while rank {self._comm.rank} "
-            f"synchronises step {step}; every rank must make the same calls"
+            f"{operation}: rank {rank} has closed its averager while rank {self._rank} {waits}; {cure}"
         )

@@ -8,11 +8,19 @@
     departure      manner : 2 | step : 36
     process        pid : 22 | namespace : 20 | start : 21
     note           seven bytes of a text
-    retired, result_tag, latest, finished   one number
+    reached        joined : 24 | arrivals : 40
+    newest         step : 36 | synchronises : 1 | barrier : 25 (its lowest bits)
+    agreed         step : 36 | synchronises : 1
+    refusing       barrier : 36 | code : 26
+    gathered       barrier : 36 | code : 26
+    contributed    barrier : 36 | slot : 8
+    progress       barrier : 36 | stage : 8
+    retired, result_tag, latest, finished, forwarded, called, summed   one number
 
 A pin is added at the top of `published`, so its overflow is lost and never reaches the step. The words of a record
 carry their step in the highest 36 bits; an older step means empty. `entered` and `departure` only grow; the protocol's
 code in Python packs and reads them by the functions of this module. `process` is packed in waiting.processes.
+`reached` to `gathered` are a host's (``barrier``).
 """
 
 from libc.stdint cimport uint64_t
@@ -25,6 +33,8 @@ cdef enum:
     PHASE_BITS = 2     # also of a mark and of a stage
     MEMBER_BITS = 26   # also of arrivals
     ATTEMPT_BITS = 24
+    ARRIVAL_BITS = 40  # of all ranks at all meetings so far
+    BARRIER_BITS = 36
 
 cdef enum Phase:
     GATHERING = 1

@@ -1,0 +1,41 @@
+"""Barriers of all ranks, on a tree of hosts."""
+
+cimport cython
+
+from libc.stdint cimport int64_t, uint64_t
+from wagma_rma.protocol.layout cimport Layout
+from wagma_rma.windows.window cimport Window
+
+cdef struct Node:
+    int leader                # the rank of this host whose window holds the host's words
+    int parent                # host, or -1
+    int first_child, children # hosts
+    int64_t ranks             # of this host and of those below it
+
+@cython.final
+cdef class Barrier:
+    cdef Window window
+    cdef Layout layout
+    cdef Node* nodes          # by host
+    cdef int hosts
+    cdef int host             # this rank's
+    cdef bint leads           # this rank is its host's leader
+    cdef readonly uint64_t number      # of the barrier that this rank has arrived at last
+    cdef uint64_t passed               # of the last one that it has found over
+    cdef readonly uint64_t step        # that the last barrier is for
+    cdef bint synchronises             # this rank has come to synchronise that step, and has not joined
+    cdef readonly bint all_joined      # nobody has come to synchronise
+    cdef readonly int refuser          # -1, MISMATCH, or the lowest rank that refuses the last barrier
+    cdef uint64_t quorum               # arrivals that call the others; the number of ranks: nobody is called
+    cdef uint64_t agreed_before        # what this leader has told the hosts below
+    cdef uint64_t ignored              # what an operation finds
+
+    cdef int arrive_at(self, uint64_t newest, uint64_t code, int64_t joining, uint64_t calls) except -1 nogil
+    cdef uint64_t look(self) except? 0 nogil
+    cdef bint say_newest(self, int host, uint64_t newest) except -1 nogil
+    cdef uint64_t claim(self, int host) except? 0 nogil
+    cdef int tell_end(self, bint any_joined) except -1 nogil
+    cdef int tell(self, int first, int count, uint64_t before, uint64_t agreed, uint64_t gathered) except -1 nogil
+    cdef uint64_t load_word(self, int host, int64_t word) except? 0 nogil
+    cdef bint is_enough(self, uint64_t reached) noexcept nogil
+    cdef int call(self, uint64_t step) except -1 nogil

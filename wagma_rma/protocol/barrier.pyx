@@ -1,0 +1,265 @@
+"""Barriers of all ranks, which tell for which step they are, and whether a rank refuses it.
+
+The hosts are the nodes of a tree. The words of a node lie at one rank of its host, the leader:
+
+1. A rank that arrives adds one to `reached` of its host, after what it has to say: the step (`newest`), and perhaps that
+   it refuses (`refusing`).
+2. The last rank that a node waits for adds the node's arrivals to the parent's, with what they have said.
+3. The last rank of all tells the end (`gathered`): the root's host and the hosts below it, each leader the hosts below
+   its own.
+
+So a rank adds to one word, and waits for another one, of its own host. Ranks that have joined (``departures``) come to
+whatever step the others synchronise: for them that step is told before the end (`agreed`).
+
+*Calls.* With a quorum, the rank whose arrival completes it tells all hosts (`called`), and arrivals are forwarded as they
+come: a rank claims all that its node has not forwarded (a compare-and-swap of `forwarded`), so arrivals at about the same
+time travel together. Ranks that have joined arrive at once and do not count; where fewer others are left than the quorum,
+all of these are enough.
+"""
+
+cimport cython
+
+from libc.stdlib cimport calloc, free
+from wagma_rma.protocol.words cimport ARRIVAL_BITS, MEMBER_BITS, mask
+
+# Hosts below a node: with one level less, a barrier takes a round trip less; the last rank pays for each host.
+cdef enum:
+    ARITY = 16
+    NUMBER_BITS = 25  # of a barrier's number, in `newest`
+    ALL_JOINED = 1    # the code of a barrier at which nobody has come to synchronise
+
+# The code of a rank in `refusing` and `gathered`: the greatest is told, so the lowest rank has the greatest.
+cdef uint64_t CONTRADICTION = mask(MEMBER_BITS)
+
+MISMATCH = -2   # the refuser of a barrier at which ranks have arrived for different steps
+
+
+@cython.final
+cdef class Barrier:
+    """The barriers of one rank.
+
+    Args:
+        hosts: the number of each rank's host; numbers begin at 0, without gaps.
+        quorum: how many ranks call the others by arriving first; the number of ranks: nobody is called.
+    """
+
+    def __cinit__(self, Window window, Layout layout, hosts, quorum=None):
+        cdef int rank, host
+        self.window = window
+        self.layout = layout
+        self.hosts = max(hosts) + 1
+        self.host = hosts[window.rank]
+        self.refuser = -1
+        self.quorum = window.ranks if quorum is None else quorum
+        self.nodes = <Node*> calloc(self.hosts, sizeof(Node))
+        if self.nodes is NULL:
+            raise MemoryError(f"Barrier: no memory for the table of {self.hosts} hosts")
+        for rank in reversed(range(window.ranks)):
+            host = hosts[rank]
+            self.nodes[host].leader = rank
+            self.nodes[host].ranks += 1
+        for host in reversed(range(self.hosts)):
+            self.nodes[host].parent = (host - 1) // ARITY if host else -1
+            self.nodes[host].first_child = ARITY * host + 1
+            self.nodes[host].children = max(0, min(ARITY, self.hosts - self.nodes[host].first_child))
+            if host:
+                self.nodes[(host - 1) // ARITY].ranks += self.nodes[host].ranks
+        self.leads = self.nodes[self.host].leader == window.rank
+
+    def __dealloc__(self):
+        free(self.nodes)
+
+    @property
+    def elastic(self):
+        """Whether a quorum of arrivals calls the other ranks."""
+        return self.quorum < <uint64_t> self.window.ranks
+
+    def arrive(self, uint64_t step, bint synchronises=True, bint refuses=False, int joining=0, bint calls=False):
+        """Arrive at the next barrier. Local, but it waits for round trips to other hosts.
+
+        Args:
+            step: that this rank synchronises; the one after its last, if it has joined.
+            synchronises: False if this rank has joined, and goes to whatever step others synchronise.
+            refuses: this rank has found an error.
+            joining: 1 if this rank has joined since it arrived last, -1 if its join() is over.
+            calls: a quorum of arrivals calls the others to this step.
+        """
+        cdef uint64_t code = CONTRADICTION - 1 - self.window.rank if refuses else 0
+        self.number += 1
+        self.step, self.synchronises = step, synchronises
+        self.refuser = -1
+        with nogil:
+            self.arrive_at(step << 1 | synchronises, code, joining, step if calls else 0)
+
+    def is_over(self):
+        """Return whether all ranks have arrived; then `refuser`, `step` and `all_joined` tell how. Local."""
+        cdef uint64_t gathered = 0, code
+        if self.passed == self.number:
+            return True
+        with nogil:
+            gathered = self.look()
+        if gathered == 0:
+            return False
+        self.passed = self.number
+        code = gathered & mask(MEMBER_BITS)
+        self.all_joined = code == ALL_JOINED
+        if code > ALL_JOINED:
+            self.refuser = MISMATCH if code == CONTRADICTION else <int> (CONTRADICTION - 1 - code)
+        return True
+
+    cdef uint64_t look(self) except? 0 nogil:
+        """Return the word `gathered` if this rank's barrier is over, and have the hosts below told; else 0."""
+        cdef Node* node = &self.nodes[self.host]
+        cdef uint64_t gathered = self.load_word(self.host, self.layout.gathered), agreed
+        if gathered >> MEMBER_BITS < self.number:
+            return 0
+        if self.leads and self.host and node.children:
+            agreed = self.load_word(self.host, self.layout.agreed)
+            self.tell(node.first_child, node.children, self.agreed_before, agreed, gathered)
+            self.agreed_before = agreed
+        if not self.synchronises:
+            self.step = self.load_word(self.host, self.layout.agreed)
+        return gathered
+
+    def next_is_over(self):
+        """Return whether all ranks have arrived at the barrier after the last that this rank has passed. Local."""
+        cdef uint64_t gathered
+        with nogil:
+            gathered = self.load_word(self.host, self.layout.gathered)
+        return gathered >> MEMBER_BITS > self.passed
+
+    cdef int arrive_at(self, uint64_t newest, uint64_t code, int64_t joining, uint64_t calls) except -1 nogil:
+        """Count this rank in at its host, and what a node has gathered at the node above it."""
+        cdef int host = self.host
+        cdef uint64_t added = 1 + (<uint64_t> joining << ARRIVAL_BITS), found = 0, arrivals
+        # What this rank has written others see before its arrival; what it has read was read before. Pairs with the
+        # load of `gathered`.
+        self.window.read_fence()
+        self.window.write_fence()
+        while True:
+            if self.say_newest(host, newest):
+                code = CONTRADICTION
+            if code:
+                self.window.fetch_max(self.nodes[host].leader, self.layout.refusing, self.number << MEMBER_BITS | code,
+                                      &found)
+                self.window.complete()
+            self.window.fetch_add(self.nodes[host].leader, self.layout.reached, added, &found)
+            self.window.complete()
+            arrivals = (found + added) & mask(ARRIVAL_BITS)
+            if host == 0:
+                if arrivals == self.number * <uint64_t> self.window.ranks:
+                    self.tell_end((found + added) >> ARRIVAL_BITS > 0)
+                elif calls and self.is_enough(found + added):
+                    self.call(calls)
+                return 0
+            if arrivals != self.number * <uint64_t> self.nodes[host].ranks:
+                # A part of the node's arrivals is of use above for calls only.
+                if not calls or self.load_word(self.host, self.layout.called) >= calls:
+                    return 0
+            added = self.claim(host)
+            if added == 0:
+                return 0
+            newest = self.load_word(host, self.layout.newest) >> NUMBER_BITS
+            code = self.load_word(host, self.layout.refusing)
+            code = code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0
+            host = self.nodes[host].parent
+
+    cdef bint say_newest(self, int host, uint64_t newest) except -1 nogil:
+        """Raise what a node knows of the step of this barrier; return whether ranks contradict each other.
+
+        The word changes by compare-and-swap, because a barrier after one that was refused may be for an earlier step.
+        """
+        cdef uint64_t known = self.load_word(host, self.layout.newest), found = 0
+        cdef uint64_t desired = newest << NUMBER_BITS | (self.number & mask(NUMBER_BITS))
+        cdef bint contradict = False
+        while True:
+            if (known ^ desired) & mask(NUMBER_BITS) == 0:
+                contradict = contradict or contradiction(known >> NUMBER_BITS, newest)
+                if known >= desired:
+                    return contradict
+            self.window.compare_and_swap(self.nodes[host].leader, self.layout.newest, known, desired, &found)
+            self.window.complete()
+            if found == known:
+                return contradict
+            known = found
+
+    cdef uint64_t claim(self, int host) except? 0 nogil:
+        """Claim the arrivals at a node that nobody has forwarded; return how many, as `reached` counts them."""
+        cdef uint64_t forwarded = self.load_word(host, self.layout.forwarded), reached, found = 0
+        while True:
+            reached = self.load_word(host, self.layout.reached)
+            if reached == forwarded:
+                return 0
+            self.window.compare_and_swap(self.nodes[host].leader, self.layout.forwarded, forwarded, reached, &found)
+            self.window.complete()
+            if found == forwarded:
+                return reached - forwarded
+            forwarded = found
+
+    cdef int tell_end(self, bint any_joined) except -1 nogil:
+        """Tell the root's host and those below it that all ranks have arrived, and how."""
+        cdef uint64_t newest = self.load_word(0, self.layout.newest) >> NUMBER_BITS, agreed, before
+        cdef uint64_t code = self.load_word(0, self.layout.refusing)
+        code = code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0
+        if any_joined and code == 0:
+            code = 0 if newest & 1 else ALL_JOINED
+        before = agreed = self.load_word(0, self.layout.agreed)
+        if any_joined:
+            agreed = newest >> 1
+        return self.tell(0, 1 + self.nodes[0].children, before, agreed, self.number << MEMBER_BITS | code)
+
+    cdef int tell(self, int first, int count, uint64_t before, uint64_t agreed, uint64_t gathered) except -1 nogil:
+        """Tell some hosts that all ranks have arrived, and how.
+
+        All hosts have the same word `agreed` before. It may go back, to an earlier step than one that was refused; so it
+        changes by compare-and-swap, which does no harm when it is repeated after an exception.
+        """
+        cdef int host
+        if agreed != before:
+            for host in range(first, first + count):
+                self.window.compare_and_swap(self.nodes[host].leader, self.layout.agreed, before, agreed, &self.ignored)
+            self.window.complete()  # before `gathered`
+        for host in range(first, first + count):
+            self.window.fetch_max(self.nodes[host].leader, self.layout.gathered, gathered, &self.ignored)
+        return self.window.complete()
+
+    cdef uint64_t load_word(self, int host, int64_t word) except? 0 nogil:
+        """Return a word of a host."""
+        cdef uint64_t found = 0
+        self.window.load(self.nodes[host].leader, word, 1, &found)
+        self.window.complete()
+        return found
+
+    # Calls.
+
+    cdef bint is_enough(self, uint64_t reached) noexcept nogil:
+        """Return whether the arrivals at the root call the others."""
+        cdef int64_t ranks = self.window.ranks, joined = reached >> ARRIVAL_BITS
+        cdef int64_t arrived = <int64_t> (reached & mask(ARRIVAL_BITS)) - (<int64_t> self.number - 1) * ranks - joined
+        return joined < ranks and arrived >= min(<int64_t> self.quorum, ranks - joined)
+
+    cdef int call(self, uint64_t step) except -1 nogil:
+        """Call all ranks to a step, by a word of each host."""
+        cdef int host
+        for host in range(self.hosts):
+            self.window.fetch_max(self.nodes[host].leader, self.layout.called, step, &self.ignored)
+        return self.window.complete()
+
+    def called(self):
+        """Return the last step to which a quorum has called the others. Local."""
+        cdef uint64_t called
+        with nogil:
+            called = self.load_word(self.host, self.layout.called)
+        return called
+
+
+cdef bint contradiction(uint64_t known, uint64_t newest) noexcept nogil:
+    """Return whether ranks that say these can't meet: they synchronise different steps, or one has gone past it.
+
+    Args:
+        known, newest: a step, and in the lowest bit whether it is synchronised (else it is the next one of a rank that
+            has joined).
+    """
+    if known & newest & 1:
+        return known != newest
+    return (known & 1 and known >> 1 < newest >> 1) or (newest & 1 and newest >> 1 < known >> 1)

@@ -1,0 +1,54 @@
+"""The sums of a synchronisation: of all ranks, within hosts and between them."""
+
+cimport cython
+
+from libc.stdint cimport int64_t, uint64_t
+from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.protocol.layout cimport Layout
+from wagma_rma.protocol.snapshots cimport Snapshots
+from wagma_rma.windows.window cimport Window
+
+cdef struct Range:
+    int64_t begin, end   # elements of a section
+
+cdef struct Piece:
+    int dtype            # of its section
+    int64_t begin, count # elements of the section
+    int first, sources   # its places among the sources
+
+cdef struct Source:
+    int rank             # whose window is read
+    int64_t offset       # where its model, or its result, begins there
+
+@cython.final
+cdef class Reduction:
+    cdef Window window
+    cdef Layout layout
+    cdef Snapshots snapshots
+    cdef list near             # the ranks of this host
+    cdef int columns           # parts of the model that ranks of a host sum: each rank one, in rank order
+    cdef int column            # this rank's, or -1
+    cdef list peers            # the rank of this column at each host
+    cdef object plan           # of this host (rounds.Plan)
+    cdef uint64_t barrier      # the number of the one at which the ranks have come to this synchronisation
+    cdef uint64_t summed       # columns of this host that have been summed, of all synchronisations so far
+    cdef readonly int64_t bytes_read, bytes_over_network  # of other ranks' memory, in the last synchronisation
+    cdef uint64_t ignored      # what an operation finds
+
+    # The transfer under way: all pieces, and where each is read.
+    cdef Piece* pieces
+    cdef int piece_count, piece_room
+    cdef Source* sources
+    cdef int source_count, source_room
+    cdef int most_sources      # that a piece has
+    cdef const void** bytes    # of the pieces in the lanes, per lane and source
+
+    cdef Range part_of(self, int dtype, int column, tuple digits)
+    cdef int begin_transfer(self) noexcept
+    cdef int add_source(self, int rank, int64_t offset) except -1
+    cdef int add_pieces(self, int column, tuple digits, int first, int sources) except -1
+    cdef int transfer(self, int kind, int result, LeafPointers pointers) except -1 nogil
+    cdef int begin_piece(self, int lane, Piece* piece, int kind) except -1 nogil
+    cdef int end_piece(self, int lane, Piece* piece, int kind, int result, LeafPointers pointers) except -1 nogil
+    cdef int deliver(self, Piece* piece, LeafPointers pointers) except -1 nogil
+    cdef int tell_stage(self, int stage) except -1 nogil

@@ -1,0 +1,308 @@
+"""The sums of a synchronisation: of all ranks, within hosts and between them.
+
+Each rank puts its model into a snapshot slot that it has not published. When all have arrived:
+
+1. *Within a host* each rank sums its part of the model, a *column*, over the contributions of the host, in rank order.
+2. *Between hosts* the ranks of a column exchange sums in the rounds of ``rounds``.
+3. Each rank collects the columns from the ranks of its own host, and writes the mean into its slot and the output.
+
+Each element is summed at one place, so all ranks get the same bits. A host's network link carries what it does in a
+hierarchical allreduce: 2 (1 - 1/H) models each way for H hosts. Nobody reads the results of group steps then. A rank
+writes to no range that others still read: after a round it sums within the part that nobody but itself has read in that
+round.
+
+Ranks tell their progress in words: `progress` the stage of a column between hosts, `summed` how many columns of a host
+hold totals.
+"""
+
+cimport cython
+
+from libc.stdlib cimport calloc, free, realloc
+from wagma_rma.kernels.kernels cimport (WAGMA_DTYPES, WAGMA_F32, WAGMA_F64, wagma_average, wagma_copy, wagma_output,
+                                        wagma_sum)
+from wagma_rma.protocol.layout cimport MESSAGE_BYTES, Leaf, Section
+from wagma_rma.protocol.words cimport SLOT_BITS, mask
+
+from array import array
+
+from wagma_rma.protocol.rounds import plan
+
+cdef enum Kind:
+    CONTRIBUTIONS = 0  # sum what the ranks of this host have contributed
+    SUMS = 1           # sum, or copy, sums of other hosts
+    MEAN = 2           # write the mean of totals into this rank's slot and the output
+
+cdef enum:
+    TOTALS = 2         # the result that holds totals
+    STAGE_BITS = 8     # of `progress`
+    UNIT = 32          # elements: columns begin at cache lines
+
+
+@cython.final
+cdef class Reduction:
+    """The sums of one rank. Nothing here waits but for bulk reads; tests tell when the next part may begin.
+
+    Args:
+        hosts: the number of each rank's host; numbers begin at 0, without gaps.
+    """
+
+    def __cinit__(self, Window window, Layout layout, Snapshots snapshots, hosts):
+        cdef int me
+        self.window = window
+        self.layout = layout
+        self.snapshots = snapshots
+        by_host = [[rank for rank in range(window.ranks) if hosts[rank] == host] for host in range(max(hosts) + 1)]
+        self.near = by_host[hosts[window.rank]]
+        me = self.near.index(window.rank)
+        self.columns = min(map(len, by_host))
+        self.column = me if me < self.columns else -1
+        self.peers = [ranks[me] for ranks in by_host] if self.column >= 0 else []
+        self.plan = plan(len(by_host), hosts[window.rank])
+        self.most_sources = max(len(self.near), layout.group_size, *self.plan.radices, 2)
+        self.bytes = <const void**> calloc(window.lanes * self.most_sources, sizeof(void*))
+        if self.bytes is NULL:
+            raise MemoryError("Reduction: no memory for the table of sources")
+        window.prepare_reads(self.most_sources, max(layout.chunk_bytes, MESSAGE_BYTES))
+
+    def __dealloc__(self):
+        free(self.bytes)
+        free(self.pieces)
+        free(self.sources)
+
+    def contribute(self, uint64_t barrier, LeafPointers pointers):
+        """Copy the caller's model to where others read it after a barrier. Local; a slot must be free."""
+        cdef int slot
+        self.barrier = barrier
+        self.bytes_read = self.bytes_over_network = 0
+        with nogil:
+            slot = self.snapshots.reserve(pointers)
+            self.window.fetch_max(self.window.rank, self.layout.contributed, barrier << SLOT_BITS | slot, &self.ignored)
+            self.window.complete()
+
+    def sum_host(self):
+        """Sum this rank's column over the ranks of its host. All of them have passed the barrier's beginning."""
+        cdef uint64_t[::1] words
+        cdef int i, rank, target = self.plan.target, stage = self.plan.stage
+        if self.column < 0:
+            return
+        found = array("Q", [0]) * len(self.near)
+        words = found
+        for i, rank in enumerate(self.near):
+            self.window.load(rank, self.layout.contributed, 1, &words[i])
+        with nogil:
+            self.window.complete()
+        self.begin_transfer()
+        for i, rank in enumerate(self.near):
+            assert words[i] >> SLOT_BITS == self.barrier
+            self.add_source(rank, self.layout.snapshot(<int> (words[i] & mask(SLOT_BITS))))
+        self.add_pieces(self.column, (), 0, len(self.near))
+        with nogil:
+            self.transfer(CONTRIBUTIONS, target, None)
+            self.tell_stage(stage)
+
+    @property
+    def rounds(self):
+        """How many rounds this rank takes part in."""
+        return len(self.plan.rounds) if self.column >= 0 else 0
+
+    def is_ready(self, int number):
+        """Return whether the ranks that a round reads from have come to its stage."""
+        cdef uint64_t[::1] words
+        cdef int i = 0, rank, host
+        round = self.plan.rounds[number]
+        hosts = [*round.sums, *[host for host, _ in round.copies]]
+        found = array("Q", [0]) * len(hosts)
+        words = found
+        for i, host in enumerate(hosts):
+            rank = self.peers[host]
+            self.window.load(rank, self.layout.progress, 1, &words[i])
+        with nogil:
+            self.window.complete()
+        needed = self.barrier << STAGE_BITS | <uint64_t> round.needs
+        return all([word >= needed or self.peers[host] == self.window.rank for word, host in zip(found, hosts)])
+
+    def perform(self, int number):
+        """Perform a round."""
+        cdef int i, host, target, stage
+        round = self.plan.rounds[number]
+        target, stage = round.target, round.reaches
+        self.begin_transfer()
+        for host in round.sums:
+            self.add_source(self.peers[host], self.layout.result(round.source))
+        if round.sums:
+            self.add_pieces(self.column, round.part, 0, len(round.sums))
+        for i, (host, part) in enumerate(round.copies):
+            self.add_source(self.peers[host], self.layout.result(round.source))
+            self.add_pieces(self.column, part, len(round.sums) + i, 1)
+        with nogil:
+            self.transfer(SUMS, target, None)
+            self.tell_stage(stage)
+
+    def tell_summed(self):
+        """Tell the ranks of this host that this rank's column holds totals."""
+        cdef int leader = self.near[0]
+        self.summed += self.columns
+        if self.column >= 0:
+            with nogil:
+                self.window.read_fence()
+                self.window.write_fence()
+                self.window.fetch_add(leader, self.layout.summed, 1, &self.ignored)
+                self.window.complete()
+
+    def is_summed(self):
+        """Return whether all columns of this host hold totals."""
+        cdef uint64_t found
+        cdef int leader = self.near[0]
+        with nogil:
+            self.window.load(leader, self.layout.summed, 1, &found)
+            self.window.complete()
+        return found >= self.summed
+
+    def collect(self, uint64_t step, LeafPointers pointers):
+        """Publish the mean as this rank's model of a step, and write it into the caller's output."""
+        cdef int column
+        self.begin_transfer()
+        for column in range(self.columns):
+            self.add_source(self.near[column], self.layout.result(TOTALS))
+            self.add_pieces(column, (), column, 1)
+        with nogil:
+            self.transfer(MEAN, 0, pointers)
+            self.snapshots.publish_reserved(step)
+
+    # Transfers: of pieces, as many at a time as the window has lanes.
+
+    cdef Range part_of(self, int dtype, int column, tuple digits):
+        """Return the part of a section that a column has, narrowed by the digits of hosts."""
+        cdef Range part
+        cdef int64_t units = (self.layout.sections[dtype].count + UNIT - 1) // UNIT, begin, width
+        part.begin = units * column // self.columns
+        part.end = units * (column + 1) // self.columns
+        for digit, radix in zip(digits, self.plan.radices):
+            begin, width = part.begin, part.end - part.begin
+            part.begin = begin + width * <int64_t> digit // <int64_t> radix
+            part.end = begin + width * <int64_t> (digit + 1) // <int64_t> radix
+        part.begin = part.begin * UNIT
+        part.end = min(part.end * UNIT, self.layout.sections[dtype].count)
+        return part
+
+    cdef int begin_transfer(self) noexcept:
+        self.piece_count = self.source_count = 0
+        return 0
+
+    cdef int add_source(self, int rank, int64_t offset) except -1:
+        """Add a place that pieces are read from."""
+        if self.source_count == self.source_room:
+            self.source_room = 2 * self.source_room + 16
+            self.sources = <Source*> realloc(self.sources, self.source_room * sizeof(Source))
+            if self.sources is NULL:
+                raise MemoryError("Reduction: no memory for the table of sources")
+        self.sources[self.source_count].rank = rank
+        self.sources[self.source_count].offset = offset
+        self.source_count += 1
+        return 0
+
+    cdef int add_pieces(self, int column, tuple digits, int first, int sources) except -1:
+        """Add the pieces of a part of all sections.
+
+        Args:
+            first, sources: which of the sources have them.
+        """
+        cdef int dtype
+        cdef Range part
+        cdef int64_t most
+        cdef Piece* piece
+        for dtype in range(WAGMA_DTYPES):
+            part = self.part_of(dtype, column, digits)
+            most = self.layout.sections[dtype].chunk_count
+            while part.begin < part.end:
+                if self.piece_count == self.piece_room:
+                    self.piece_room = 2 * self.piece_room + 16
+                    self.pieces = <Piece*> realloc(self.pieces, self.piece_room * sizeof(Piece))
+                    if self.pieces is NULL:
+                        raise MemoryError("Reduction: no memory for the table of pieces")
+                piece = &self.pieces[self.piece_count]
+                piece.dtype, piece.begin, piece.count = dtype, part.begin, min(most, part.end - part.begin)
+                piece.first, piece.sources = first, sources
+                part.begin += piece.count
+                self.piece_count += 1
+        return 0
+
+    cdef int transfer(self, int kind, int result, LeafPointers pointers) except -1 nogil:
+        """Read all pieces and do with them what `kind` says.
+
+        Args:
+            result: where sums go.
+        """
+        cdef int begun = 0, ended = 0
+        while ended < self.piece_count:
+            while begun < self.piece_count and begun - ended < self.window.lanes:
+                self.begin_piece(begun % self.window.lanes, &self.pieces[begun], kind)
+                begun += 1
+            self.end_piece(ended % self.window.lanes, &self.pieces[ended], kind, result, pointers)
+            ended += 1
+        return 0
+
+    cdef int begin_piece(self, int lane, Piece* piece, int kind) except -1 nogil:
+        """Begin to read a piece from all its sources."""
+        cdef Section* section = &self.layout.sections[piece.dtype]
+        cdef Source* source
+        cdef int64_t offset = section.snapshot if kind == CONTRIBUTIONS else section.result, nbytes
+        cdef int width = section.width if kind == CONTRIBUTIONS else section.sum_width, s
+        nbytes = piece.count * width
+        for s in range(piece.sources):
+            source = &self.sources[piece.first + s]
+            if source.rank != self.window.rank:
+                self.bytes_read += nbytes
+                if not self.window.is_near(source.rank):
+                    self.bytes_over_network += nbytes
+            self.window.read(lane, s, source.rank, source.offset + offset + piece.begin * width, nbytes,
+                             &self.bytes[lane * self.most_sources + s])
+        return 0
+
+    cdef int end_piece(self, int lane, Piece* piece, int kind, int result, LeafPointers pointers) except -1 nogil:
+        """Sum a piece that a lane has read; or write its mean into this rank's slot, and into the output."""
+        cdef Section* section = &self.layout.sections[piece.dtype]
+        cdef const void** bytes = &self.bytes[lane * self.most_sources]
+        cdef int dtype = piece.dtype
+        cdef int64_t place
+        cdef wagma_output output
+        self.window.complete_reads(lane)
+        if kind == MEAN:
+            output.out = self.snapshots.reserved_place(section.snapshot + piece.begin * section.width)
+            output.own = NULL
+            output.divisor = self.window.ranks
+            output.stream = False
+            wagma_average(dtype, bytes[0], piece.count, &output)
+            return self.deliver(piece, pointers)
+        if kind == SUMS:
+            dtype = WAGMA_F64 if section.sum_width == 8 else WAGMA_F32
+        place = self.layout.result(result) + section.result + piece.begin * section.sum_width
+        wagma_sum(dtype, self.window.own(place), bytes, piece.sources, piece.count, self.snapshots.streaming.window, NULL)
+        return self.window.wrote(place, piece.count * section.sum_width)
+
+    cdef int deliver(self, Piece* piece, LeafPointers pointers) except -1 nogil:
+        """Copy a piece of the mean from this rank's slot into the caller's output, leaf by leaf."""
+        cdef Section* section = &self.layout.sections[piece.dtype]
+        cdef int i = self.layout.first_leaf[section.first_chunk + piece.begin // section.chunk_count]
+        cdef Leaf* leaf
+        cdef int64_t begin, end
+        while i < self.layout.leaf_count:
+            leaf = &self.layout.leaves[i]
+            if leaf.dtype != piece.dtype or leaf.begin >= piece.begin + piece.count:
+                return 0
+            begin = max(piece.begin, leaf.begin)
+            end = min(piece.begin + piece.count, leaf.begin + leaf.count)
+            if begin < end:
+                wagma_copy(pointers.targets[i] + (begin - leaf.begin) * section.width,
+                           self.snapshots.reserved_place(section.snapshot + begin * section.width),
+                           (end - begin) * section.width, self.snapshots.streams(pointers, i))
+            i += 1
+        return 0
+
+    cdef int tell_stage(self, int stage) except -1 nogil:
+        """Tell the ranks of this column how far this one has come."""
+        self.window.read_fence()
+        self.window.write_fence()
+        self.window.fetch_max(self.window.rank, self.layout.progress, self.barrier << STAGE_BITS | <uint64_t> stage,
+                              &self.ignored)
+        return self.window.complete()
