@@ -131,6 +131,8 @@ class Steps:
         if self._lifecycle.state is State.CLOSED:
             return
         with self._using(Call.CLOSE, "close"):
+            if self._lifecycle.state in (State.SYNCHRONIZING, State.MEETING) and self._synchronizer.counted_on:
+                self._lifecycle.happens(Event.COUNT_ON)  # all have arrived since the wait was cut short
             self._lifecycle.happens(Event.CLOSE)
             if self._lifecycle.state is State.CLOSING_COUNTED_ON:
                 self._do_own_part()

@@ -51,7 +51,7 @@ def test_an_output_may_lie_where_other_leaves_are_read_from():
     assert pool.run(2, "ranks.averaging:swapped") == [[[11.5], [1.5]]] * 2
 
 
-def test_collectives_may_take_a_model_in_blocks():
+def test_the_start_may_be_sent_in_blocks():
     for start, mean in pool.run(3, "ranks.averaging:in_blocks"):
         assert start == [list(range(100)), [0] * 33]
         assert mean == [[i + 1 for i in range(100)], [1] * 33]

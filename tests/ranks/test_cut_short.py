@@ -13,9 +13,9 @@ def test_a_synchronisation_cut_short_must_be_completed_before_a_group_step():
     assert ran[1] == ["", 1, [1.5] * 4]
 
 
-@pytest.mark.parametrize("collective", ["Iallreduce", "Ireduce_scatter", "Iallgatherv"])
-def test_who_closes_in_the_middle_of_a_synchronisation_does_its_part_first(collective):
-    assert pool.run(3, "ranks.cut_short:then_close", collective=collective, floats=1_000_000) == [
+@pytest.mark.parametrize("wait", ["arrivals", "sums", "end"])
+def test_who_closes_in_the_middle_of_a_synchronisation_does_its_part_first(wait):
+    assert pool.run(3, "ranks.cut_short:then_close", wait=wait, floats=1_000_000) == [
         None,
         [1.0, 1.0],
         [1.0, 1.0],

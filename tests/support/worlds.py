@@ -60,6 +60,14 @@ class Rank:
             self.pointers.release()
         return out
 
+    def contribute(self, leaves):
+        """Come to a synchronisation with some leaves."""
+        self.pointers.hold(leaves, leaves)
+        try:
+            self.reduction.contribute(self.barrier.number + 1, self.pointers)
+        finally:
+            self.pointers.release()
+
     # The words of this rank's snapshots, from the outside.
 
     @property

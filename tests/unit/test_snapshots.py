@@ -216,38 +216,24 @@ def test_a_model_without_elements_lies_in_no_slot():
 # A synchronisation.
 
 
-def test_the_mean_of_all_contributions_is_published_and_restored():
-    ranks = 3
-    start = [np.zeros(33, dtype) for dtype in models.DTYPES]
-    layout = layout_of(start)
-    memory = ThreadMemory(ranks, layout.nbytes)
-    rng = np.random.default_rng(1)
-    own = [[rng.standard_normal(33).astype(leaf.dtype) for leaf in start] for _ in range(ranks)]
-    everyone = []
-    for rank, leaves in enumerate(own):
-        snapshots = Snapshots(ThreadWindow(memory, rank), layout)
-        pointers = LeafPointers(layout.order)
-        out = [np.empty_like(leaf) for leaf in leaves]
-        pointers.hold(leaves, out)
-        snapshots.prepare(pointers)
-        snapshots.begin(0)
-        snapshots.contribute(pointers)
-        everyone.append((snapshots, pointers, out))
-    # What MPI does: result 0 of all ranks is summed into result 1 of each.
-    totals = [sum(np.array(s.sums(0)[part]) for s, _, _ in everyone) for part in (0, 1)]
-    for snapshots, pointers, out in everyone:
-        for part, total in enumerate(totals):
-            np.asarray(snapshots.sums(1)[part])[:] = total
-        snapshots.publish_mean(4)
-        snapshots.restore_all(pointers)
-        assert models.same_bits(out, models.group_mean(own))
-        assert snapshots.pins() == [0] * layout.slots
-
-
-def test_a_mean_that_finds_all_slots_pinned_is_a_defect_and_says_so():
+def test_a_contribution_that_finds_all_slots_pinned_is_a_defect_and_says_so():
     rank = alone(model(0))
     for step in (1, 2):
         rank.pin()
         rank.average(step, model(step))
-    with pytest.raises(RuntimeError, match=r"rank 0 finds all its snapshots pinned at step 3 .*a defect"):
-        rank.snapshots.publish_mean(3)
+    rank.pin()
+    assert not rank.snapshots.has_free_slot()
+    with pytest.raises(RuntimeError, match=r"rank 0 finds all its snapshots pinned .*a defect"):
+        rank.contribute(model(3))
+
+
+def test_a_reserved_slot_is_no_free_one_until_it_is_given_up():
+    rank = alone(model(0))
+    rank.pin()
+    rank.average(1, model(1))
+    assert rank.snapshots.has_free_slot()
+    rank.contribute(model(2))
+    assert not rank.snapshots.has_free_slot()
+    assert rank.snapshots.lend() == -1
+    rank.snapshots.give_up_reserved()
+    assert rank.snapshots.has_free_slot()

@@ -48,17 +48,33 @@ class Telling:
         self._announcements.announce(word)
 
 
+class Arriving:
+    """A rank's barriers; a test may hold its arrivals up."""
+
+    def __init__(self, barrier):
+        self.before = lambda: None  # called before each arrival
+        self._barrier = barrier
+
+    def __getattr__(self, name):
+        return getattr(self._barrier, name)
+
+    def arrive(self, *arguments, **options):
+        self.before()
+        self._barrier.arrive(*arguments, **options)
+
+
 class Member:
     """One rank that can synchronise."""
 
     def __init__(self, rank):
         self.rank = rank
         self.words = Telling(rank.announcements)
+        self.barrier = Arriving(rank.barrier)
         self.watch = Watch(rank.announcements.reached, None, Interrupts())
         rank.window.waiter.watcher = self.watch
         self.synchronizer = Synchronizer(
             rank.protocol,
-            rank.barrier,
+            self.barrier,
             rank.reduction,
             self.words,
             rank.departures,
@@ -174,7 +190,8 @@ def test_a_rank_tells_that_it_has_arrived_and_then_that_it_has_published(pair):
 
 def test_nobody_leaves_before_all_have_published(pair):
     published = threading.Event()
-    pair[1].words.before = lambda word: entered_stage(word) == PUBLISHED and published.wait(60)
+    arrivals = []
+    pair[1].barrier.before = lambda: arrivals.append(0) or (len(arrivals) == 2 and published.wait(60))
     left = threading.Thread(target=pair[0].synchronize, args=(1, model(0)))
     other = threading.Thread(target=pair[1].synchronize, args=(1, model(1)))
     left.start()
@@ -197,7 +214,7 @@ def test_a_timeout_names_the_absent_and_the_next_call_continues(pair):
         assert str(error).startswith("synchronize: rank 0 at step 1: waited 0.")
         assert "for rank 1 (at step 0), the timeout is 0.05 s; call again with the same model" in str(error)
         assert pair[0].synchronizer.cut_short
-        assert pair[0].synchronizer.missing == [1]
+        assert pair[0].synchronizer.awaits_arrivals
         assert not pair[0].synchronizer.counted_on
     assert values(all_synchronize(pair, 1)) == [[0.5], [0.5]]
     assert not pair[0].synchronizer.cut_short
@@ -226,13 +243,14 @@ def test_a_continued_synchronisation_fills_the_output_of_the_last_call(pair):
 
 
 def test_once_all_have_arrived_the_others_count_on_a_rank(pair):
-    pair[1].words.announce(pack_entered(1, 0, ARRIVED))
+    assert isinstance(pair[1].attempt(1, model(1), timeout=SOON), SynchronizationTimeout)
+    assert not pair[1].synchronizer.counted_on
     error = pair[0].attempt(1, model(0), timeout=SOON)
-    # Its part is told; what it lacks is the other's.
+    # Its part is done; what it lacks is the other's.
     assert "for rank 1 (at step 1)" in str(error)
     assert pair[0].synchronizer.cut_short
     assert pair[0].synchronizer.counted_on
-    # A wrong model now is its own affair: the next call can still make all well.
+    # A wrong model now is its own error alone: the next call can still make all well.
     wrong = ValueError("synchronize: model is not in the model")
     assert pair[0].attempt(1, model(0), wrong) is wrong
     assert pair[0].synchronizer.counted_on
@@ -318,9 +336,7 @@ def test_a_rank_that_closes_after_it_arrived_ends_the_wait_of_the_others(pair):
     pair[1].words.announce(pack_entered(2, 0, ARRIVED))
     pair[0].attempt(2, model(0), timeout=SOON)
     pair[1].words.announce(CLOSED)
-    before = len(synchronization.abandoned)
     assert mismatch(pair[0], 2).startswith("synchronize: rank 1 has closed its averager while rank 0 ")
-    assert len(synchronization.abandoned) == before + 1, "MPI may still come to use its buffers"
 
 
 def test_a_rank_that_is_still_on_its_way_is_waited_for(pair):
@@ -396,46 +412,83 @@ def test_a_group_does_not_wait_for_a_member_that_has_left(pair):
 def test_after_join_a_rank_meets_the_others_where_they_synchronise(pair):
     for step in (1, 2):
         pair[1].rank.average(step, model(1))
-    waiting = partial(pair[0].synchronizer.await_others, "join", 1)
-    meeting, _ = together([waiting, lambda: pair[1].words.announce(pack_entered(3, 0, ARRIVED))])
-    assert meeting == Meeting(3, False)
+    means = together([partial(pair[0].join, 1, model(0)), partial(pair[1].attempt, 3, model(1))])
+    assert values(means) == [[0.5], [0.5]]
+    assert pair[0].synchronizer.step == 3
+    assert not pair[0].synchronizer.all_joined
 
 
 def test_when_all_have_joined_they_meet_once_more(pair):
-    waits = [
-        partial(member.synchronizer.await_others, "join", step)
-        for member, step in zip(pair, (4, 6), strict=True)
-    ]
-    assert together(waits) == [Meeting(7, True), Meeting(7, True)]
-    assert values(all_synchronize(pair, 7)) == [[0.5], [0.5]]
+    joins = [partial(member.join, step, model(step)) for member, step in zip(pair, (4, 6), strict=True)]
+    assert values(together(joins)) == [[5.0], [5.0]]
+    assert [(member.synchronizer.step, member.synchronizer.all_joined) for member in pair] == [(7, True)] * 2
     # What was joined is over: another epoch begins.
     assert [member.synchronizer.count_joined((0, 1)) for member in pair] == [0, 0]
     pair[0].rank.departures.join(9)
     assert [member.synchronizer.count_joined((0, 1)) for member in pair] == [1, 1]
+    assert values(together([partial(pair[0].join, 9, model(0)), partial(pair[1].attempt, 12, model(1))]))
+    assert [member.synchronizer.all_joined for member in pair] == [False, False]
+
+
+@pytest.mark.parametrize("hosts", [1, 6, 20])
+def test_the_step_that_ranks_in_join_meet_at_reaches_all_hosts(hosts):
+    """With 20 hosts the tree has three levels, and a leader tells those below its own."""
+    size = max(hosts, 4)
+    members = world(size, hosts=[rank * hosts // size for rank in range(size)])
+    for step in (3, 9):
+        calls = [partial(member.join, 1, model(0)) for member in members[1:]]
+        together([*calls, partial(members[0].attempt, step, model(size))])
+        assert {member.synchronizer.step for member in members} == {step}
+    together([partial(member.join, 11, model(0)) for member in members])
+    assert {member.synchronizer.step for member in members} == {12}
+    assert all(member.synchronizer.all_joined for member in members)
+
+
+def test_a_refusal_reaches_ranks_in_join_too(pair):
+    wrong = ValueError("wrong")
+    waiting = partial(pair[0].synchronize, 1, model(0), joined=True)
+    refused, mine = together([lambda: pytest.raises(ValueError, waiting), lambda: pair[1].attempt(4, model(1), wrong)])
+    assert str(refused.value) == "wrong [found at rank 1]"
+    assert mine is wrong
+    # An earlier step than the one that was refused may follow.
+    together([partial(pair[0].join, 1, model(0)), partial(pair[1].attempt, 3, model(1))])
+    assert pair[0].synchronizer.step == 3
+
+
+@pytest.mark.parametrize(("joined_at", "step"), [(3, 2), (3, 3)])
+def test_a_rank_that_joins_after_the_step_that_another_synchronises_is_an_error(pair, joined_at, step):
+    pair[0].watch.timeout = 60.0
+    errors = together(
+        [
+            lambda: pytest.raises(StepMismatch, partial(pair[0].synchronize, joined_at, model(0), joined=True)),
+            partial(pair[1].attempt, step, model(1)),
+        ]
+    )
+    assert "ranks have come to synchronise different steps" in str(errors[0].value) + str(errors[1])
+    assert type(errors[1]) is StepMismatch
 
 
 def test_a_timeout_in_join_names_those_who_have_not_joined(pair):
-    pair[0].watch.timeout = SOON
     with pytest.raises(SynchronizationTimeout) as raised:
-        pair[0].synchronizer.await_others("join", 3)
-    assert str(raised.value).startswith("join: rank 0 after its last step 3: waited 0.")
+        pair[0].join(3, model(0), timeout=SOON)
+    assert str(raised.value).startswith("synchronize: rank 0 after its last step 3: waited 0.")
     assert "for rank 1 (at step 0)" in str(raised.value)
 
 
 def test_a_rank_that_closes_while_another_waits_in_join_is_an_error(pair):
     pair[1].words.announce(CLOSED)
     with pytest.raises(StepMismatch) as raised:
-        pair[0].synchronizer.await_others("join", 3)
+        pair[0].join(3, model(0))
     assert str(raised.value) == (
-        "join: rank 1 has closed its averager while rank 0 waits in join() after step 3; every rank must "
+        "synchronize: rank 1 has closed its averager while rank 0 waits in join() after step 3; every rank must "
         "call join() before close()"
     )
 
 
 def test_a_rank_that_leaves_while_another_waits_in_join_is_named(pair):
     pair[1].rank.departures.leave(LEFT, 2, "its program has ended")
-    with pytest.raises(RankLeft, match=r"^join: rank 1 has left .* while rank 0 has joined after step 3; "):
-        pair[0].synchronizer.await_others("join", 3)
+    with pytest.raises(RankLeft, match=r"^synchronize: rank 1 has left .* while rank 0 has joined after step 3; "):
+        pair[0].join(3, model(0))
 
 
 # A group that waits for its quorum.
@@ -458,7 +511,7 @@ def test_members_on_their_way_may_still_arrive(pair):
 
 def test_a_member_that_has_published_and_gone_is_named_at_the_second_check_of_a_wait(pair):
     """If it had done the step, this rank would have found the record open between the checks."""
-    pair[1].rank.snapshots.publish_mean(2)
+    pair[1].rank.snapshots.begin(2)
     pair[1].rank.departures.leave(BROKEN, 1, "its network is down")
     assert group_is_checked(pair[0], 3).startswith("average: rank 1 has stopped after an error"), (
         "it was at 2"
@@ -469,7 +522,7 @@ def test_a_member_that_has_published_and_gone_is_named_at_the_second_check_of_a_
 
 
 def test_a_member_that_has_published_and_died_is_named(pair, monkeypatch):
-    pair[1].rank.snapshots.publish_mean(2)
+    pair[1].rank.snapshots.begin(2)
     pair[1].words.announce_process(ENDED)
     monkeypatch.setattr(departures, "has_ended", lambda process: process == ENDED)
     monkeypatch.setattr(departures, "LOOK_EVERY", 0.0)
@@ -566,8 +619,12 @@ def test_only_ranks_that_were_missing_are_looked_at_again():
     assert asked == [[0, 1, 2, 3], [0, 1, 2, 3], [1, 3]]
 
 
-def test_a_rank_that_waits_for_no_ranks_names_none(pair):
-    assert pair[0].synchronizer.missing is None
-    pair[1].words.announce(pack_entered(1, 0, ARRIVED))
+def test_a_rank_awaits_arrivals_until_all_are_there(pair):
+    assert not pair[0].synchronizer.awaits_arrivals
+    pair[1].attempt(1, model(1), timeout=SOON)
+    assert pair[1].synchronizer.awaits_arrivals
     pair[0].attempt(1, model(0), timeout=SOON)
-    assert pair[0].synchronizer.missing is None, "it waits for MPI"
+    assert not pair[0].synchronizer.awaits_arrivals
+    # The others count on a rank that has not seen the last arrival.
+    assert pair[1].synchronizer.counted_on
+    assert not pair[1].synchronizer.awaits_arrivals

@@ -107,19 +107,29 @@ cdef class Reduction:
 
     def is_ready(self, int number):
         """Return whether the ranks that a round reads from have come to its stage."""
+        return not self.missing(number)
+
+    def missing(self, int number):
+        """Return which ranks have not come to the stage that a round needs; or, after the last round, to totals."""
         cdef uint64_t[::1] words
-        cdef int i = 0, rank, host
-        round = self.plan.rounds[number]
-        hosts = [*round.sums, *[host for host, _ in round.copies]]
-        found = array("Q", [0]) * len(hosts)
+        cdef int i, rank
+        cdef uint64_t needed
+        rounds = self.plan.rounds
+        if number < self.rounds:
+            needed = rounds[number].needs
+            ranks = [self.peers[host] for host in (*rounds[number].sums, *[host for host, _ in rounds[number].copies])]
+        else:
+            needed = rounds[len(rounds) - 1].reaches if rounds else self.plan.stage
+            ranks = self.near[:self.columns]
+        needed |= self.barrier << STAGE_BITS
+        ranks = [rank for rank in ranks if rank != self.window.rank]
+        found = array("Q", [0]) * len(ranks)
         words = found
-        for i, host in enumerate(hosts):
-            rank = self.peers[host]
+        for i, rank in enumerate(ranks):
             self.window.load(rank, self.layout.progress, 1, &words[i])
         with nogil:
             self.window.complete()
-        needed = self.barrier << STAGE_BITS | <uint64_t> round.needs
-        return all([word >= needed or self.peers[host] == self.window.rank for word, host in zip(found, hosts)])
+        return [rank for rank, word in zip(ranks, found) if word < needed]
 
     def perform(self, int number):
         """Perform a round."""

@@ -95,6 +95,7 @@ class Synchronizer:
         self._under_way: Generator[Test, None, None] | None = None
         self._test: Test | None = None  # what the synchronisation under way waits for
         self._attempt = 0
+        self._round: int | None = None  # of the sums, that is waited for
         self._arrived = False
         self._counted_on = False
         self._refused = False
@@ -137,6 +138,7 @@ class Synchronizer:
         if self._under_way is None:
             self._arrived = self._counted_on = self._refused = self._complete = self._all_joined = False
             self._joined_at = step if joined else None
+            self._round = None
             self._calls = 0
             self._step = step
             self._test = None
@@ -217,13 +219,15 @@ class Synchronizer:
 
         They do from the moment in which all have arrived.
         """
-        return self._under_way is not None and self._counted_on
+        if self._under_way is None or not self._arrived:
+            return False
+        self._counted_on = self._counted_on or self._barrier.is_over()
+        return self._counted_on
 
     @property
-    def missing(self) -> list[int] | None:
-        """The ranks whose arrival the synchronisation waits for; None if it waits for something else."""
-        waits = self._test is not None and self._arrived and not self._counted_on
-        return self._missing() if waits else None
+    def awaits_arrivals(self) -> bool:
+        """Whether the synchronisation waits for ranks to arrive."""
+        return self._test is not None and self._arrived and not self._counted_on
 
     @property
     def attempt(self) -> int:
@@ -345,11 +349,13 @@ class Synchronizer:
             self._refuse(error)
         # 3. Sums: within the host, between hosts, and the way back.
         self._reduction.sum_host()
-        for number in range(self._reduction.rounds):
-            yield partial(self._reduction.is_ready, number)
-            self._reduction.perform(number)
+        for self._round in range(self._reduction.rounds):
+            yield partial(self._reduction.is_ready, self._round)
+            self._reduction.perform(self._round)
         self._reduction.tell_summed()
+        self._round = self._reduction.rounds
         yield self._reduction.is_summed
+        self._round = None
         # 4. Each rank publishes the mean. No rank may meet a snapshot from before this step, or overwrite sums that
         # others still read: all wait for all.
         self._reduction.collect(self._step, self._pointers)
@@ -383,6 +389,8 @@ class Synchronizer:
         """Return the ranks that the synchronisation under way waits for."""
         if self._joined_at is not None and not self._counted_on:
             return [rank for rank, at in enumerate(self._joined(self._everybody)) if at < 0]
+        if self._round is not None:
+            return self._reduction.missing(self._round)
         stage = PUBLISHED if self._counted_on else ARRIVED
         missing = self._not_reached(pack_entered(self._step, self._attempt, stage), self._everybody)
         if not self._counted_on:

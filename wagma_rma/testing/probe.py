@@ -103,9 +103,9 @@ class Probe:
         """Return whether a rank has called close()."""
         return bool(self._parts.announcements.entered([rank])[0] >= words.CLOSED)
 
-    def missing(self) -> list[int] | None:
-        """Return the ranks whose arrival a synchronisation waits for, or None. Any thread may be in it."""
-        return self._parts.synchronizer.missing
+    def awaits_arrivals(self) -> bool:
+        """Return whether a synchronisation waits for ranks to arrive. Any thread may be in it."""
+        return self._parts.synchronizer.awaits_arrivals
 
     def check_group(self, step: int, group: tuple[int, ...]) -> None:
         """Raise if a member of a group will not come to a step, as a wait for its quorum does."""
@@ -113,13 +113,13 @@ class Probe:
 
     # Replacements.
 
-    def replace_communicator(self, replacement: Callable[[Any], Any]) -> None:
-        """Have synchronisations use another communicator, made from the averager's own."""
-        self._parts.synchronizer._comm = replacement(self._parts.comm)
+    def replace_barrier(self, replacement: Callable[[Any], Any]) -> None:
+        """Have synchronisations use another barrier, made from the averager's own."""
+        self._parts.synchronizer._barrier = replacement(self._parts.synchronizer._barrier)
 
-    def replace_synchronized_protocol(self, replacement: Callable[[Any], Any]) -> None:
-        """Have synchronisations use another protocol, made from the averager's own."""
-        self._parts.synchronizer._protocol = replacement(self._parts.protocol)
+    def replace_reduction(self, replacement: Callable[[Any], Any]) -> None:
+        """Have synchronisations use another reduction, made from the averager's own."""
+        self._parts.synchronizer._reduction = replacement(self._parts.synchronizer._reduction)
 
     @contextmanager
     def replaced_buffers(self, replacement: Callable[[Any], Any]) -> Iterator[None]:

@@ -3,8 +3,7 @@
     python -m tests.proof.sanitizers.threads WORLD [--seconds 10] [--seed 1]
 
 The ranks sleep at random, and each result is checked as the tests of stragglers do. run.py runs it under a
-sanitizer; by itself it is one more test. A synchronisation here is made by barriers, as MPI's is: they order
-what they separate.
+sanitizer; by itself it is one more test.
 """
 
 # ruff: noqa: E402 (MPI must be told first that it is not needed)
@@ -14,6 +13,7 @@ import random
 import sys
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import mpi4py
@@ -28,8 +28,10 @@ from wagma_rma import Outcome
 from wagma_rma import report as reports
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.options import Options
+from wagma_rma.protocol.barrier import Barrier
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.testing import ThreadMemory, ThreadWindow, take_steps
 
 FLOAT32 = 1
@@ -80,7 +82,6 @@ class Run:
         self.layout = Layout([FLOAT32], [size], group_size, period, max(3, self.options.grouping.period + 1))
         self.memory = ThreadMemory(ranks, self.layout.nbytes)
         self.barrier = threading.Barrier(ranks)
-        self.protocols = [None] * ranks
         self.outcomes = collections.Counter()
         self.wrong = []
 
@@ -105,12 +106,14 @@ class Run:
         window = ThreadWindow(self.memory, rank, self.pace)
         groups = self.options.groups(rank)
         protocol = Protocol(window, self.layout, groups, self.options.quorum, self.options.patience)
-        self.protocols[rank] = protocol
         model, out = np.zeros(self.size, np.float32), np.empty(self.size, np.float32)
         pointers = LeafPointers(self.layout.order)
         pointers.hold([model], [out])
         protocol.prepare(pointers)
         protocol.begin(0)
+        hosts = [other % 2 for other in range(self.ranks)]
+        barrier = Barrier(window, self.layout, hosts)
+        reduction = Reduction(window, self.layout, protocol.snapshots, hosts)
         told = SimpleNamespace(report=None)
         checker = Checker(told, rank, self.ranks, self.period, 0)
         rng = random.Random(self.seed * self.ranks + rank)
@@ -123,26 +126,37 @@ class Run:
                 checker.check(np.array([low, high], np.float32))
                 self.outcomes[told.report.outcome] += 1
             model[:] = code(rank, last)
-            self.barrier.wait()
+            self.barrier.wait()  # of Python: all have left their group steps
             if any(protocol.snapshots.pins()) or protocol.unfinished():
                 checker.wrong.append(f"rank {rank} has pins or records left at step {last}")
-            self.synchronize(protocol, pointers, last)
+            self.barrier.wait()
+            self.synchronize(protocol, barrier, reduction, pointers, last)
             told.report = reports.of_synchronization(last, self.ranks, 0.0, 0.0)
             checker.check(out)
             self.outcomes[Outcome.SYNCHRONIZED] += 1
         self.wrong += checker.wrong
 
-    def synchronize(self, protocol, pointers, step):
-        protocol.snapshots.contribute(pointers)
-        self.barrier.wait()
-        sums = np.asarray(protocol.snapshots.sums(1)[1])
-        sums[:] = 0
-        for other in self.protocols:
-            sums += other.snapshots.sums(0)[1]
-        protocol.snapshots.publish_mean(step)
+    def synchronize(self, protocol, barrier, reduction, pointers, step):
+        """Synchronise by the library's own barriers and sums, which no lock of Python orders."""
+        reduction.contribute(barrier.number + 1, pointers)
+        barrier.arrive(step)
+        wait_for(barrier.is_over)
+        reduction.sum_host()
+        for number in range(reduction.rounds):
+            wait_for(partial(reduction.is_ready, number))
+            reduction.perform(number)
+        reduction.tell_summed()
+        wait_for(reduction.is_summed)
+        reduction.collect(step, pointers)
+        barrier.arrive(step)
+        wait_for(barrier.is_over)
         protocol.synchronized(step)
-        self.barrier.wait()
-        protocol.snapshots.restore_all(pointers)
+
+
+def wait_for(test):
+    """Wait until a test is true."""
+    while not test():
+        time.sleep(20e-6)
 
 
 def main():

@@ -13,7 +13,7 @@ from tests.support.changes import changed
 from wagma_rma import opening
 from wagma_rma.groups.choice import choose
 from wagma_rma.mpi import hosts
-from wagma_rma.protocol import layout, synchronization
+from wagma_rma.protocol import layout
 from wagma_rma.testing.probe import Probe
 
 
@@ -127,13 +127,9 @@ def chunked(comm):
 
 
 def in_blocks(comm):
-    """Start and synchronise with collectives that take a few elements at a time; return the values."""
+    """Start with broadcasts that take a few elements at a time, and synchronise; return the values."""
     model = [np.arange(100, dtype=np.float32) + comm.rank, np.full(33, comm.rank, np.float64)]
-    with (
-        changed(opening, BLOCK=7),
-        changed(synchronization, BLOCK=7),
-        wagma_rma.GroupAverager(comm, model) as averager,
-    ):
+    with changed(opening, BLOCK=7), wagma_rma.GroupAverager(comm, model) as averager:
         start = [leaf.tolist() for leaf in model]
         mean = averager.synchronize([leaf + comm.rank for leaf in model])
     return start, [leaf.tolist() for leaf in mean]

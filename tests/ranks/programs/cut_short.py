@@ -1,6 +1,7 @@
 """Synchronisations, and agreements of ranks, that a timeout or Ctrl-C cuts short."""
 
 import signal
+import time
 
 import numpy as np
 
@@ -12,32 +13,34 @@ from wagma_rma.testing.probe import Probe
 
 
 class Cut:
-    """A communicator one of whose collectives is waited for until Ctrl-C has cut that short.
+    """A barrier or a reduction one of whose tests is waited for until Ctrl-C has cut that short.
+
+    Args:
+        part: the real one.
+        test: the method.
+        after: how many waits for this test come true before.
 
     Attributes:
-        through: whether it has; set by the caller.
+        through: whether Ctrl-C has; set by the caller.
     """
 
-    def __init__(self, comm, collective):
-        self._comm, self._collective = comm, collective
-        self.through = False
+    def __init__(self, part, test, after=0):
+        self._part, self._test, self._after = part, test, after
+        self._pressed = self.through = False
 
     def __getattr__(self, name):
-        function = getattr(self._comm, name)
-        if name != self._collective:
-            return function
-        return lambda *arguments: CutRequest(self, function(*arguments))
+        real = getattr(self._part, name)
+        return (lambda *arguments: self._look(real, arguments)) if name == self._test else real
 
-
-class CutRequest:
-    def __init__(self, cut, request):
-        self._cut, self._request, self._pressed = cut, request, False
-
-    def Test(self):
+    def _look(self, real, arguments):
+        if self._after:
+            done = real(*arguments)
+            self._after -= done
+            return done
         if not self._pressed:
             self._pressed = True
             signal.raise_signal(signal.SIGINT)
-        return self._cut.through and self._request.Test()
+        return self.through and real(*arguments)
 
 
 def then_average(comm):
@@ -63,23 +66,28 @@ def then_average(comm):
     return [told, averager.step, mean.tolist()]
 
 
-def then_close(comm, collective, floats):
-    """Rank 0 is cut short in a collective of a synchronisation, and closes; the others synchronise."""
+def then_close(comm, wait, floats):
+    """Rank 0 is cut short in a wait of a synchronisation, and closes; the others synchronise."""
     model = np.full(floats, float(comm.rank))
     averager = GroupAverager(comm, model, broadcast=False)
     if comm.rank == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         cuts = []
-        Probe(averager).replace_communicator(lambda own: cuts.append(Cut(own, collective)) or cuts[0])
+        if wait == "sums":
+            Probe(averager).replace_reduction(lambda own: cuts.append(Cut(own, "is_summed")) or cuts[0])
+        else:
+            after = int(wait == "end")
+            Probe(averager).replace_barrier(lambda own: cuts.append(Cut(own, "is_over", after)) or cuts[0])
     mean = None
     try:
         mean = averager.synchronize(model)
     except KeyboardInterrupt:
         assert comm.rank == 0
         cuts[0].through = True
+        if wait == "arrivals":
+            until(lambda: all(Probe(averager).has_arrived(rank, 1) for rank in range(comm.size)))
+            time.sleep(0.1)  # has_arrived() comes a moment before the arrival
     averager.close()
-    for _ in range(20):
-        comm.allreduce(1)  # whatever MPI had still to do with the closed averager's memory, it does now
     return None if mean is None else [float(mean.min()), float(mean.max())]
 
 
@@ -88,7 +96,7 @@ def close_at_a_meeting(comm):
     model = np.full(4, float(comm.rank))
     averager = GroupAverager(comm, model, broadcast=False, group_size=1, sync_period=4, timeout=20)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    Probe(averager).replace_communicator(lambda own: Cut(own, "Ireduce_scatter"))
+    Probe(averager).replace_reduction(lambda own: Cut(own, "is_summed"))
     try:
         if comm.rank == 0:
             averager.join(model)

@@ -628,7 +628,7 @@ def back_in_the_middle(comm, comes_with):
     told = []
     comm.Barrier()
     if comm.rank == 1:
-        interrupted(averager.synchronize, mine, once=lambda: Probe(averager).missing() is not None)
+        interrupted(averager.synchronize, mine, once=lambda: Probe(averager).awaits_arrivals())
         signal_to(comm, 0)
         signal_from(comm, 0)
     elif comm.rank == 2:
@@ -656,42 +656,28 @@ def back_in_the_middle(comm, comes_with):
     return {"told": told, "errors": errors, "mean": mean, "step": averager.step}
 
 
-class SlowToPublish:
-    """A protocol, or its snapshots, of a rank that sleeps before it publishes a mean."""
+class Slow:
+    """A barrier, or a reduction, that sleeps.
 
-    def __init__(self, real):
-        self.real = real
+    Args:
+        real: which one.
+        method: before which call, or after which one that returns true.
+        seconds: how long.
+    """
 
-    def __getattr__(self, name):
-        attribute = getattr(self.real, name)
-        return SlowToPublish(attribute) if name == "snapshots" else attribute
-
-    def publish_mean(self, *args):
-        time.sleep(0.4)
-        return self.real.publish_mean(*args)
-
-
-class SlowToHear:
-    """A communicator whose nonblocking allreduces end half a second late."""
-
-    def __init__(self, comm):
-        self._comm = comm
+    def __init__(self, real, method, seconds):
+        self._real, self._method, self._seconds = real, method, seconds
 
     def __getattr__(self, name):
-        return getattr(self._comm, name)
+        attribute = getattr(self._real, name)
+        return functools.partial(self._sleep, attribute) if name == self._method else attribute
 
-    def Iallreduce(self, *arguments):
-        return SlowRequest(self._comm.Iallreduce(*arguments))
-
-
-class SlowRequest:
-    def __init__(self, request):
-        self._request = request
-
-    def Test(self):
-        done = self._request.Test()
-        time.sleep(0.5 * done)
-        return done
+    def _sleep(self, call, *arguments):
+        if self._method == "collect":
+            time.sleep(self._seconds)
+        found = call(*arguments)
+        time.sleep(self._seconds * bool(found))
+        return found
 
 
 def slow_to_hear_of_a_refusal(comm, quorum):
@@ -700,7 +686,7 @@ def slow_to_hear_of_a_refusal(comm, quorum):
         comm, nested(), group_size=3, quorum=quorum, sync_period=4, timeout=PATIENT
     ) as averager:
         if comm.rank == 2:
-            Probe(averager).replace_communicator(SlowToHear)
+            Probe(averager).replace_barrier(lambda real: Slow(real, "is_over", 0.5))
         mine = float(comm.rank)
         averager.average(nested(mine))
         told = said(averager.synchronize, None if comm.rank == 0 else nested(mine))
@@ -713,7 +699,7 @@ def slow_to_publish(comm, refusals):
     """Synchronise, after some refusals of the same step, with a rank that is slow to publish the mean."""
     averager = GroupAverager(comm, nested(), group_size=comm.size, sync_period=50, timeout=PATIENT)
     if comm.rank == 1:
-        Probe(averager).replace_synchronized_protocol(SlowToPublish)
+        Probe(averager).replace_reduction(lambda real: Slow(real, "collect", 0.4))
     averager.average(nested(1.0))
     for _ in range(refusals):
         said(averager.synchronize, None if comm.rank == 1 else nested())
@@ -783,7 +769,7 @@ def two_threads(comm):
             target=lambda: means.append(values(averager.synchronize(nested(float(comm.rank)))))
         )
         waiting.start()
-        until(lambda: Probe(averager).missing() is not None)
+        until(lambda: Probe(averager).awaits_arrivals())
         told = {
             "average": said(averager.average, nested()),
             "synchronize": said(averager.synchronize, nested()),
@@ -877,9 +863,10 @@ def closing_after_arriving(comm):
         signal_from(comm, 1)
     else:
         if comm.rank == 1:
+            until(lambda: Probe(averager).has_arrived(0, 1))
 
             def tell_when_it_waits_for_rank_2():
-                until(lambda: Probe(averager).missing() == [2])
+                until(lambda: Probe(averager).awaits_arrivals())
                 signal_to(comm, 0)
 
             threading.Thread(target=tell_when_it_waits_for_rank_2).start()
