@@ -52,6 +52,11 @@ class GroupAverager:
             short, by the timeout or Ctrl-C, starts the average with the members that have arrived.)
         patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
             exchange would cost this rank alone (a running estimate), so that ranks in time share the work.
+        sync_quorum: how many ranks call a synchronisation, by having done sync_period steps since the last:
+            a number, or a fraction of all as a float in (0, 1]. All others synchronise at their next call of
+            average() then, and skip the steps in between; so nobody waits longer than the slowest rank takes
+            for the step it is in. Write such a loop as `while averager.step < steps`. None: all of them; no
+            step is skipped.
         grouping: which ranks average together (wagma_rma.Grouping); None: Butterfly, or Strided where
             the number of ranks has no suitable factors.
         broadcast: write rank 0's values into every rank's `model`, so that all begin alike.
@@ -102,6 +107,7 @@ class GroupAverager:
         sync_period: int = 10,
         quorum: int = 1,
         patience: float | Literal["auto"] = "auto",
+        sync_quorum: float | None = None,
         grouping: Grouping | None = None,
         broadcast: bool = True,
         start_step: int = 0,
@@ -121,6 +127,7 @@ class GroupAverager:
             sync_period=sync_period,
             quorum=quorum,
             patience=patience,
+            sync_quorum=sync_quorum,
             grouping=grouping,
             start_step=start_step,
             timeout=timeout,
@@ -184,7 +191,7 @@ class GroupAverager:
 
         Collective, blocking: every rank must call it at the same step.
         """
-        return self._steps.synchronize("synchronize", model, out)  # type: ignore[no-any-return]
+        return self._steps.synchronize(model, out)  # type: ignore[no-any-return]
 
     def join(self, model: M, out: Any = None) -> M:
         """Take part in the synchronisations of ranks that still have steps to do; return the last mean.
@@ -264,7 +271,7 @@ class GroupAverager:
 
     def synchronize_at(self, sources: Sources, targets: list[int]) -> None:
         """Do one step as synchronize() does; Args: as average_at()."""
-        self._steps.synchronize_at("synchronize", sources, targets)
+        self._steps.synchronize_at(sources, targets)
 
     def join_at(self, sources: Sources, targets: list[int]) -> None:
         """Do what join() does; Args: as average_at()."""
@@ -306,7 +313,7 @@ class GroupAverager:
         if self.step == self._protocol.last_synchronized:
             last = self._steps.synchronizations
             ranks = self._steps.parts.window.ranks
-            return reports.of_synchronization(self.step, ranks, last.seconds_waited, last.seconds)
+            return reports.of_synchronization(self.step, ranks, last)
         return reports.of_group_step(self._protocol.report())
 
     @property
@@ -341,6 +348,11 @@ class GroupAverager:
         return self._steps.parts.options.quorum
 
     @property
+    def sync_quorum(self) -> int:
+        """How many ranks call a synchronisation; the number of ranks if none is called. Local."""
+        return self._steps.parts.options.sync_quorum
+
+    @property
     def patience(self) -> float | Literal["auto"]:
         """Seconds to wait for the rest of a group once the quorum is there, or "auto". Local."""
         seconds = self._steps.parts.options.patience
@@ -371,7 +383,7 @@ class GroupAverager:
         window, hosts = self._steps.parts.window, max(self.hosts) + 1
         return (
             f"<{self._operation} of rank {window.rank} of {window.ranks} at step {self.step}: "
-            f"group_size={self.group_size}, sync_period={self.sync_period}, quorum={self.quorum}, "
+            f"group_size={self.group_size}, sync_period={self.sync_period}, quorum={self.quorum}, sync_quorum={self.sync_quorum}, "
             f"patience={self.patience!r}, window={self.window!r}, progress={self.progress!r}, "
             f"{hosts} host{'s' if hosts > 1 else ''}, {self.bytes:,} bytes>"
         )

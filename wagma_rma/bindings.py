@@ -66,6 +66,7 @@ class AveragerOptions(TypedDict, total=False):
     sync_period: int
     quorum: int
     patience: float | Literal["auto"]
+    sync_quorum: float | None
     grouping: Grouping | None
     broadcast: bool
     start_step: int

@@ -15,6 +15,7 @@ from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.options import Options, checked_bool
 from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.barrier import Barrier
+from wagma_rma.protocol.calls import Calls
 from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
@@ -129,8 +130,9 @@ def _open(
     # 3. Each makes what needs its own memory only; a rank that has too little tells the others.
     found: Facts | Exception = {}
     try:
-        protocol = Protocol(window, layout, groups, options.quorum, options.patience)
-        barrier = Barrier(window, layout, hosts)
+        barrier = Barrier(window, layout, hosts, options.sync_quorum)
+        calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
+        protocol = Protocol(window, layout, groups, options.quorum, options.patience, calls)
         reduction = Reduction(window, layout, protocol.snapshots, hosts)
         pointers = LeafPointers(layout.order)
         buffers = Buffers(protocol.snapshots, layout, structure)

@@ -50,6 +50,18 @@ def _seconds(operation: str, name: str, value: object, cure: str) -> float:
     return seconds
 
 
+def _quorum_of_all(operation: str, value: object, ranks: int) -> int:
+    """Return how many of all ranks an option asks for: all (None), a number, or a fraction as a float."""
+    cure = f"pass a number of ranks between 1 and {ranks}, a fraction as a float in (0, 1], or None for all"
+    if value is None:
+        return ranks
+    if isinstance(value, float | np.floating):
+        if not 0 < value <= 1:
+            raise ValueError(f"{operation}: sync_quorum={value!r} is out of range; {cure}")
+        return math.ceil(value * ranks)
+    return _integer(operation, "sync_quorum", value, 1, ranks, cure)
+
+
 def _choice(operation: str, name: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{operation}: {name}={value!r} is not a str; pass one of {', '.join(choices)}")
@@ -109,6 +121,7 @@ class Options:
         topology: object = True,
         window: str = "auto",
         progress: str = "auto",
+        sync_quorum: object = None,
     ) -> None:
         self.topology = checked_bool(operation, "topology", topology)
         if grouping is None:
@@ -134,6 +147,7 @@ class Options:
         self.quorum = _integer(
             operation, "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
         )
+        self.sync_quorum = _quorum_of_all(operation, sync_quorum, ranks)
         cure = "pass 'auto' or a number of seconds, 0 or more"
         auto = isinstance(patience, str) and patience == "auto"
         self.patience = -1.0 if auto else _seconds(operation, "patience", patience, cure)
@@ -166,6 +180,7 @@ class Options:
             "grouping": repr(name),
             "sync_period": self.sync_period,
             "quorum": self.quorum,
+            "sync_quorum": self.sync_quorum,
             "patience": "auto" if self.patience < 0 else self.patience,
             "start_step": self.start_step,
             "timeout": self.timeout,

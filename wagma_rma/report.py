@@ -37,6 +37,8 @@ class Report:
         bytes_over_network: those of the bytes_read that came from other hosts.
         seconds_waited: the part of `seconds` in which this rank waited for other ranks.
         seconds: how long the whole call took, waiting included.
+        skipped: the number of steps that this rank has left out to come to this synchronisation, to which a
+            quorum has called it (sync_quorum).
     """
 
     step: int
@@ -51,6 +53,7 @@ class Report:
     bytes_over_network: int
     seconds_waited: float
     seconds: float
+    skipped: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Statistics:
         bytes_over_network: those of the bytes_read that came from other hosts.
         seconds_waited: the part of `seconds` in which this rank waited for other ranks.
         seconds: how long all calls took together, waiting included.
+        skipped: the number of steps that were left out to come to synchronisations; `steps` does not count them.
     """
 
     steps: int
@@ -84,15 +88,20 @@ class Statistics:
     bytes_over_network: int
     seconds_waited: float
     seconds: float
+    skipped: int
 
 
 def of_group_step(fields: dict[str, Any]) -> Report:
     """Return the report of a group step from its fields, of which `outcome` is a number."""
-    return Report(**{**fields, "outcome": Outcome(fields["outcome"])})
+    return Report(**{**fields, "outcome": Outcome(fields["outcome"]), "skipped": 0})
 
 
-def of_synchronization(step: int, ranks: int, seconds_waited: float, seconds: float) -> Report:
-    """Return the report of a synchronisation, or of the start."""
+def of_synchronization(step: int, ranks: int, last: "Synchronizations") -> Report:
+    """Return the report of a synchronisation, or of the start.
+
+    Args:
+        last: what it was like.
+    """
     return Report(
         step=step,
         outcome=Outcome.SYNCHRONIZED,
@@ -104,8 +113,9 @@ def of_synchronization(step: int, ranks: int, seconds_waited: float, seconds: fl
         chunks_computed=0,
         bytes_read=0,
         bytes_over_network=0,
-        seconds_waited=seconds_waited,
-        seconds=seconds,
+        seconds_waited=last.seconds_waited,
+        seconds=last.seconds,
+        skipped=last.skipped,
     )
 
 
@@ -115,12 +125,15 @@ class Synchronizations:
     def __init__(self) -> None:
         self.count = 0
         self.seconds = self.seconds_waited = 0.0  # of the last one
+        self.skipped = 0
         self._all_seconds = self._all_seconds_waited = 0.0
+        self._all_skipped = 0
 
-    def add(self, seconds: float, seconds_waited: float) -> None:
+    def add(self, seconds: float, seconds_waited: float, skipped: int) -> None:
         """Count one more."""
         self.count += 1
-        self.seconds, self.seconds_waited = seconds, seconds_waited
+        self.seconds, self.seconds_waited, self.skipped = seconds, seconds_waited, skipped
+        self._all_skipped += skipped
         self._all_seconds += seconds
         self._all_seconds_waited += seconds_waited
 
@@ -130,6 +143,7 @@ class Synchronizations:
             **{
                 **fields,
                 "synchronized": self.count,
+                "skipped": self._all_skipped,
                 "steps": fields["steps"] + self.count,
                 "seconds": fields["seconds"] + self._all_seconds,
                 "seconds_waited": fields["seconds_waited"] + self._all_seconds_waited,

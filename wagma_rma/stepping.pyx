@@ -126,11 +126,16 @@ cdef class Stepper:
                 or not is_like(model, self.single)):
             return False
         cdef list leaves = [model]
-        self.step(leaves, leaves, leaves)
-        return True
+        return self.step(leaves, leaves, leaves)
+
+    def next_multiple(self):
+        """Return the next step that is a multiple of the period."""
+        return (self.protocol.last_step // self.sync_period + 1) * self.sync_period
 
     cpdef step(self, list sources, list targets, list outputs):
-        """Perform the next group step.
+        """Perform the next group step; return whether it was performed.
+
+        If not, a quorum has called this rank to the next multiple of the period, which is to be synchronised.
 
         Args:
             sources, targets: as LeafPointers.hold(), of the leaves of the model and of the average.
@@ -138,14 +143,14 @@ cdef class Stepper:
 
         Raises: as GroupAverager.average().
         """
-        cdef bint alone = False
+        cdef bint alone = False, performed = False
         try:
             if self.lifecycle.state is not READY_STATE or is_finalized():
                 self.check()
             alone = self.acquire(False)
             if alone:
                 try:
-                    self.perform(sources, targets, outputs)
+                    performed = self.perform(sources, targets, outputs)
                 finally:
                     self.release()
         except (StepMismatch, RankLeft) as error:
@@ -158,9 +163,10 @@ cdef class Stepper:
                 self.buffers.settle()
         if not alone:
             self.refuse()
+        return performed
 
     cdef int perform(self, list sources, list targets, list outputs) except -1:
-        """Perform the next group step in this thread, which alone uses the averager."""
+        """Perform the next group step in this thread, which alone uses the averager; return whether it was performed."""
         cdef uint64_t step = self.protocol.last_step + 1
         self.floats.enter()
         try:
@@ -169,7 +175,7 @@ cdef class Stepper:
             self.expect()
             self.pointers.hold(sources, targets)
             try:
-                self.protocol.step(step, self.pointers)
+                return self.protocol.step(step, self.pointers)
             except BaseException as error:
                 if self.protocol.last_step != step:
                     # The step was begun, and can't be completed.
@@ -181,4 +187,3 @@ cdef class Stepper:
         finally:
             self.pointers.release()
             self.floats.leave()
-        return 0

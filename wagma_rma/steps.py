@@ -55,6 +55,7 @@ class Steps:
         self._departures = parts.departures
         # In join(): the mean of the last synchronisation that is complete, and whether that was the last of all.
         self._met: Targets | None = None
+        self._jumped = False  # average() has skipped steps to get to the synchronisation that has begun last
         self._all_met = False
         self._memory = parts.memory
         lifecycle.on_break = self._tell_break
@@ -82,27 +83,26 @@ class Steps:
 
     def average(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.average()."""
-        if self.stepper.synchronizes_next():
-            return self.synchronize("average", model, out)
+        if self.stepper.synchronizes_next() or self._jumps:
+            return self._jump(model, out)
         self._check_group_step()
         try:
             held = self._memory.hold("average", model, out)
         except SecondThread:
             self._refuse_second_thread("average")
-        self.stepper.step(held.sources, held.targets, held.outputs)
+        if not self.stepper.step(held.sources, held.targets, held.outputs):
+            return self._jump(model, out)
         return held.result
 
     def average_at(self, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.average_at()."""
-        if self.stepper.synchronizes_next():
-            self.synchronize_at("average", sources, targets)
-        else:
-            self.stepper.step(sources, targets, [])
+        if self.stepper.synchronizes_next() or self._jumps or not self.stepper.step(sources, targets, []):
+            self._jump_at(sources, targets)
 
-    def synchronize(self, name: str, model: Any, out: Any) -> Any:
+    def synchronize(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.synchronize()."""
-        held = self._synchronize(name, lambda: self._memory.hold(name, model, out, together=True))
-        return held.result
+        holding = partial(self._memory.hold, "synchronize", model, out, together=True)
+        return self._synchronize("synchronize", holding, self._next).result
 
     def join(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.join()."""
@@ -112,9 +112,9 @@ class Steps:
         """Serve GroupAverager.join_at()."""
         self._join(lambda: Held(None, [], sources, targets))
 
-    def synchronize_at(self, name: str, sources: Sources, targets: list[int]) -> None:
+    def synchronize_at(self, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.synchronize_at()."""
-        self._synchronize(name, lambda: Held(None, [], sources, targets))
+        self._synchronize("synchronize", lambda: Held(None, [], sources, targets), self._next)
 
     def lend(self) -> Any:
         """Serve GroupAverager.buffers()."""
@@ -193,18 +193,37 @@ class Steps:
 
     # How the calls are served.
 
+    @property
+    def _jumps(self) -> bool:
+        """Whether average() is to continue a synchronisation to which it has jumped."""
+        return self._synchronizer.cut_short and self._jumped
+
+    def _jump(self, model: Any, out: Any) -> Any:
+        """Serve average() at the next multiple of the period, which is the next step, or a later one."""
+        holding = partial(self._memory.hold, "average", model, out, together=True)
+        return self._average_all(holding).result
+
+    def _jump_at(self, sources: Sources, targets: list[int]) -> None:
+        """Serve average_at() likewise."""
+        self._average_all(lambda: Held(None, [], sources, targets))
+
+    def _average_all(self, holding: Callable[[], Held]) -> Held:
+        if not self._synchronizer.cut_short:
+            self._jumped = not self.stepper.synchronizes_next()
+        return self._synchronize("average", holding, self.stepper.next_multiple())
+
     def _synchronize(
-        self, name: str, holding: Callable[[], Held], call: Call = Call.SYNCHRONIZE
+        self, name: str, holding: Callable[[], Held], step: int, call: Call = Call.SYNCHRONIZE
     ) -> Held:
-        """Perform the next step as a synchronisation, or continue one; or, in join(), the others' next.
+        """Perform a synchronisation, or continue one.
 
         Args:
             holding: returns the memory of the step, or raises what is wrong with the caller's arguments.
+            step: to be synchronised; in join() the last one of this rank, which goes to the others' next.
         """
         with self._using(call, name):
             self._check_continues(name)
             joined = call is Call.JOIN
-            step = self._protocol.last_step if joined else self._next
             if self._synchronizer.cut_short:
                 step = self._synchronizer.step
             check_countable(name, step)
@@ -219,13 +238,14 @@ class Steps:
                     self._pointers.hold(held.sources, held.targets)
                 except Exception as error:
                     found = error  # which all ranks will raise
-                waited = self._synchronizer.synchronize(name, step, found, joined)
+                waited = self._synchronizer.synchronize(name, step, found, joined, calls=name != "synchronize")
             except BaseException as error:
                 self._note_failure(error)
                 raise
             finally:
                 self._pointers.release()
             assert held is not None  # or all ranks would have refused together
+            skipped = self._synchronizer.step - self._next
             self._protocol.synchronized(self._synchronizer.step)
             try:
                 deliver(held.outputs, held.targets)
@@ -233,7 +253,7 @@ class Steps:
                 if self._lifecycle.state in IN_JOIN:
                     self._met, self._all_met = held.targets, self._synchronizer.all_joined
                 self._lifecycle.happens(Event.SYNCHRONIZED)
-                self.synchronizations.add(self.parts.window.waiter.time() - started, waited)
+                self.synchronizations.add(self.parts.window.waiter.time() - started, waited, skipped)
         return held
 
     def _check_continues(self, name: str) -> None:
@@ -273,7 +293,7 @@ class Steps:
                 if self._all_met:
                     held = self._take_mean(holding)
                     continue
-            self._synchronize("join", partial(self._memory_in_join, holding), Call.JOIN)
+            self._synchronize("join", partial(self._memory_in_join, holding), self._protocol.last_step, Call.JOIN)
         self._lifecycle.happens(Event.ALL_JOINED)
         self._met = None
         return held

@@ -61,6 +61,7 @@ class Replay:
         self.latest_at = -(-(self.retired_at + 8 * layout.slots) // LINE) * LINE
         self.reached_at = self.latest_at + 3 * LINE
         self.gathered_at = self.reached_at + LINE
+        self.called_at = self.gathered_at + 16
         self.records_at = self.gathered_at + LINE
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
@@ -75,6 +76,7 @@ class Replay:
         self.unsettled = defaultdict(int)  # (rank, slot): pins that its owner has yet to add to `retired`
         self.records = {}  # (home, step)
         self.tags = defaultdict(list)  # (rank, result slot): [(turn, step)]
+        self.called = 0  # the last step to which a quorum has called
         self.arrivals = dict.fromkeys(range(self.world.ranks), 0)  # rank: at barriers
         for self.turn, *event in history.events:
             if self.turn > 0:  # before that the world is set up
@@ -93,11 +95,16 @@ class Replay:
         """Say whether an exception may have ended a member's wait for the quorum at a step."""
         if self.history.schedule.interruptions:
             return True
-        steps = [self.history.steps[rank][step - 1 : step] for rank in group]
-        gone = [
-            rank for rank in group if self.history.departed[rank] and len(self.history.steps[rank]) < step
-        ]
-        return bool(gone) or any(s.interrupted for [s] in filter(None, steps))
+        if self.called >= step:
+            return True
+        gone = [rank for rank in group if self.history.departed[rank] and self.last_step(rank) < step]
+        done = [s for rank in group for s in self.history.steps[rank] if s.step == step]
+        return bool(gone) or any(s.interrupted for s in done)
+
+    def last_step(self, rank):
+        """Return the last step that a rank has completed."""
+        steps = self.history.steps[rank]
+        return steps[-1].step if steps else 0
 
     def record_of(self, rank, step):
         """Return the record of a rank's group at a step."""
@@ -106,7 +113,9 @@ class Replay:
 
     def under_way(self, rank):
         """Return the step that a rank is in."""
-        return bisect_left(self.ended[rank], self.turn) + 1
+        done = bisect_left(self.ended[rank], self.turn)
+        steps = self.history.steps[rank]
+        return steps[done].step if done < len(steps) else self.last_step(rank) + 1
 
     def play(self, rank, kind, target, offset, before, after):
         if kind != "changed":
@@ -132,6 +141,8 @@ class Replay:
                 self.arrivals[rank] += 1
         elif offset == self.gathered_at:
             self.play_gathered(rank, field_of(after, BARRIER))
+        elif offset == self.called_at:
+            self.play_called(rank, before, after)
         elif offset >= self.records_at:
             word = (offset - self.records_at) % self.record_bytes // 8
             word = max(0, word - LINE // 8 + 1)  # the state has a line of its own
@@ -141,8 +152,8 @@ class Replay:
 
     def play_result(self, rank, kind, offset):
         step = self.under_way(rank)
-        if step % self.world.sync_period == 0:
-            return  # a synchronisation's sums, which no rank reads
+        if self.arrivals[rank] % 2:
+            return  # the rank is between the two barriers of a synchronisation
         slot = (offset - self.results_at) // self.layout.result_bytes
         tag = self.tags[rank, slot][-1][1] if self.tags[rank, slot] else 0
         if kind == "shown" and tag != step:
@@ -211,6 +222,13 @@ class Replay:
         absent = [other for other, arrivals in self.arrivals.items() if arrivals < barrier]
         if absent:
             self.say("barrier", f"rank {rank} ends barrier {barrier} without ranks {absent}")
+
+    def play_called(self, rank, before, after):
+        quorum = self.world.sync_quorum
+        arrived = sum(arrivals >= self.arrivals[rank] for arrivals in self.arrivals.values())
+        if after % self.world.sync_period or after <= before or quorum is None or arrived < quorum:
+            self.say("called", f"rank {rank} calls to step {after} after {before}, with {arrived} arrivals")
+        self.called = after
 
     def play_record(self, rank, home, word, before, after):
         layout = self.layout
@@ -298,9 +316,13 @@ class Results:
         if step == 0:
             return simulation.model(self.world.leaves, 0, 0)
         if step % self.world.sync_period == 0:
-            everybody = [simulation.model(self.world.leaves, r, step) for r in range(self.world.ranks)]
+            everybody = [simulation.model(self.world.leaves, r, self.came(r, step)) for r in range(self.world.ranks)]
             return models.mean_over_hosts(everybody, simulation.hosts(self.world))
         return simulation.model(self.world.leaves, rank, step)
+
+    def came(self, rank, step):
+        """Return the step with whose model a rank has come to a synchronisation."""
+        return next((s.came for s in self.history.steps[rank] if s.step == step), self.replay.last_step(rank) + 1)
 
     def mean(self, contributions):
         return models.group_mean([self.model(rank, step) for rank, step in contributions])
@@ -357,7 +379,7 @@ class Results:
     def check_shares(self):
         """Check that of each group that ran, the members made each chunk once, and one began."""
         for record in self.replay.records.values():
-            steps = [self.history.steps[rank][record.step - 1] for rank in record.group]
+            steps = [s for rank in record.group for s in self.history.steps[rank] if s.step == record.step]
             computed = sum(step.chunks_computed for step in steps)
             if computed != self.history.layout.chunks:
                 self.wrong["one_owner"].append(f"{computed} chunks were made at {record}")
@@ -369,7 +391,7 @@ class Results:
         """Check that ages and steps of a rank only go forward."""
         for rank, steps in enumerate(self.history.steps):
             for one, other in pairwise(steps):
-                if other.step != one.step + 1:
+                if other.step != one.step + 1 + other.skipped:
                     self.wrong["formulas"].append(f"rank {rank} goes from step {one.step} to {other.step}")
 
 

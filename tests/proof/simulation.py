@@ -17,6 +17,7 @@ from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol import words
 from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.barrier import Barrier
+from wagma_rma.protocol.calls import Calls
 from wagma_rma.protocol.departures import Departures, RankLeft
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
@@ -40,6 +41,7 @@ class World:
     group_size: int = 2
     sync_period: int = 3
     quorum: int = 1
+    sync_quorum: int | None = None
     patience: float = 0.0
     steps: int = 3
     leaves: tuple[tuple[int, int], ...] = ((1, 64),)  # (dtype number, elements)
@@ -59,6 +61,7 @@ class World:
 class Step(Report):
     """One step of one rank, as it was reported, and what it gave."""
 
+    came: int  # the step whose model the rank came with; if it has skipped steps, before the one that it did
     interrupted: bool
     ended: int  # turn of the simulation
     result: tuple[np.ndarray, ...]
@@ -140,7 +143,8 @@ class _Rank:
                 assert str(error).startswith(CAUSES), error
 
     def _run(self, rank):
-        for step in range(1, self.world.steps + 1):
+        while self.protocol.last_step < self.world.steps:
+            came = step = self.protocol.last_step + 1
             mine = model(self.world.leaves, rank, step)
             if self.world.chained and step > 1:
                 mine = self.steps[-1].result
@@ -148,21 +152,35 @@ class _Rank:
             sources, targets = self._again(self._memory, step, mine, synchronizes)
             self.pointers.hold(sources, targets)
             try:
-                interrupted = self._synchronize(step) if synchronizes else self._average(step)
+                performed = interrupted = False
+                if not synchronizes:
+                    performed, interrupted = self._average(step)
+                if not performed:
+                    skipped = 0
+                    if not synchronizes:
+                        # Called: nothing has been done, and the rank comes with the same model to the multiple.
+                        step = -(-came // self.world.sync_period) * self.world.sync_period
+                        skipped, synchronizes = step - came, True
+                        self._again(self.buffers.settle)
+                        sources, targets = self._again(self._memory, came, mine, True)
+                        self.pointers.hold(sources, targets)
+                    interrupted = self._synchronize(step) or interrupted
             except Departs:
                 untouched = [np.full_like(leaf, 77) for leaf in mine]
                 if not (self.world.lent or synchronizes):
                     assert models.same_bits(targets, mine) or models.same_bits(targets, untouched)
                 raise
             if synchronizes:
-                report = reports.of_synchronization(step, self.world.ranks, 0.0, 0.0)
+                last = reports.Synchronizations()
+                last.add(0.0, 0.0, skipped)
+                report = reports.of_synchronization(step, self.world.ranks, last)
             else:
                 report = reports.of_group_step(self.protocol.report())
             self._again(self.buffers.settle)
             result = tuple(leaf.copy() for leaf in targets)
             fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
             self.steps.append(
-                Step(**fields, interrupted=interrupted, ended=self.scheduler.turns, result=result)
+                Step(**fields, came=came, interrupted=interrupted, ended=self.scheduler.turns, result=result)
             )
 
     def _memory(self, step, mine, synchronizes):
@@ -189,15 +207,14 @@ class _Rank:
         group = self.groups[(step - 1) % len(self.groups)]
         self.watch.expect(Expectation(str, list, lambda: self._check_group(step, group), ""))
         try:
-            self.protocol.step(step, self.pointers)
+            return self.protocol.step(step, self.pointers), False
         except Interruption.KINDS as error:
             assert str(error).startswith(CAUSES), error
             if self.protocol.last_step != step:
                 raise Departs(error) from error
-            return True
+            return True, True
         except (RankLeft, StepMismatch) as error:
             raise Departs(error) from error
-        return False
 
     def _check_group(self, step, group):
         self.synchronizer.check_group("average", step, group, self.protocol.waits_for_record())
@@ -206,7 +223,7 @@ class _Rank:
         interrupted = False
         while True:
             try:
-                self.synchronizer.synchronize("average", step, None)
+                self.synchronizer.synchronize("average", step, None, calls=True)
                 break
             except Interruption.KINDS as error:
                 assert str(error).startswith(CAUSES), error
@@ -242,6 +259,7 @@ def run(world, schedule, most_turns=100_000):
         None,
         0,
         None,
+        sync_quorum=world.sync_quorum,
     )
     groups = [options.groups(rank) for rank in range(world.ranks)]
     start = list(model(world.leaves, 0, 0))
@@ -263,7 +281,9 @@ def run(world, schedule, most_turns=100_000):
             verbs = Verbs(window)
             verbs.fetch_add(rank, layout.published, world.pins_before << words.PINS_SHIFT)
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
-        protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
+        barrier = Barrier(window, layout, hosts(world), options.sync_quorum)
+        calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
+        protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience, calls)
         pointers = LeafPointers(layout.order)
         pointers.hold(start, [leaf.copy() for leaf in start])
         protocol.prepare(pointers)
@@ -271,7 +291,6 @@ def run(world, schedule, most_turns=100_000):
         announcements = Announcements(window, layout)
         departures = Departures(rank, [0] * world.ranks, announcements, window.waiter)
         watch = Watch(announcements.published, None, Interrupts())
-        barrier = Barrier(window, layout, hosts(world))
         reduction = Reduction(window, layout, protocol.snapshots, hosts(world))
         if scheduler.silences:
             window.waiter.watcher = watch

@@ -41,6 +41,7 @@ def worlds(draw, **fixed):
         group_size=group_size,
         sync_period=sync_period,
         quorum=draw(st.one_of(st.just(1), st.integers(1, group_size))),
+        sync_quorum=draw(st.one_of(st.none(), st.just(1), st.integers(1, ranks))),
         patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3, -1.0])),
         steps=draw(st.integers(1, 2 * sync_period + 1)),
         leaves=tuple(draw(LEAVES)),
@@ -285,6 +286,10 @@ def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
     explore(
         "pins", cases, [(world, Schedule(policy="priorities", seed=269, span=100, changes=5, stops=stops))]
     )
+
+
+def test_only_a_quorum_of_arrivals_calls_the_others():
+    explore("called")
 
 
 def test_no_rank_passes_a_barrier_before_all_have_arrived():

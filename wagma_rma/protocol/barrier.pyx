@@ -70,6 +70,11 @@ cdef class Barrier:
         free(self.nodes)
 
     @property
+    def leader(self):
+        """The rank in whose window the words of this rank's host lie."""
+        return self.nodes[self.host].leader
+
+    @property
     def elastic(self):
         """Whether a quorum of arrivals calls the other ranks."""
         return self.quorum < <uint64_t> self.window.ranks
@@ -149,7 +154,7 @@ cdef class Barrier:
             if host == 0:
                 if arrivals == self.number * <uint64_t> self.window.ranks:
                     self.tell_end((found + added) >> ARRIVAL_BITS > 0)
-                elif calls and self.is_enough(found + added):
+                elif calls and self.is_enough(found + added) and not self.is_enough(found):
                     self.call(calls)
                 return 0
             if arrivals != self.number * <uint64_t> self.nodes[host].ranks:

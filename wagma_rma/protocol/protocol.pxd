@@ -4,6 +4,7 @@ cimport cython
 
 from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.protocol.calls cimport Calls
 from wagma_rma.protocol.exchange cimport Exchange
 from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.protocol.record cimport Record
@@ -50,6 +51,7 @@ cdef class Protocol:
     cdef readonly Layout layout
     cdef readonly Snapshots snapshots
     cdef Waiter waiter
+    cdef Calls calls
     cdef Turn turn
     cdef Record record
     cdef Exchange exchange

@@ -42,16 +42,18 @@ cdef class Protocol:
         quorum: arrivals that it takes to start an average; in a smaller group, all its members.
         patience: seconds to wait for the others when the quorum is there; negative: a running estimate of what the
             exchange would cost this rank alone.
+        calls: by which ranks are called to a synchronisation before its step; None: they are not.
     """
 
-    def __cinit__(self, Window window, Layout layout, list groups, int quorum, double patience):
+    def __cinit__(self, Window window, Layout layout, list groups, int quorum, double patience, Calls calls=None):
+        self.calls = calls if calls is not None else Calls(window, layout)
         self.window = window
         self.waiter = window.waiter
         self.layout = layout
         self.quorum = quorum
         self.patience = patience
         self.turn = Turn(window.rank, groups)
-        self.snapshots = Snapshots(window, layout)
+        self.snapshots = Snapshots(window, layout, self.calls)
         self.record = Record(window, layout, self.snapshots, self.turn)
         self.exchange = Exchange(window, layout, self.record)
 
@@ -76,12 +78,15 @@ cdef class Protocol:
         Not collective. Waits for others until patience is over and the quorum is there, and no longer. An interruption
         ends the wait at once; the step then counts as MISSED, the output holds the model as it came, and the
         interruption is raised.
+
+        Returns:
+            Whether the step was performed. If not, this rank has been called to a synchronisation, and nothing was done.
         """
         self.gathered = False
         try:
             with nogil:
                 self.group_step(step, pointers)
-                if self.waiter.interrupted:
+                if self.waiter.interrupted and self.gathered:
                     # The others have been served: they rely on an open record of every group in which this rank has
                     # arrived.
                     self.miss(pointers)
@@ -90,9 +95,12 @@ cdef class Protocol:
             if self.gathered:
                 self.snapshots.restore(pointers)
             raise
+        if not self.gathered:
+            return False
         self.last_step = step
         self.count()
         self.waiter.raise_interruption()
+        return True
 
     def waits_for_record(self):
         """Return whether this rank is in a wait for the record of its step to open."""
@@ -164,6 +172,8 @@ cdef class Protocol:
         self.record.select(step)
         # 1. Publish.
         last.published = self.snapshots.publish(step, pointers, patience)
+        if self.calls.is_called(step):
+            return 0
         self.gathered = True
         last.seconds_waited = self.snapshots.seconds_waited
         if self.record.group.size == 1:

@@ -3,6 +3,7 @@
 cimport cython
 
 from libc.stdint cimport uint64_t
+from wagma_rma.protocol.calls cimport Calls
 from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.protocol.snapshots cimport Snapshots
 from wagma_rma.protocol.turn cimport Group, Turn
@@ -15,6 +16,7 @@ cdef class Record:
     cdef Waiter waiter
     cdef Layout layout
     cdef Snapshots snapshots
+    cdef Calls calls
     cdef Turn turn
     cdef uint64_t step            # whose record this is
     cdef Group* group             # at that step

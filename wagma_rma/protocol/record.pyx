@@ -33,6 +33,7 @@ cdef class Record:
         self.waiter = window.waiter
         self.layout = layout
         self.snapshots = snapshots
+        self.calls = snapshots.calls
         self.turn = turn
         self.contributions = <uint64_t*> calloc(most, sizeof(uint64_t))
         self.found = <uint64_t*> calloc(most, sizeof(uint64_t))
@@ -95,7 +96,7 @@ cdef class Record:
 
         Members that have joined (GroupAverager.join) do not arrive: if fewer members than the quorum have not joined,
         all of these are enough. An interruption ends the wait as the end of patience does: nobody may leave a record
-        that is not open.
+        that is not open. So does a call to a synchronisation: members that have gone there do not arrive.
         """
         cdef Wait wait = self.waiter.begin(0)
         cdef double activating_since = -1
@@ -105,7 +106,7 @@ cdef class Record:
         while state_phase(self.state) != OPEN:
             if state_phase(self.state) == GATHERING:
                 if ((self.waiter.now() >= wait.until and self.has_quorum(quorum))
-                        or self.waiter.interrupted):
+                        or self.waiter.interrupted or self.calls.is_called(self.step)):
                     self.swap_state(ACTIVATING, state_arrivals(self.state), &swapped)
                     self.initiated = swapped
                     continue
@@ -118,6 +119,7 @@ cdef class Record:
                     activating_since = self.waiter.now()
                 self.waiter.pause(&wait)
             self.window.load(self.home, self.layout.state(self.step), 1, &self.state)
+            self.calls.begin_look()
             self.window.complete()
         self.waiting = False
         if not self.has_quorum(quorum):

@@ -5,6 +5,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.kernels.streaming cimport Streaming
 from wagma_rma.model.leaf_pointers cimport LeafPointers
+from wagma_rma.protocol.calls cimport Calls
 from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.waiting.waiter cimport Waiter
 from wagma_rma.windows.window cimport Window
@@ -14,6 +15,7 @@ cdef class Snapshots:
     cdef Window window
     cdef Waiter waiter
     cdef Layout layout
+    cdef Calls calls
     cdef readonly Streaming streaming
     cdef uint64_t* retired      # room to load this rank's words
     cdef uint64_t current_step  # step and slot of the newest snapshot

@@ -27,9 +27,14 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 
 @cython.final
 cdef class Snapshots:
-    """The snapshots of this rank, and pins on those of others. Local; nothing here waits but free_slot()."""
+    """The snapshots of this rank, and pins on those of others. Local; nothing here waits but free_slot().
 
-    def __cinit__(self, Window window, Layout layout):
+    Args:
+        calls: which free_slot() looks at too.
+    """
+
+    def __cinit__(self, Window window, Layout layout, Calls calls):
+        self.calls = calls
         self.window = window
         self.waiter = window.waiter
         self.layout = layout
@@ -67,15 +72,21 @@ cdef class Snapshots:
     cdef int publish(self, uint64_t step, LeafPointers pointers, double patience) except -1 nogil:
         """Publish the caller's model as this rank's of `step`; return whether a slot was free.
 
-        Either way `own` points to the model afterwards.
+        Either way `own` points to the model afterwards; unless this rank has been called to a synchronisation. Then
+        nothing is done.
         """
         cdef int slot = self.lent_slot_of(pointers)
         if slot >= 0:
-            self.lent[slot] = False
+            self.calls.begin_look()
+            self.window.complete()
             self.seconds_waited = 0
         else:
             slot = self.free_slot(patience)
-        if slot < 0:
+        if self.calls.is_called(step):
+            return 0
+        if slot >= 0:
+            self.lent[slot] = False
+        else:
             self.own = self.spare
             self.gather(pointers)
             return 0
@@ -91,6 +102,7 @@ cdef class Snapshots:
         self.seconds_waited = 0
         while True:
             self.window.load(self.window.rank, self.layout.retired, self.layout.slots, self.retired)
+            self.calls.begin_look()
             self.window.complete()
             # Pairs with unpin(): all ranks that pinned a slot have read it to the end if it is found free.
             for slot in range(self.layout.slots):
@@ -101,7 +113,7 @@ cdef class Snapshots:
                 wait = self.waiter.begin(0)
                 now = wait.since
                 wait.until = now + patience
-            if now >= wait.until or self.waiter.interrupted:
+            if now >= wait.until or self.waiter.interrupted or self.calls.is_called(self.current_step + 1):
                 return -1
             self.waiter.pause(&wait)
             now = self.waiter.now()

@@ -95,7 +95,7 @@ class Watch:
         elif (missing := self._expectation.missing()) is None:
             return
         else:
-            awaited = enumerate_ranks(missing, self._reached) if missing else "the MPI library"
+            awaited = enumerate_ranks(missing, self._reached) if missing else "other ranks to go on"
         message = f"{self._expectation.operation()}: waited {seconds:.1f} s for {awaited}"
         if timed_out:
             raise SynchronizationTimeout(
