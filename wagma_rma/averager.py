@@ -311,7 +311,7 @@ class GroupAverager:
     def report(self) -> Report:
         """The last step of this rank; at first, the common start as a synchronisation. Local."""
         if self.step == self._protocol.last_synchronized:
-            last = self._steps.synchronizations
+            last = self._steps.synchronizations.last
             ranks = self._steps.parts.window.ranks
             return reports.of_synchronization(self.step, ranks, last)
         return reports.of_group_step(self._protocol.report())

@@ -2,7 +2,8 @@
 
 import dataclasses
 import enum
-from typing import Any
+import operator
+from typing import Any, NamedTuple
 
 
 class Outcome(enum.Enum):
@@ -96,12 +97,18 @@ def of_group_step(fields: dict[str, Any]) -> Report:
     return Report(**{**fields, "outcome": Outcome(fields["outcome"]), "skipped": 0})
 
 
-def of_synchronization(step: int, ranks: int, last: "Synchronizations") -> Report:
-    """Return the report of a synchronisation, or of the start.
+class Synchronization(NamedTuple):
+    """What a synchronisation was like for one rank; the fields are those of Report."""
 
-    Args:
-        last: what it was like.
-    """
+    seconds: float = 0.0
+    seconds_waited: float = 0.0
+    skipped: int = 0
+    bytes_read: int = 0
+    bytes_over_network: int = 0
+
+
+def of_synchronization(step: int, ranks: int, last: Synchronization) -> Report:
+    """Return the report of a synchronisation, or of the start."""
     return Report(
         step=step,
         outcome=Outcome.SYNCHRONIZED,
@@ -111,41 +118,26 @@ def of_synchronization(step: int, ranks: int, last: "Synchronizations") -> Repor
         initiated=False,
         published=True,
         chunks_computed=0,
-        bytes_read=0,
-        bytes_over_network=0,
-        seconds_waited=last.seconds_waited,
-        seconds=last.seconds,
-        skipped=last.skipped,
+        **last._asdict(),
     )
 
 
 class Synchronizations:
-    """Counts and times the synchronisations of one rank."""
+    """Counts the synchronisations of one rank, and adds up what they were like."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.seconds = self.seconds_waited = 0.0  # of the last one
-        self.skipped = 0
-        self._all_seconds = self._all_seconds_waited = 0.0
-        self._all_skipped = 0
+        self.last = self._total = Synchronization()
 
-    def add(self, seconds: float, seconds_waited: float, skipped: int) -> None:
+    def add(self, last: Synchronization) -> None:
         """Count one more."""
         self.count += 1
-        self.seconds, self.seconds_waited, self.skipped = seconds, seconds_waited, skipped
-        self._all_skipped += skipped
-        self._all_seconds += seconds
-        self._all_seconds_waited += seconds_waited
+        self.last = last
+        self._total = Synchronization(*map(operator.add, self._total, last))
 
     def with_group_steps(self, fields: dict[str, Any]) -> Statistics:
         """Return the statistics of the run, from those of its group steps."""
+        sums = {name: fields.get(name, 0) + value for name, value in self._total._asdict().items()}
         return Statistics(
-            **{
-                **fields,
-                "synchronized": self.count,
-                "skipped": self._all_skipped,
-                "steps": fields["steps"] + self.count,
-                "seconds": fields["seconds"] + self._all_seconds,
-                "seconds_waited": fields["seconds_waited"] + self._all_seconds_waited,
-            }
+            **{**fields, **sums, "synchronized": self.count, "steps": fields["steps"] + self.count}
         )

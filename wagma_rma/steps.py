@@ -16,7 +16,7 @@ from wagma_rma.opening import Parts
 from wagma_rma.protocol.departures import RankLeft
 from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.protocol.words import BROKEN, LEFT
-from wagma_rma.report import Synchronizations
+from wagma_rma.report import Synchronization, Synchronizations
 from wagma_rma.stepping import Guard, Stepper, check_countable, deliver
 from wagma_rma.waiting.watch import Expectation
 
@@ -253,7 +253,10 @@ class Steps:
                 if self._lifecycle.state in IN_JOIN:
                     self._met, self._all_met = held.targets, self._synchronizer.all_joined
                 self._lifecycle.happens(Event.SYNCHRONIZED)
-                self.synchronizations.add(self.parts.window.waiter.time() - started, waited, skipped)
+                seconds = self.parts.window.waiter.time() - started
+                self.synchronizations.add(
+                    Synchronization(seconds, waited, skipped, *self._synchronizer.bytes_moved)
+                )
         return held
 
     def _check_continues(self, name: str) -> None:

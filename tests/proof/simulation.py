@@ -171,8 +171,7 @@ class _Rank:
                     assert models.same_bits(targets, mine) or models.same_bits(targets, untouched)
                 raise
             if synchronizes:
-                last = reports.Synchronizations()
-                last.add(0.0, 0.0, skipped)
+                last = reports.Synchronization(skipped=skipped)
                 report = reports.of_synchronization(step, self.world.ranks, last)
             else:
                 report = reports.of_group_step(self.protocol.report())

@@ -53,7 +53,11 @@ def pieces(layout):
         (layout.result_tag, layout.result_tag + 8 * RESULTS),
         (layout.retired, layout.retired + 8 * layout.slots),
         (layout.latest, layout.latest + 8),
-        (layout.entered, layout.entered + 8),
+        *((word, word + 8) for word in (layout.entered, layout.departure, layout.process)),
+        *((word, word + 8) for word in (layout.contributed, layout.progress)),
+        (layout.note, layout.note + 64),
+        *((word, word + 8) for word in (layout.reached, layout.forwarded, layout.newest, layout.refusing)),
+        *((word, word + 8) for word in (layout.summed, layout.gathered, layout.agreed, layout.called)),
         *(
             (
                 layout.first_record + i * layout.record_bytes,
@@ -67,8 +71,9 @@ def pieces(layout):
         ),
         *(
             (begin, begin + layout.result_bytes)
-            for begin in range(layout.first_result, layout.nbytes, max(1, layout.result_bytes))
+            for begin in range(layout.first_result, layout.first_message, max(1, layout.result_bytes))
         ),
+        (layout.first_message, layout.nbytes),
     ]
 
 
@@ -91,7 +96,7 @@ def test_no_two_parts_of_a_window_overlap_and_all_lie_in_it(arguments):
     assert all(end <= begin for (_, end), (begin, _) in pairwise(parts))
     assert parts[-1][1] <= layout.nbytes
     if layout.model_bytes:
-        assert len(parts) == 5 + layout.records + layout.slots + RESULTS
+        assert len(parts) == 19 + layout.records + layout.slots + RESULTS
 
 
 @MANY
@@ -110,8 +115,9 @@ def test_words_come_first_and_a_record_has_room_for_every_member_and_chunk(argum
 @example(EMPTY)
 def test_what_ranks_wait_for_has_a_line_of_its_own_and_bulk_memory_begins_at_pages(arguments):
     layout = Layout(*arguments)
-    for place in (layout.latest, layout.entered, layout.first_record, layout.record_bytes):
+    for place in (layout.latest, layout.entered, layout.reached, layout.gathered, layout.first_record):
         assert place % LINE == 0
+    assert layout.record_bytes % LINE == 0
     for place in (layout.words_bytes, layout.first_snapshot, layout.first_result, layout.nbytes):
         assert place % PAGE == 0
     assert layout.snapshot_bytes % PAGE == layout.result_bytes % PAGE == 0

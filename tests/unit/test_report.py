@@ -12,6 +12,7 @@ from wagma_rma.report import (
     Outcome,
     Report,
     Statistics,
+    Synchronization,
     Synchronizations,
     of_group_step,
     of_synchronization,
@@ -36,11 +37,11 @@ def names(kind):
 
 
 def test_a_group_steps_fields_are_those_of_the_report(ranks):
-    assert set(ranks[0].protocol.report()) == names(Report)
+    assert set(ranks[0].protocol.report()) == names(Report) - {"skipped"}
 
 
 def test_a_runs_sums_are_those_of_the_statistics_but_the_synchronisations(ranks):
-    assert set(ranks[0].protocol.statistics()) == names(Statistics) - {"synchronized"}
+    assert set(ranks[0].protocol.statistics()) == names(Statistics) - {"synchronized", "skipped"}
 
 
 def test_the_report_of_a_group_step_tells_the_outcome_by_name(ranks):
@@ -69,13 +70,14 @@ def test_a_report_cannot_be_changed(ranks):
 
 
 def test_a_synchronisation_is_a_group_of_all_in_time():
-    report = of_synchronization(10, 3, 0.25, 0.5)
+    report = of_synchronization(10, 3, Synchronization(0.5, 0.25, 4, 200, 100))
     assert (report.step, report.source_step, report.outcome) == (10, 10, Outcome.SYNCHRONIZED)
     assert (report.group, report.ages) == ((0, 1, 2), (0, 0, 0))
     assert report.published
     assert not report.initiated
-    assert (report.chunks_computed, report.bytes_read, report.bytes_over_network) == (0, 0, 0)
+    assert (report.chunks_computed, report.bytes_read, report.bytes_over_network) == (0, 200, 100)
     assert (report.seconds_waited, report.seconds) == (0.25, 0.5)
+    assert report.skipped == 4
 
 
 # Sums.
@@ -93,23 +95,29 @@ def test_steps_are_summed_by_outcome():
     assert first["seconds"] >= ranks[0].protocol.report()["seconds"] > 0
 
 
+TWO = Synchronization(2.0, 0.5, 3, 200, 100), Synchronization(4.0, 1.0, 4, 100, 0)
+
+
 def test_synchronisations_are_counted_and_the_last_one_is_told_by_itself():
     synchronizations = Synchronizations()
-    assert (synchronizations.seconds, synchronizations.seconds_waited) == (0, 0)
-    synchronizations.add(2.0, 0.5)
-    synchronizations.add(4.0, 1.0)
+    assert synchronizations.last == Synchronization()
+    for last in TWO:
+        synchronizations.add(last)
     assert synchronizations.count == 2
-    assert (synchronizations.seconds, synchronizations.seconds_waited) == (4.0, 1.0)
+    assert synchronizations.last == TWO[1]
 
 
 def test_the_run_is_the_group_steps_and_the_synchronisations_together(ranks):
     group_steps = ranks[0].protocol.statistics()
     synchronizations = Synchronizations()
-    synchronizations.add(2.0, 0.5)
-    synchronizations.add(4.0, 1.0)
+    for last in TWO:
+        synchronizations.add(last)
     run = synchronizations.with_group_steps(group_steps)
     assert (run.steps, run.fresh, run.synchronized) == (3, 1, 2)
     assert run.seconds == group_steps["seconds"] + 6.0
     assert run.seconds_waited == group_steps["seconds_waited"] + 1.5
-    same = names(Statistics) - {"steps", "synchronized", "seconds", "seconds_waited"}
+    assert run.skipped == 7
+    assert run.bytes_read == group_steps["bytes_read"] + 300
+    assert run.bytes_over_network == 100
+    same = names(Statistics) - {"steps", "synchronized"} - set(Synchronization._fields)
     assert {name: getattr(run, name) for name in same} == {name: group_steps[name] for name in same}

@@ -131,7 +131,7 @@ class Run:
                 checker.wrong.append(f"rank {rank} has pins or records left at step {last}")
             self.barrier.wait()
             self.synchronize(protocol, barrier, reduction, pointers, last)
-            told.report = reports.of_synchronization(last, self.ranks, 0.0, 0.0)
+            told.report = reports.of_synchronization(last, self.ranks, reports.Synchronization())
             checker.check(out)
             self.outcomes[Outcome.SYNCHRONIZED] += 1
         self.wrong += checker.wrong
