@@ -76,3 +76,11 @@ def test_ranks_import_the_package_of_the_tree_that_is_compared(tmp_path):
     (package / "__init__.py").write_text("raise SystemExit('the other package')\n")
     with pytest.raises(SystemExit, match="the other package"):
         against.rows_of(lambda command, env: launch.Ranks(1, command, env), tmp_path / "tree", [])
+
+
+def test_what_many_ranks_cost_is_predicted_with_the_constants_that_are_given(tmp_path):
+    told, output = rows_of(
+        1, tmp_path / "rows.json", "scaling", "--experiment", "predicted", "--link", "2.5e9"
+    )
+    assert "2.5 GB/s a link" in output
+    assert told["rows"]["predicted"][-1]["ranks"] == 65_536
