@@ -64,7 +64,7 @@ PREDICTED = (
     "blocks/",
     "dealt/",
 )
-SYNC_PERIOD = 100
+SYNC_PERIOD = 100  # one group step in so many synchronises, which a median does not see
 
 
 def calls_of(count):
@@ -86,9 +86,7 @@ def median_of_slowest(comm, calls, call):
 def group_step(comm, group_size, count):
     """Return the median seconds of a group step."""
     model = np.zeros(count, np.float32)
-    # A period in which each step that is measured, and the two before, is a group step.
-    period = max(SYNC_PERIOD, calls_of(count) + 3)
-    options = {"group_size": group_size, "quorum": group_size, "sync_period": period}
+    options = {"group_size": group_size, "quorum": group_size, "sync_period": SYNC_PERIOD}
     with GroupAverager(comm, model, **options) as averager:
         return median_of_slowest(comm, calls_of(count), lambda: averager.average(model, out=model))
 

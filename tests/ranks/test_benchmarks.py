@@ -84,3 +84,14 @@ def test_what_many_ranks_cost_is_predicted_with_the_constants_that_are_given(tmp
     )
     assert "2.5 GB/s a link" in output
     assert told["rows"]["predicted"][-1]["ranks"] == 65_536
+
+
+def test_a_rank_of_half_the_speed_makes_the_others_wait_half_of_the_run(tmp_path):
+    options = "--experiment", "elastic", "--slow", "half speed", "--steps", "10"
+    told, _ = rows_of(2, tmp_path / "rows.json", "imbalance", *options)
+    row = told["rows"][0]
+    assert (row["slow"], row["sync_quorum"], row["of none"]) == ("half speed", None, 1)
+    assert 2 <= row["seconds"] < 4
+    assert 0.25 < row["waited"] < 0.75
+    assert row["waited slowest"] < row["waited"]
+    assert row["trained"] == 1
