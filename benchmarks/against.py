@@ -7,9 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks import table
+from benchmarks import communicators, table
 from tests.support import launch
 from tests.support.hosts import Hosts, why_not
 
@@ -86,25 +84,33 @@ def shown(row):
     )  # fmt: skip
 
 
+def sizes_of(arguments):
+    """Return how many ranks the communicators have."""
+    every = arguments.ranks * arguments.hosts
+    if arguments.communicators or arguments.hosts > 1:
+        return arguments.communicators or [every]
+    return communicators.powers_of_two(every)
+
+
 def compare(arguments):
     """Measure both versions in turns, and print a table of the medians over the rounds."""
     options = ["--floats", *map(str, arguments.floats), "--seconds", str(arguments.seconds)]
     options += ["--window", arguments.window]
-    if arguments.communicators:
-        options += ["--communicators", *map(str, arguments.communicators)]
-    before, now = [], []
-    with starter(arguments) as start:
-        for turn in range(arguments.rounds):
-            # Which version comes first changes, so that a machine that slows down slows both.
-            for rounds, tree in [(before, arguments.against), (now, ROOT)][:: 1 if turn % 2 else -1]:
-                rounds.append(rows_of(start, tree, options))
-    keys = [key for key in now[0] if all(key in rows for rows in before + now)]
-    rows = [compared([rows[key] for rows in before], [rows[key] for rows in now]) for key in keys]
+    rows = []
     table.print_line(COLUMNS)
-    for row in rows:
-        table.print_line(shown(row))
+    with starter(arguments) as start:
+        # A launch for each size of communicator, so that not much time lies between what is compared.
+        for size in sizes_of(arguments):
+            before, now = [], []
+            for turn in range(arguments.rounds):
+                # Which version comes first changes, so that a machine that slows down slows both.
+                for rounds, tree in [(before, arguments.against), (now, ROOT)][:: 1 if turn % 2 else -1]:
+                    rounds.append(rows_of(start, tree, [*options, "--communicators", str(size)]))
+            for key in (key for key in now[0] if all(key in found for found in before + now)):
+                rows.append(compared([found[key] for found in before], [found[key] for found in now]))
+                table.print_line(shown(rows[-1]))
     if rows:
-        mean = float(np.exp(np.mean(np.log([row["before/now"] for row in rows]))))
+        mean = statistics.geometric_mean(row["before/now"] for row in rows)
         print(f"before/now, geometric mean of the rows: {mean:.2f}")
     if arguments.json:
         table.write_file(arguments.json, {"ranks": arguments.ranks * arguments.hosts, "rows": rows})

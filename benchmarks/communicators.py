@@ -5,9 +5,9 @@ import time
 from mpi4py import MPI
 
 
-def powers_of_two(comm):
+def powers_of_two(ranks):
     """Return 2, 4, 8 and so on, up to the number of ranks."""
-    return [1 << k for k in range(1, comm.size.bit_length())]
+    return [1 << k for k in range(1, ranks.bit_length())]
 
 
 def of_first(comm, sizes):

@@ -166,7 +166,7 @@ def milliseconds(seconds):
 def groups(comm, cores):
     """Measure group steps, print them beside what the fitted model predicts, and return the rows."""
     rows = []
-    for ranks, some in communicators.of_first(comm, communicators.powers_of_two(comm)):
+    for ranks, some in communicators.of_first(comm, communicators.powers_of_two(comm.size)):
         for size in (size for size in (2, 4, 8) if size <= ranks):
             for count in FLOATS:
                 seconds = group_step(some, size, count) if some != MPI.COMM_NULL else None
@@ -191,7 +191,7 @@ def groups(comm, cores):
 def synchronise(comm, cores):
     """Do the same for synchronisations; return (rows, constants that were found, on rank 0)."""
     rows, matrix, known, found = [], [], [], {}
-    for _, some in communicators.of_first(comm, communicators.powers_of_two(comm)):
+    for _, some in communicators.of_first(comm, communicators.powers_of_two(comm.size)):
         if some == MPI.COMM_NULL:
             continue
         switches, each = sharing(ranks_on_this_machine(some), cores)

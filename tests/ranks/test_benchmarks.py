@@ -52,6 +52,7 @@ def test_an_earlier_version_is_compared_in_turns(monkeypatch, tmp_path, capsys):
     def rows_of(_, tree, options):
         launches.append("before" if tree == tmp_path else "now")
         slow = {"before": 3.0, "now": 1.0}[launches[-1]] * len(launches)
+        assert options[-2:] == ["--communicators", "2"]
         row = {"ranks": 2, "floats": 10, "wagma": slow, "allreduce": 0.5, "ratio": 0.5 / slow}
         return {(2, 10): row}
 
