@@ -19,10 +19,10 @@ host       the same, of all ranks of a host together, of the host that reads mos
 link       bytes that came through a host's network interfaces, of the host with most, with `wagma` and with
            `allreduce`; other programs' bytes count too, those of a network that bypasses the kernel do not
 
---against TREE starts this program itself, for each communicator `rounds` times with this checkout and as often
-with the built checkout TREE, in turns. before/now is the median of the ratios of neighbours in time, least and
-most are the extremes. Ranks that share cores are told to yield them (wagma_rma/HOSTS.md, "More ranks than
-cores").
+--against TREE starts this program itself, for each communicator `rounds` times with this checkout and as
+often with the built checkout TREE, in turns. before/now is the median of the ratios of neighbours in time,
+least and most are the extremes. Ranks that share cores are told to yield them (wagma_rma/HOSTS.md, "More
+ranks than cores").
 """
 
 import argparse
