@@ -64,18 +64,22 @@ PREDICTED = (
     "blocks/",
     "dealt/",
 )
+FEWEST, SECONDS = 7, 3.0
 SYNC_PERIOD = 100  # one group step in so many synchronises, which a median does not see
 
 
 def calls_of(count):
     """Return how many calls to measure with so many floats."""
-    return int(np.clip(2e7 / count, 7, 300))
+    return int(np.clip(2e7 / count, FEWEST, 300))
 
 
 def median_of_slowest(comm, calls, call):
-    """Return the median seconds of a call, of the slowest rank; the first two are not counted."""
+    """Return the median seconds of a call, of the slowest rank; the first two are not counted.
+
+    Once calls have taken SECONDS together, FEWEST of them are enough; all ranks add up the same times.
+    """
     seconds = []
-    for _ in range(calls + 2):
+    while len(seconds) < calls + 2 and (len(seconds) < FEWEST + 2 or sum(seconds) < SECONDS):
         comm.Barrier()
         started = time.perf_counter()
         call()
