@@ -15,6 +15,18 @@ majority     the same with more than half of the group as quorum
 synchronous  the same with the whole group as quorum
 allreduce    MPI_Allreduce of all ranks at each step
 local        no exchange between synchronisations
+
+    mpiexec -n 8 python -m benchmarks.imbalance --experiment elastic [--slow "half speed" ...] [--steps 200]
+
+elastic      ranks that are behind jump to the next synchronisation (`sync_quorum`), against ranks that
+             perform all steps (None). Steps of 100 ms, a synchronisation every 10: rank 1 takes twice as long
+             (half speed); two ranks drawn for each step come 320 ms later (two late); log-normal times, sigma
+             0.5, median 100 ms. `of none's` is the time of the run over that with None; `waited` the share of
+             the run in which ranks wait, and `skipped` the steps left out, means over all ranks but the
+             slowest, for which `slowest` tells the same; `fresh`, `late` and `missed` are shares of the group
+             steps; `trained` is the share of the steps of all ranks that were performed
+
+Where no experiment is named, all but `elastic` are run.
 """
 
 import argparse
@@ -23,7 +35,7 @@ import time
 import numpy as np
 from mpi4py import MPI
 
-from benchmarks import table
+from benchmarks import elastic, table
 from wagma_rma import GroupAverager
 from wagma_rma.groups.choice import choose
 
@@ -103,16 +115,22 @@ EXPERIMENTS = {"balanced": balanced, "skew": skew, "stragglers": stragglers}
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--experiment", nargs="*", default=list(EXPERIMENTS), choices=list(EXPERIMENTS))
+    choices = [*EXPERIMENTS, "elastic"]
+    parser.add_argument("--experiment", nargs="*", default=list(EXPERIMENTS), choices=choices)
     parser.add_argument("--floats", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=3, help="synchronisations in each run")
+    parser.add_argument("--slow", nargs="*", default=list(elastic.KINDS), choices=list(elastic.KINDS),
+                        help="kinds of slowness, for elastic")  # fmt: skip
+    parser.add_argument("--steps", type=int, default=200, help="for elastic")
     parser.add_argument("--json", help="file to write the rows to")
     arguments = parser.parse_args(arguments)
     comm = MPI.COMM_WORLD
     rows = []
 
-    table.say(comm, COLUMNS)
-    for experiment in arguments.experiment:
+    experiments = [name for name in arguments.experiment if name != "elastic"]
+    if experiments:
+        table.say(comm, COLUMNS)
+    for experiment in experiments:
         for way, make in ways(comm).items():
             model = np.zeros(arguments.floats, np.float32)
             averager = make(model)
@@ -144,6 +162,8 @@ def main(arguments=None):
                     ),
                 ),
             )
+    if "elastic" in arguments.experiment:
+        rows += elastic.run(comm, arguments.slow, arguments.floats, arguments.steps)
     table.write(comm, arguments.json, rows)
 
 

@@ -1,6 +1,6 @@
-"""Run network.py on hosts that are network namespaces of this machine: needs root and iproute2.
+"""Run a benchmark on hosts that are network namespaces of this machine: needs root and iproute2.
 
-python -m benchmarks.namespaces [--hosts 2] [--ranks 1] [--rate 1e9] [what network.py takes]
+python -m benchmarks.namespaces [--program network] [--hosts 2] [--ranks 1] [--rate 1e9] [...]
 """
 
 import argparse
@@ -11,6 +11,7 @@ from tests.support.hosts import Hosts, why_not
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", default="network", choices=["network", "synchronise", "scaling"])
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--ranks", type=int, default=1, help="on each host")
     parser.add_argument("--rate", type=float, help="bits per second of each host's cable")
@@ -22,7 +23,7 @@ def main():
         if chosen.rate:
             for host in range(chosen.hosts):
                 hosts.rate(host, chosen.rate)
-        command = [sys.executable, "-m", "mpi4py", "-m", "benchmarks.network", *rest]
+        command = [sys.executable, "-m", "mpi4py", "-m", f"benchmarks.{chosen.program}", *rest]
         job = hosts.start_command(chosen.ranks, command, netmod=chosen.netmod)
         code, output = job.wait(600)
     print(output)

@@ -5,15 +5,25 @@ import json
 from mpi4py import MPI
 
 
-def say(comm, cells, width=11):
+def print_line(cells, width=11):
     """Print a line of the table."""
+    print("  ".join(cell.rjust(width) for cell in cells), flush=True)
+
+
+def say(comm, cells, width=11):
+    """Print a line of the table, on rank 0."""
     if comm.rank == 0:
-        print("  ".join(cell.rjust(width) for cell in cells), flush=True)
+        print_line(cells, width)
 
 
-def write(comm, path, rows):
+def write(comm, path, rows, **about):
     """Write rows as JSON, with what they were measured on, if there is a path."""
     if comm.rank == 0 and path:
-        about = {"library": MPI.Get_library_version().splitlines()[0], "ranks": comm.size}
-        with open(path, "w") as file:
-            json.dump({**about, "rows": rows}, file, indent=1, default=float)
+        write_file(path, {"ranks": comm.size, **about, "rows": rows})
+
+
+def write_file(path, told):
+    """Write JSON, and which MPI library this is."""
+    library = MPI.Get_library_version().splitlines()[0]
+    with open(path, "w") as file:
+        json.dump({"library": library, **told}, file, indent=1, default=float)
