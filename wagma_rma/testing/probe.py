@@ -103,6 +103,10 @@ class Probe:
         """Return whether a rank has called close()."""
         return bool(self._parts.announcements.entered([rank])[0] >= words.CLOSED)
 
+    def is_called(self, step: int) -> bool:
+        """Return whether a quorum has called this rank to a step."""
+        return self._parts.synchronizer._barrier.called() >= step
+
     def awaits_arrivals(self) -> bool:
         """Return whether a synchronisation waits for ranks to arrive. Any thread may be in it."""
         return self._parts.synchronizer.awaits_arrivals
