@@ -161,7 +161,7 @@ class Replay:
 
     def play_snapshot(self, rank, offset):
         slot = (offset - self.snapshots_at) // self.layout.snapshot_bytes
-        if self.newest[rank][1] == slot:
+        if self.newest[rank][1] == slot and not self.in_synchronization(rank):
             self.say("slot", f"rank {rank} writes its newest snapshot")
         if self.pins[rank, slot]:
             self.say("slot", f"rank {rank} writes slot {slot}, on which {self.pins[rank, slot]} pins are")
@@ -172,6 +172,10 @@ class Replay:
                         self.say(
                             "slot", f"rank {rank} writes slot {slot}, which step {record.step} still sums"
                         )
+
+    def in_synchronization(self, rank):
+        """Say whether a rank is between the two barriers of a synchronisation, to which all have come."""
+        return self.arrivals[rank] % 2 == 1 and min(self.arrivals.values()) >= self.arrivals[rank]
 
     # Words.
 

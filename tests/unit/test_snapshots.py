@@ -235,5 +235,5 @@ def test_a_reserved_slot_is_no_free_one_until_it_is_given_up():
     rank.contribute(model(2))
     assert not rank.snapshots.has_free_slot()
     assert rank.snapshots.lend() == -1
-    rank.snapshots.give_up_reserved()
+    rank.snapshots.free_reserved()
     assert rank.snapshots.has_free_slot()

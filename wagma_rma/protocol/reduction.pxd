@@ -26,6 +26,7 @@ cdef class Reduction:
     cdef Layout layout
     cdef Snapshots snapshots
     cdef list near             # the ranks of this host
+    cdef bint whole            # each rank sums the whole model for itself
     cdef int columns           # parts of the model that ranks of a host sum: each rank one, in rank order
     cdef int column            # this rank's, or -1
     cdef list peers            # the rank of this column at each host
@@ -45,6 +46,7 @@ cdef class Reduction:
 
     cdef Range part_of(self, int dtype, int column, tuple digits)
     cdef int begin_transfer(self) noexcept
+    cdef int add_contributions(self) except -1
     cdef int add_source(self, int rank, int64_t offset) except -1
     cdef int add_pieces(self, int column, tuple digits, int first, int sources) except -1
     cdef int transfer(self, int kind, int result, LeafPointers pointers) except -1 nogil

@@ -5,6 +5,8 @@ from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.snapshots import Snapshots
 from wagma_rma.windows.window import Window
 
+SPARED_WAIT: int
+
 class Reduction:
     def __init__(
         self, window: Window, layout: Layout, snapshots: Snapshots, hosts: Sequence[int]

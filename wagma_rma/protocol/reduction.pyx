@@ -1,6 +1,7 @@
 """The sums of a synchronisation: of all ranks, within hosts and between them.
 
-Each rank puts its model into a snapshot slot that it has not published. When all have arrived:
+Each rank puts its model into a snapshot slot that it has not published. When all have arrived, each rank of a single host
+sums all of a small model for itself, and that is all: it costs less than to wait once more. Otherwise:
 
 1. *Within a host* each rank sums its part of the model, a *column*, over the contributions of the host, in rank order.
 2. *Between hosts* the ranks of a column exchange sums in the rounds of ``rounds``.
@@ -31,11 +32,16 @@ cdef enum Kind:
     CONTRIBUTIONS = 0  # sum what the ranks of this host have contributed
     SUMS = 1           # sum, or copy, sums of other hosts
     MEAN = 2           # write the mean of totals into this rank's slot and the output
+    WHOLE_MEAN = 3     # the same of what the ranks have contributed
 
 cdef enum:
     TOTALS = 2         # the result that holds totals
     STAGE_BITS = 8     # of `progress`
     UNIT = 32          # elements: columns begin at cache lines
+
+
+# Bytes that a rank may read beyond what it reads with columns, to save a wait: about what the wait costs.
+SPARED_WAIT = 512 * 1024
 
 
 @cython.final
@@ -55,6 +61,10 @@ cdef class Reduction:
         self.near = by_host[hosts[window.rank]]
         me = self.near.index(window.rank)
         self.columns = min(map(len, by_host))
+        # Two models are read with columns: one to sum, one to collect.
+        self.whole = len(by_host) == 1 and (window.ranks - 2) * layout.model_bytes <= SPARED_WAIT
+        if self.whole:
+            self.columns = 0
         self.column = me if me < self.columns else -1
         self.peers = [ranks[me] for ranks in by_host] if self.column >= 0 else []
         self.plan = plan(len(by_host), hosts[window.rank])
@@ -80,11 +90,20 @@ cdef class Reduction:
             self.window.complete()
 
     def sum_host(self):
-        """Sum this rank's column over the ranks of its host. All of them have passed the barrier's beginning."""
-        cdef uint64_t[::1] words
-        cdef int i, rank, target = self.plan.target, stage = self.plan.stage
+        """Sum this rank's column over the ranks of its host. The barrier is over."""
+        cdef int target = self.plan.target, stage = self.plan.stage
         if self.column < 0:
             return
+        self.add_contributions()
+        self.add_pieces(self.column, (), 0, len(self.near))
+        with nogil:
+            self.transfer(CONTRIBUTIONS, target, None)
+            self.tell_stage(stage)
+
+    cdef int add_contributions(self) except -1:
+        """Begin a transfer whose sources are the models of the ranks of this host."""
+        cdef uint64_t[::1] words
+        cdef int i, rank
         found = array("Q", [0]) * len(self.near)
         words = found
         for i, rank in enumerate(self.near):
@@ -95,10 +114,7 @@ cdef class Reduction:
         for i, rank in enumerate(self.near):
             assert words[i] >> SLOT_BITS == self.barrier
             self.add_source(rank, self.layout.snapshot(<int> (words[i] & mask(SLOT_BITS))))
-        self.add_pieces(self.column, (), 0, len(self.near))
-        with nogil:
-            self.transfer(CONTRIBUTIONS, target, None)
-            self.tell_stage(stage)
+        return 0
 
     @property
     def rounds(self):
@@ -160,7 +176,7 @@ cdef class Reduction:
                 self.window.complete()
 
     def is_summed(self):
-        """Return whether all columns of this host hold totals."""
+        """Return whether all columns of this host hold totals; there are none to wait for where each rank sums all."""
         cdef uint64_t found
         cdef int leader = self.near[0]
         with nogil:
@@ -170,14 +186,19 @@ cdef class Reduction:
 
     def collect(self, uint64_t step, LeafPointers pointers):
         """Publish the mean as this rank's model of a step, and write it into the caller's output."""
-        cdef int column
-        self.begin_transfer()
-        for column in range(self.columns):
-            self.add_source(self.near[column], self.layout.result(TOTALS))
-            self.add_pieces(column, (), column, 1)
+        cdef int column, kind = WHOLE_MEAN if self.whole else MEAN
+        if self.whole:
+            self.add_contributions()
+            self.add_pieces(0, (), 0, len(self.near))
+        else:
+            self.begin_transfer()
+            for column in range(self.columns):
+                self.add_source(self.near[column], self.layout.result(TOTALS))
+                self.add_pieces(column, (), column, 1)
         with nogil:
-            self.transfer(MEAN, 0, pointers)
-            self.snapshots.publish_reserved(step)
+            self.snapshots.begin_mean(self.whole)
+            self.transfer(kind, TOTALS, pointers)
+            self.snapshots.publish_mean(step)
 
     # Transfers: of pieces, as many at a time as the window has lanes.
 
@@ -185,8 +206,8 @@ cdef class Reduction:
         """Return the part of a section that a column has, narrowed by the digits of hosts."""
         cdef Range part
         cdef int64_t units = (self.layout.sections[dtype].count + UNIT - 1) // UNIT, begin, width
-        part.begin = units * column // self.columns
-        part.end = units * (column + 1) // self.columns
+        part.begin = units * column // max(1, self.columns)
+        part.end = units * (column + 1) // max(1, self.columns)
         for digit, radix in zip(digits, self.plan.radices):
             begin, width = part.begin, part.end - part.begin
             part.begin = begin + width * <int64_t> digit // <int64_t> radix
@@ -256,8 +277,9 @@ cdef class Reduction:
         """Begin to read a piece from all its sources."""
         cdef Section* section = &self.layout.sections[piece.dtype]
         cdef Source* source
-        cdef int64_t offset = section.snapshot if kind == CONTRIBUTIONS else section.result, nbytes
-        cdef int width = section.width if kind == CONTRIBUTIONS else section.sum_width, s
+        cdef bint models = kind == CONTRIBUTIONS or kind == WHOLE_MEAN
+        cdef int64_t offset = section.snapshot if models else section.result, nbytes
+        cdef int width = section.width if models else section.sum_width, s
         nbytes = piece.count * width
         for s in range(piece.sources):
             source = &self.sources[piece.first + s]
@@ -277,16 +299,19 @@ cdef class Reduction:
         cdef int64_t place
         cdef wagma_output output
         self.window.complete_reads(lane)
-        if kind == MEAN:
-            output.out = self.snapshots.reserved_place(section.snapshot + piece.begin * section.width)
+        place = self.layout.result(result) + section.result + piece.begin * section.sum_width
+        if kind == MEAN or kind == WHOLE_MEAN:
+            output.out = self.snapshots.own + section.snapshot + piece.begin * section.width
             output.own = NULL
             output.divisor = self.window.ranks
             output.stream = False
-            wagma_average(dtype, bytes[0], piece.count, &output)
+            if kind == MEAN:
+                wagma_average(dtype, bytes[0], piece.count, &output)
+            else:
+                wagma_sum(dtype, self.window.own(place), bytes, piece.sources, piece.count, False, &output)
             return self.deliver(piece, pointers)
         if kind == SUMS:
             dtype = WAGMA_F64 if section.sum_width == 8 else WAGMA_F32
-        place = self.layout.result(result) + section.result + piece.begin * section.sum_width
         wagma_sum(dtype, self.window.own(place), bytes, piece.sources, piece.count, self.snapshots.streaming.window, NULL)
         return self.window.wrote(place, piece.count * section.sum_width)
 
@@ -304,7 +329,7 @@ cdef class Reduction:
             end = min(piece.begin + piece.count, leaf.begin + leaf.count)
             if begin < end:
                 wagma_copy(pointers.targets[i] + (begin - leaf.begin) * section.width,
-                           self.snapshots.reserved_place(section.snapshot + begin * section.width),
+                           self.snapshots.own + section.snapshot + begin * section.width,
                            (end - begin) * section.width, self.snapshots.streams(pointers, i))
             i += 1
         return 0

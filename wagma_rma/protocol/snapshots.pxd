@@ -23,7 +23,8 @@ cdef class Snapshots:
     cdef uint64_t pins_settled  # the pins field when this rank published last
     cdef uint64_t ignored       # what an unpin finds
     cdef char* lent             # per slot: whether the caller has it
-    cdef int reserved           # slot of the synchronisation under way, or -1
+    cdef int reserved           # slot with the model of the synchronisation under way, or -1
+    cdef int mean               # slot with its mean
     cdef char* spare            # a private model, for a step that can't publish
     cdef char* own              # this rank's model of its last step: a snapshot, or the spare
     cdef double seconds_waited  # for the last slot
@@ -40,5 +41,5 @@ cdef class Snapshots:
     cdef int gather(self, LeafPointers pointers) except -1 nogil
     cdef int name_newest(self, uint64_t step, int slot) except -1 nogil
     cdef int reserve(self, LeafPointers pointers) except -1 nogil
-    cdef char* reserved_place(self, int64_t offset) noexcept nogil
-    cdef int publish_reserved(self, uint64_t step) except -1 nogil
+    cdef int begin_mean(self, bint others_read) noexcept nogil
+    cdef int publish_mean(self, uint64_t step) except -1 nogil

@@ -226,7 +226,7 @@ cdef class Snapshots:
                 return slot
         return -1
 
-    # A synchronisation: its models lie in a slot that is reserved until the mean, which overwrites it, is published.
+    # A synchronisation: this rank's model lies in a slot that is reserved until the mean is published.
 
     def has_free_slot(self):
         """Return whether a slot is free for a synchronisation."""
@@ -248,21 +248,25 @@ cdef class Snapshots:
         self.reserved = slot
         return slot
 
-    cdef char* reserved_place(self, int64_t offset) noexcept nogil:
-        """Return the address of a byte of the reserved slot."""
-        return self.window.own(self.layout.snapshot(self.reserved) + offset)
+    cdef int begin_mean(self, bint others_read) noexcept nogil:
+        """Have `own` point to the slot for the mean.
 
-    cdef int publish_reserved(self, uint64_t step) except -1 nogil:
-        """Publish what lies in the reserved slot as this rank's model of `step`."""
-        cdef int slot = self.reserved
-        self.own = self.reserved_place(0)
-        self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
-        self.name_newest(step, slot)
-        self.reserved = -1
+        Args:
+            others_read: other ranks may still read what lies in the reserved slot. The mean then overwrites the newest
+                snapshot: all have passed the first barrier, so there are no pins on it, and none will come before the
+                mean is published.
+        """
+        self.mean = self.current_slot if others_read else self.reserved
+        self.own = self.window.own(self.layout.snapshot(self.mean))
         return 0
 
-    def give_up_reserved(self):
-        """Free the reserved slot: the synchronisation was refused."""
+    cdef int publish_mean(self, uint64_t step) except -1 nogil:
+        """Publish the mean as this rank's model of `step`."""
+        self.window.wrote(self.layout.snapshot(self.mean), self.layout.snapshot_bytes)
+        return self.name_newest(step, self.mean)
+
+    def free_reserved(self):
+        """Free the reserved slot: the synchronisation is over, or was refused, so no rank reads the slot any more."""
         self.reserved = -1
 
     def pins(self):

@@ -366,6 +366,7 @@ class Synchronizer:
         self._told_joined = joined and not self._all_joined
         self._words.announce(pack_entered(self._step, self._attempt, PUBLISHED))
         yield self._barrier.is_over
+        self._snapshots.free_reserved()
         if self._calls > calls_before:
             self._snapshots.restore_all(self._pointers)  # into the output of the call that has continued this one
         self._complete = True
@@ -375,7 +376,7 @@ class Synchronizer:
         number, rank = self._barrier.number, self._barrier.refuser
         name, _, text = self._words.told_error(rank, number).partition("\n")
         self._words.announce(pack_entered(self._step, self._attempt, FAILED))
-        self._snapshots.give_up_reserved()
+        self._snapshots.free_reserved()
         self._attempt += 1
         self._refused = True
         raise_described((name, text), rank, error)

@@ -8,7 +8,7 @@ instructions of its own, and so also between two of a function that replaces the
 
 import signal
 import threading
-from _signal import getsignal  # signal.getsignal() takes ten times longer, to return a member of an enum
+from _signal import getsignal, signal as set_handler  # those of `signal` take ten times longer, for members of enums
 
 NUMBERS = sorted(map(int, signal.valid_signals()))
 
@@ -52,7 +52,7 @@ cdef class Interrupts:
             if callable(handler) and not isinstance(handler, Note):
                 self.handlers[number] = handler
                 # Runs the handlers of what has come before: this may raise.
-                signal.signal(number, self.note)
+                set_handler(number, self.note)
         return 0
 
     cdef object put_back(self):
@@ -62,7 +62,7 @@ cdef class Interrupts:
             number = next(iter(self.handlers))
             try:
                 if getsignal(number) is self.note:  # and not replaced by a handler
-                    signal.signal(number, self.handlers[number])
+                    set_handler(number, self.handlers[number])
                 del self.handlers[number]
             except BaseException as error:  # of a handler that has been put back already
                 first = first or error
