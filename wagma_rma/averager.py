@@ -51,7 +51,9 @@ class GroupAverager:
             group_size: a plain average of the group, which waits for all of it. (A rank whose wait is cut
             short, by the timeout or Ctrl-C, starts the average with the members that have arrived.)
         patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
-            exchange would cost this rank alone (a running estimate), so that ranks in time share the work.
+            exchange would cost this rank alone (a running estimate), or a tenth of what this rank usually
+            computes between two steps (the median of the last three), whichever is more. So ranks whose steps
+            differ by some per cent meet, and share the work.
         grouping: which ranks average together (wagma_rma.Grouping); None: Butterfly, or Strided where
             the number of ranks has no suitable factors.
         broadcast: write rank 0's values into every rank's `model`, so that all begin alike.

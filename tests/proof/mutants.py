@@ -14,7 +14,8 @@ EARLY = f"{DEPARTURES}::test_a_program_that_ends_early_tells_so"
 UNEVEN = f"{DEPARTURES}::test_ranks_with_different_numbers_of_steps_end_with_one_mean"
 JOINED_TWICE = f"{DEPARTURES}::test_join_that_was_cut_short_is_continued_by_join_alone"
 ANYWHERE = f"{DEPARTURES}::test_after_an_exception_anywhere_in_a_call_nothing_is_wrong_and_nobody_hangs"
-SILENCE = "tests/proof/test_protocol.py::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
+PROTOCOL = "tests/proof/test_protocol.py"
+SILENCE = f"{PROTOCOL}::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
 TOLD = "tests/unit/test_departures.py"
 JOINING = "tests/unit/test_synchronization.py"
 INTERRUPTS = "tests/unit/test_interrupts.py"
@@ -34,7 +35,7 @@ class Mutation:
     name: str
     edits: tuple[Edit, ...]
     equivalent: str = ""
-    tests: str = "tests/proof/test_protocol.py"
+    tests: str = PROTOCOL
     quick: bool = False
     mpi: str = ""
 
@@ -217,6 +218,21 @@ OPENING = [
     mutation(
         "no patience by default",
         replace("Protocol.now_patience", "return max(", "return 0 * max("),
+    ),
+    mutation(
+        "a rank waits no part of its own time",
+        replace("Protocol.now_patience", "SHARE * self.pace.usual()", "0"),
+        tests=f"{PROTOCOL}::test_ranks_whose_steps_vary_by_some_per_cent_meet_by_default",
+    ),
+    mutation(
+        "one long time between two steps becomes patience",
+        replace("Pace.usual", "max(low, min(high, self.between[2]))", "high"),
+        tests=f"{PROTOCOL}::test_a_rank_waits_for_an_absent_one_a_tenth_of_what_its_steps_usually_take",
+    ),
+    mutation(
+        "the end of a synchronisation is not noted",
+        delete("Protocol.synchronized", "self.pace.end_step"),
+        tests=f"{PROTOCOL}::test_what_a_rank_computes_after_a_synchronisation_counts_too",
     ),
     mutation("one long sum becomes patience", replace("estimate", "min(sample, 2 * past)", "sample")),
     mutation(

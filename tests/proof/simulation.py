@@ -48,6 +48,7 @@ class World:
         False  # a rank comes with what the step before gave, not with a model of its own for each step
     )
     lent: bool = False  # models and results lie in the window, but for every third model
+    computes: tuple[float, ...] = (0.0,)  # seconds before each step, in turn
     pins_before: int = (
         0  # pins that were taken on each rank's first snapshot, and given back, before it began
     )
@@ -186,6 +187,7 @@ class _Rank:
             if self.world.chained and step > 1:
                 mine = self.steps[-1].result
             synchronizes = step % self.world.sync_period == 0
+            self.scheduler.compute(rank, self.world.computes[(step - 1) % len(self.world.computes)])
             sources, targets = self._again(self._memory, step, mine, synchronizes)
             self.pointers.hold(sources, targets)
             try:

@@ -420,6 +420,42 @@ def test_ranks_that_are_in_time_meet_though_one_would_be_enough():
         check_patience((world, Schedule(stops=stops)), all_are_fresh)
 
 
+def test_ranks_whose_steps_vary_by_some_per_cent_meet_by_default():
+    """The other rank is stopped again and again, for longer than an exchange takes."""
+    world = World(sync_period=12, patience=-1.0, steps=11, computes=(0.1,))
+
+    def all_are_fresh(ranks):
+        return all(step.outcome is Outcome.FRESH for steps in ranks for step in steps)
+
+    for every, turns in ((40, 20), (60, 20), (80, 30)):
+        schedule = Schedule(stops=tuple(Stop(at, 1, turns) for at in range(80, 2000, every)))
+        check_patience((world, schedule), all_are_fresh)
+        at_once = simulation.run(replace(world, computes=(0.0,)), schedule).steps
+        assert HUNTING or not all_are_fresh(at_once), "these ranks differ by too little"
+
+
+def test_a_rank_waits_for_an_absent_one_a_tenth_of_what_its_steps_usually_take():
+    schedule = Schedule(stops=(Stop(1, 0),))
+    for out_of_the_ordinary in (0.0, 0.1, 100.0):  # one step in four
+        world = World(sync_period=12, patience=-1.0, steps=11, computes=(0.1, 0.1, out_of_the_ordinary, 0.1))
+
+        def waits_a_tenth(ranks):
+            # A pause ends too late by at most a quarter of what the rank has waited.
+            return all(0.01 <= step.seconds_waited < 0.0126 for step in ranks[1][1:])
+
+        check_patience((world, schedule), waits_a_tenth)
+
+
+def test_what_a_rank_computes_after_a_synchronisation_counts_too():
+    world = World(sync_period=2, patience=-1.0, steps=6, computes=(0.1,))
+    before = simulation.run(world, Schedule()).steps[1][3].ended
+
+    def waits_a_tenth(ranks):
+        return 0.01 <= ranks[0][4].seconds_waited < 0.0126 and ranks[1][4].outcome is Outcome.LATE
+
+    check_patience((world, Schedule(stops=(Stop(before + 1, 1, 300),))), waits_a_tenth)
+
+
 def test_a_rank_that_was_stopped_in_a_sum_waits_no_longer_afterwards():
     absent = Stop(1, 0)
     # One of these comes between the tag and the sums that lie under it.

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.exchange cimport Exchange
 from wagma_rma.protocol.layout cimport Layout
+from wagma_rma.protocol.pace cimport Pace
 from wagma_rma.protocol.record cimport Record
 from wagma_rma.protocol.snapshots cimport Snapshots
 from wagma_rma.protocol.turn cimport Turn
@@ -53,6 +54,7 @@ cdef class Protocol:
     cdef Turn turn
     cdef Record record
     cdef Exchange exchange
+    cdef Pace pace
     cdef int quorum
     cdef double patience      # seconds, or negative for the running estimate
     cdef Step last            # the step under way, or the last one
@@ -64,5 +66,6 @@ cdef class Protocol:
     cdef void count(self) noexcept
     cdef double now_patience(self) noexcept nogil
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
+    cdef void end(self, double started) noexcept nogil
     cdef int choose_source(self) except -1 nogil
     cdef int miss(self, LeafPointers pointers) except -1 nogil

@@ -29,6 +29,9 @@ from wagma_rma.protocol.words cimport contribution_age
 # Even ranks that are "in time" arrive at different times, because of the operating system's scheduler. A group average
 # shorter than this gains nothing by starting without them.
 cdef double LEAST_PATIENCE = 100e-6
+# The part of a rank's own time between two steps that it may wait. The steps of balanced ranks vary by some per cent,
+# and where they vary by 2, partners of changing groups differ by up to 9 (benchmarks/README.md, "Late ranks").
+cdef double SHARE = 0.1
 
 
 @cython.final
@@ -40,8 +43,8 @@ cdef class Protocol:
         layout: where everything lies.
         groups: this rank's group at step 1, 2, ... of a full turn, ascending ranks.
         quorum: arrivals that it takes to start an average; in a smaller group, all its members.
-        patience: seconds to wait for the others when the quorum is there; negative: a running estimate of what the
-            exchange would cost this rank alone.
+        patience: seconds to wait for the others when the quorum is there; negative: the larger of a running estimate of
+            what the exchange would cost this rank alone, and a tenth of its own time between two steps (`pace`).
     """
 
     def __cinit__(self, Window window, Layout layout, list groups, int quorum, double patience):
@@ -51,6 +54,7 @@ cdef class Protocol:
         self.quorum = quorum
         self.patience = patience
         self.turn = Turn(window.rank, groups)
+        self.pace = Pace()
         self.snapshots = Snapshots(window, layout)
         self.record = Record(window, layout, self.snapshots, self.turn)
         self.exchange = Exchange(window, layout, self.record)
@@ -103,8 +107,9 @@ cdef class Protocol:
         self.record.joined = joined
 
     def synchronized(self, uint64_t step):
-        """Count a synchronisation as done."""
+        """Count a synchronisation as done, which ends now."""
         self.last_step = self.last_synchronized = step
+        self.pace.end_step(self.waiter.now())
 
     def report(self):
         """Return the last group step as a dict of report.Report's fields; `outcome` is a number."""
@@ -151,14 +156,16 @@ cdef class Protocol:
         """Return the seconds to wait for the group at the next step."""
         if self.patience >= 0:
             return self.patience
-        return max(LEAST_PATIENCE,
+        return max(LEAST_PATIENCE, SHARE * self.pace.usual(),
                    self.layout.chunks * (self.exchange.sum_seconds + self.exchange.collect_seconds))
 
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step, as PROTOCOL.md's "A group step" numbers its parts."""
-        cdef double started = self.waiter.now(), patience = self.now_patience()
+        cdef double started = self.waiter.now(), patience
         cdef Step* last = &self.last
         cdef bint kept
+        self.pace.begin_step(started)
+        patience = self.now_patience()
         memset(last, 0, sizeof(Step))
         last.step = last.source_step = step
         self.record.select(step)
@@ -169,7 +176,7 @@ cdef class Protocol:
         if self.record.group.size == 1:
             last.initiated = True
             self.snapshots.restore(pointers)
-            last.seconds = self.waiter.now() - started
+            self.end(started)
             return 0
         # 2. to 4. Arrive, wait a little, activate.
         self.record.arrive()
@@ -187,8 +194,14 @@ cdef class Protocol:
         self.exchange.sums.results.end_read(self.record, &kept)
         if not kept:
             self.miss(pointers)
-        last.seconds = self.waiter.now() - started
+        self.end(started)
         return 0
+
+    cdef void end(self, double started) noexcept nogil:
+        """End a group step: note how long it took."""
+        cdef double now = self.waiter.now()
+        self.last.seconds = now - started
+        self.pace.end_step(now)
 
     cdef int choose_source(self) except -1 nogil:
         """Decide between FRESH and LATE, and which step's sums to use."""
