@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     """The number of each rank's host."""
     options: Options
     groups: list[tuple[int, ...]]
-    """This rank's group at step 1, 2, ... of a full turn."""
+    """This rank's group at group step 1, 2, ... of a full turn."""
     structure: Structure
     containers: Any
     """Containers like the model's, without leaves."""
@@ -125,7 +125,7 @@ def _open(
     # 3. Each makes what needs its own memory only; a rank that has too little tells the others.
     found: Facts | Exception = {}
     try:
-        protocol = Protocol(window, layout, groups, options.quorum, options.patience)
+        protocol = Protocol(window, layout, groups, options.quorum, options.patience, options.group_period)
         pointers = LeafPointers(layout.order)
         buffers = Buffers(protocol.snapshots, layout, structure)
         memory = Memory(structure, buffers, busy)

@@ -15,6 +15,7 @@ UNEVEN = f"{DEPARTURES}::test_ranks_with_different_numbers_of_steps_end_with_one
 JOINED_TWICE = f"{DEPARTURES}::test_join_that_was_cut_short_is_continued_by_join_alone"
 ANYWHERE = f"{DEPARTURES}::test_after_an_exception_anywhere_in_a_call_nothing_is_wrong_and_nobody_hangs"
 PROTOCOL = "tests/proof/test_protocol.py"
+LOCAL = f"{PROTOCOL}::test_between_two_group_steps_a_rank_exchanges_nothing"
 SILENCE = f"{PROTOCOL}::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
 TOLD = "tests/unit/test_departures.py"
 JOINING = "tests/unit/test_synchronization.py"
@@ -446,7 +447,9 @@ RESULTS = [
         "collected from the result slot of its own step",
         # Which is the step of the newest snapshot, where a rank could publish.
         replace(
-            "Sums.begin_collecting", "begin_read(self.record.step,", "begin_read(self.snapshots.current_step,"
+            "Sums.begin_collecting",
+            "member, begin + section.result",
+            "member, self.layout.result(self.snapshots.current_step // self.record.group_period) + section.result",
         ),
     ),
 ]
@@ -462,7 +465,38 @@ SYNCHRONIZATION = [
     ),
     mutation(
         "K < tau: too few records",
-        replace("Options.layout", "else self.sync_period", "else max(1, self.sync_period - 2)"),
+        replace(
+            "Options.layout",
+            "-(-self.sync_period // self.group_period)",
+            "max(1, self.sync_period // self.group_period - 2)",
+        ),
+    ),
+    mutation(
+        "too few records where the group period does not divide the synchronisations'",
+        replace(
+            "Options.layout",
+            "-(-self.sync_period // self.group_period)",
+            "self.sync_period // self.group_period",
+        ),
+        tests=LOCAL,
+    ),
+    mutation(
+        "groups rotate with the step, not with the group step",
+        replace("Record.select", "self.turn.at(self.number)", "self.turn.at(step)"),
+        tests=LOCAL,
+    ),
+    mutation(
+        "neighbouring group steps share a result slot",
+        replace("Results.begin_write", "tag(record.number)", "tag(record.step)"),
+        replace("Results.end_read", "tag(record.number)", "tag(record.step)"),
+        replace("Results.begin_read", "result(record.number)", "result(record.step)"),
+        replace("Sums.end_sum", "result(self.record.number)", "result(self.record.step)"),
+        tests=LOCAL,
+    ),
+    mutation(
+        "a rank publishes at steps without an exchange",
+        replace("Protocol.step", "if step % self.group_period", "if False"),
+        tests=LOCAL,
     ),
 ]
 

@@ -38,6 +38,7 @@ class World:
     ranks: int = 2
     group_size: int = 2
     sync_period: int = 3
+    group_period: int = 1
     quorum: int = 1
     patience: float = 0.0
     steps: int = 3
@@ -229,7 +230,8 @@ class _Rank:
         return sources, targets
 
     def _average(self, step):
-        group = self.groups[(step - 1) % len(self.groups)]
+        number = step // self.world.group_period
+        group = self.groups[(number - 1) % len(self.groups)]
         self.watch.expect(Expectation(str, list, lambda: self._check_group(step, group), ""))
         try:
             self.protocol.step(step, self.pointers)
@@ -285,6 +287,7 @@ def run(world, schedule, most_turns=100_000):
         None,
         0,
         None,
+        group_period=world.group_period,
     )
     groups = [options.groups(rank) for rank in range(world.ranks)]
     start = list(model(world.leaves, 0, 0))
@@ -306,7 +309,8 @@ def run(world, schedule, most_turns=100_000):
             verbs = Verbs(window)
             verbs.fetch_add(rank, layout.published, world.pins_before << words.PINS_SHIFT)
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
-        protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience)
+        how = options.quorum, options.patience, options.group_period
+        protocol = Protocol(window, layout, groups[rank], *how)
         pointers = LeafPointers(layout.order)
         pointers.hold(start, [leaf.copy() for leaf in start])
         protocol.prepare(pointers)

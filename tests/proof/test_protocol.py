@@ -35,11 +35,12 @@ VERBS = ("fetch_add", "compare_and_swap", "fetch_max")
 def worlds(draw, **fixed):
     ranks = draw(st.integers(1, 6))
     group_size = draw(st.integers(1, ranks))
-    sync_period = draw(st.integers(1, 5))
+    sync_period = fixed.get("sync_period") or draw(st.integers(1, 5))
     world = World(
         ranks=ranks,
         group_size=group_size,
         sync_period=sync_period,
+        group_period=draw(st.one_of(st.just(1), st.integers(1, sync_period))),
         quorum=draw(st.one_of(st.just(1), st.integers(1, group_size))),
         patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3, -1.0])),
         steps=draw(st.integers(1, 2 * sync_period + 1)),
@@ -73,9 +74,9 @@ def schedules(draw, world, forever=False):
 
 
 @st.composite
-def cases(draw):
+def cases(draw, **fixed):
     """Return a world and a schedule in which every rank gets through."""
-    world = draw(worlds())
+    world = draw(worlds(**fixed))
     return world, draw(schedules(world))
 
 
@@ -202,6 +203,10 @@ def test_a_snapshot_is_never_written_while_it_may_still_be_read():
 
 def test_all_who_use_a_step_use_the_sum_of_exactly_its_contributions_to_the_bit():
     explore("same_sum")
+
+
+def test_between_two_group_steps_a_rank_exchanges_nothing():
+    explore("local", lambda: cases(sync_period=8, group_period=3))
 
 
 def test_sums_that_are_replaced_while_they_are_read_are_not_used():

@@ -34,10 +34,10 @@ def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None):
 class Rank:
     """One rank: its window, its protocol, and what it says of itself."""
 
-    def __init__(self, window, layout, groups, start, step, quorum, patience):
+    def __init__(self, window, layout, groups, start, step, quorum, patience, group_period=1):
         self.window, self.layout = window, layout
         self.verbs = Verbs(window)
-        self.protocol = Protocol(window, layout, groups, quorum, patience)
+        self.protocol = Protocol(window, layout, groups, quorum, patience, group_period)
         self.snapshots = self.protocol.snapshots
         self.announcements = Announcements(window, layout)
         self.departures = Departures(window.rank, [0] * window.ranks, self.announcements, window.waiter)
@@ -78,12 +78,22 @@ PAIR = ([(0, 1)],)
 
 
 def make_ranks(
-    start, turn=PAIR, ranks=2, *, records=8, slots=3, chunk_bytes=None, step=0, quorum=1, patience=0.0
+    start,
+    turn=PAIR,
+    ranks=2,
+    *,
+    records=8,
+    slots=3,
+    chunk_bytes=None,
+    step=0,
+    quorum=1,
+    patience=0.0,
+    group_period=1,
 ):
     """Return the ranks of a world, all of which have published the leaves `start` at `step`.
 
     Args:
-        turn: the groups at step 1, 2, ... of a full turn; a rank that is in none of a step's is alone then.
+        turn: the groups at group step 1, 2, ... of a full turn; a rank that is in none of them is alone then.
     """
     size = max(len(group) for groups in turn for group in groups)
     layout = layout_of(start, size, records, slots, chunk_bytes)
@@ -92,7 +102,8 @@ def make_ranks(
     for rank in range(ranks):
         own = [next((group for group in groups if rank in group), (rank,)) for groups in turn]
         window = ThreadWindow(memory, rank)
-        made.append(Rank(window, layout, own, [leaf.copy() for leaf in start], step, quorum, patience))
+        how = step, quorum, patience, group_period
+        made.append(Rank(window, layout, own, [leaf.copy() for leaf in start], *how))
     return made
 
 

@@ -17,6 +17,7 @@ cdef enum Outcome:
     FRESH = 0
     LATE = 1
     MISSED = 2
+    LOCAL = 4
 
 # The names of fields are those of report.Report and report.Statistics.
 
@@ -37,6 +38,7 @@ cdef struct Totals:
     int64_t fresh
     int64_t late
     int64_t missed
+    int64_t local
     int64_t initiated
     int64_t unpublished
     int64_t chunks_computed
@@ -55,16 +57,18 @@ cdef class Protocol:
     cdef Record record
     cdef Exchange exchange
     cdef Pace pace
+    cdef uint64_t group_period  # steps from one group step to the next
     cdef int quorum
     cdef double patience      # seconds, or negative for the running estimate
     cdef Step last            # the step under way, or the last one
     cdef bint gathered        # the caller's model has been copied, so its output may be written
-    cdef Totals totals        # over all group steps
+    cdef Totals totals        # over all steps but the synchronisations
     # Counted here, where no signal can come between a step and its number.
     cdef readonly uint64_t last_step, last_synchronized
 
     cdef void count(self) noexcept
     cdef double now_patience(self) noexcept nogil
+    cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
     cdef void end(self, double started) noexcept nogil
     cdef int choose_source(self) except -1 nogil

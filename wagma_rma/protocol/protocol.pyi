@@ -13,6 +13,7 @@ class Protocol:
         groups: list[tuple[int, ...]],
         quorum: int,
         patience: float,
+        group_period: int = ...,
     ) -> None: ...
     @property
     def window(self) -> Window: ...
