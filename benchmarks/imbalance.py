@@ -1,16 +1,20 @@
 """What late ranks cost the others: the two experiments of the papers and none late, for five ways to average.
 
-    mpiexec -n 32 python -m benchmarks.imbalance [--experiment balanced skew stragglers] [--json FILE]
+    mpiexec -n 32 python -m benchmarks.imbalance [--experiment balanced jitter2 skew ...] [--json FILE]
 
 balanced    all ranks come together
+jitter2     a step computes 100 ms, which vary by 2 % (a normal distribution's standard deviation), asleep
+jitter5     the same by 5 %
 skew        rank r comes r ms late to each step (eager-SGD's microbenchmark, Li et al., PPoPP 2020); `in the
             call` is the mean time that a rank spends in it
 stragglers  a step computes 100 ms, two ranks drawn for each step 320 ms longer (WAGMA-SGD, Li et al., TPDS
-            2021, section 5), asleep, so that ranks may outnumber cores; `of ideal` is the share of the time
-            between synchronisations that ranks compute: the step rate, of that without any exchange
+            2021, section 5), asleep, so that ranks may outnumber cores
+
+`of ideal` is the share of the time between synchronisations that ranks compute: the step rate, of that
+without any exchange; `with sync` is the same with the time in synchronisations.
 
 wagma        groups near the square root of the ranks, quorum 1, patience by default: a rank waits for others
-             about as long as the exchange takes, and no longer
+             about as long as the exchange takes or for a tenth of what it computes, and no longer
 majority     the same with more than half of the group as quorum
 synchronous  the same with the whole group as quorum
 allreduce    MPI_Allreduce of all ranks at each step
@@ -31,6 +35,7 @@ Where no experiment is named, all but `elastic` are run.
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 from mpi4py import MPI
@@ -41,7 +46,10 @@ from wagma_rma.groups.choice import choose
 
 SYNC_PERIOD = 10
 BALANCED = 20  # times as many steps where nobody is late
-COLUMNS = ("experiment", "way", "in the call", "median", "of ideal", "fresh", "late", "missed")
+WAYS = ("wagma", "majority", "synchronous", "allreduce", "local")
+SHARES = ("of ideal", "with sync")
+COUNTS = ("fresh", "late", "missed")
+COLUMNS = ("experiment", "way", "in the call", "median", *SHARES, *COUNTS)
 
 
 class Allreduce:
@@ -58,12 +66,13 @@ class Allreduce:
         pass
 
 
-def ways(comm):
+def ways(comm, patience):
     """Return the ways to average, by name."""
     size = choose(comm.size, None).size
 
     def groups(**options):
-        return lambda model: GroupAverager(comm, model, sync_period=SYNC_PERIOD, **options)
+        options |= {"sync_period": SYNC_PERIOD, "patience": patience}
+        return lambda model: GroupAverager(comm, model, **options)
 
     return {
         "wagma": groups(group_size=size),
@@ -93,30 +102,62 @@ def skew(comm, averager, model, turns, later=1e-3):
     return seconds, None
 
 
-def stragglers(comm, averager, model, turns):
-    """Return the same, and the share of the time between synchronisations that this rank computes."""
-    seconds, computed, total = [], 0.0, 0.0
+def computing(averager, model, turns, compute_seconds):
+    """Return the same, and the shares of the time, without and with synchronisations, that are computing.
+
+    Args:
+        compute_seconds: returns for how long this rank computes before a step.
+    """
+    seconds, computed, total = [], np.zeros(2), np.zeros(2)
     for step in range(1, turns * SYNC_PERIOD + 1):
-        late = np.random.default_rng(step).choice(comm.size, 2, replace=False)
         began = time.perf_counter()
-        time.sleep(0.1 + 0.32 * (comm.rank in late))
+        time.sleep(compute_seconds(step))
         started = time.perf_counter()
         averager.average(model, out=model)
         ended = time.perf_counter()
         if step % SYNC_PERIOD:
             seconds.append(ended - started)
-            computed += started - began
-            total += ended - began
+        counts = np.array([step % SYNC_PERIOD != 0, True])
+        computed += counts * (started - began)
+        total += counts * (ended - began)
     return seconds, computed / total
 
 
-EXPERIMENTS = {"balanced": balanced, "skew": skew, "stragglers": stragglers}
+def stragglers(comm, averager, model, turns):
+    """Return the same."""
+
+    def compute_seconds(step):
+        late = np.random.default_rng(step).choice(comm.size, 2, replace=False)
+        return 0.1 + 0.32 * (comm.rank in late)
+
+    return computing(averager, model, turns, compute_seconds)
+
+
+def jitter(share, comm, averager, model, turns):
+    """Return the same."""
+    random = np.random.default_rng([comm.rank, 11])
+    return computing(averager, model, turns, lambda step: 0.1 * (1 + share * random.standard_normal()))
+
+
+EXPERIMENTS = {
+    "balanced": balanced,
+    "jitter2": partial(jitter, 0.02),
+    "jitter5": partial(jitter, 0.05),
+    "skew": skew,
+    "stragglers": stragglers,
+}
+
+
+def number_or_auto(text):
+    return text if text == "auto" else float(text)
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     choices = [*EXPERIMENTS, "elastic"]
     parser.add_argument("--experiment", nargs="*", default=list(EXPERIMENTS), choices=choices)
+    parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)
+    parser.add_argument("--patience", type=number_or_auto, default="auto", help="as GroupAverager's")
     parser.add_argument("--floats", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=3, help="synchronisations in each run")
     parser.add_argument("--slow", nargs="*", default=list(elastic.KINDS), choices=list(elastic.KINDS),
@@ -131,23 +172,26 @@ def main(arguments=None):
     if experiments:
         table.say(comm, COLUMNS)
     for experiment in experiments:
-        for way, make in ways(comm).items():
+        for way, make in ways(comm, arguments.patience).items():
+            if way not in arguments.ways:
+                continue
             model = np.zeros(arguments.floats, np.float32)
             averager = make(model)
             comm.Barrier()
-            seconds, share = EXPERIMENTS[experiment](comm, averager, model, arguments.turns)
+            seconds, shares = EXPERIMENTS[experiment](comm, averager, model, arguments.turns)
             counts = getattr(averager, "statistics", None)
-            told = comm.gather((seconds, share, counts and (counts.fresh, counts.late, counts.missed)))
+            told = comm.gather((seconds, shares, counts and (counts.fresh, counts.late, counts.missed)))
             averager.close()
             if told is None:
                 continue
             every = np.concatenate([seconds for seconds, _, _ in told])
             row = {"experiment": experiment, "way": way, "mean": every.mean(), "median": np.median(every)}
-            if share is not None:
-                row["of ideal"] = float(np.mean([share for _, share, _ in told]))
+            if shares is not None:
+                means = np.mean([shares for _, shares, _ in told], axis=0)
+                row |= dict(zip(SHARES, means.tolist(), strict=True))
             if counts:
                 kinds = np.sum([kinds for _, _, kinds in told], axis=0)
-                row |= dict(zip(("fresh", "late", "missed"), (kinds / kinds.sum()).tolist(), strict=True))
+                row |= dict(zip(COUNTS, (kinds / kinds.sum()).tolist(), strict=True))
             rows.append(row)
             table.say(
                 comm,
@@ -156,10 +200,7 @@ def main(arguments=None):
                     way,
                     f"{row['mean'] * 1e3:.3f} ms",
                     f"{row['median'] * 1e3:.3f} ms",
-                    *(
-                        f"{100 * row[name]:.1f} %" if name in row else "-"
-                        for name in ("of ideal", "fresh", "late", "missed")
-                    ),
+                    *(f"{100 * row[name]:.1f} %" if name in row else "-" for name in (*SHARES, *COUNTS)),
                 ),
             )
     if "elastic" in arguments.experiment:

@@ -49,6 +49,21 @@ class Flat:
         """Whether a leaf that is averaged has to be copied from an accelerator."""
         return any(map(is_on_accelerator, self.selected))
 
+    def begin_copies(self) -> None:
+        """Begin to copy all leaves to the host together; on a CPU this does nothing."""
+        for leaf in self.selected:
+            if isinstance(leaf, jax.Array):
+                leaf.copy_to_host_async()
+
+    def unmoved(self) -> PyTree:
+        """Return the pytree as it came, the leaves that are averaged as jax.Arrays."""
+        return self.rebuilt(
+            [
+                leaf if isinstance(leaf, jax.Array) else jnp.asarray(array)
+                for leaf, array in zip(self.selected, self.model.values(), strict=True)
+            ]
+        )
+
     def rebuilt(self, averages: list[jax.Array]) -> PyTree:
         """Return the pytree with other values for the leaves that are averaged."""
         new = iter(averages)
@@ -80,12 +95,11 @@ def flatten(name: str, params: PyTree, unselected: frozenset[str]) -> Flat:
         raise ValueError(f"{name}: two leaves have the same path; give the nodes distinct keys")
     selected = [(path, leaf) for path, leaf in zip(paths, leaves, strict=True) if path not in unselected]
     for path, leaf in selected:
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
-            if not leaf.is_fully_addressable:
-                raise ValueError(
-                    f"{name}: model{path} is spread over devices of other processes ({leaf.sharding}); {OWN}"
-                )
-            leaf.copy_to_host_async()  # starts the copies of all leaves together; on a CPU it does nothing
+        is_array = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+        if is_array and not leaf.is_fully_addressable:
+            raise ValueError(
+                f"{name}: model{path} is spread over devices of other processes ({leaf.sharding}); {OWN}"
+            )
     model = Leaves((path, on_host(leaf)) for path, leaf in selected)
     return Flat(paths, leaves, tree, model, [leaf for _, leaf in selected])
 

@@ -68,8 +68,8 @@ class PytreeAverager:
         backend: how a compiled function calls the averager. "ffi": XLA passes its own buffers, which are
             averaged in place; on one CPU device. "callback": an ordered callback to the host, which copies
             them; on any devices. "auto": "ffi" where that is possible.
-        options: group_size, sync_period, quorum, patience, grouping, broadcast, start_step, timeout,
-            topology, window, progress: as of GroupAverager.
+        options: group_size, sync_period, group_period, quorum, patience, grouping, broadcast, start_step,
+            timeout, topology, window, progress: as of GroupAverager.
 
     Attributes:
         params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
@@ -136,6 +136,8 @@ class PytreeAverager:
     def __call__(self, params: Params) -> Params:
         """Perform one step: average with this step's group, or with all ranks at a multiple of sync_period.
 
+        At a step that is a multiple neither of group_period nor of sync_period params come back as they are.
+
         Args:
             params: of the structure, shapes and dtypes that the averager was made with.
 
@@ -179,7 +181,8 @@ class PytreeAverager:
         if not flat.traced and not is_tracing():
             # Compiled steps that were called before may still be running in other threads.
             self._await(compiled.await_steps)
-            return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
+            average = self._steps.eager(step, flat)
+            return flat.unmoved() if average is None else flat.placed(average)  # type: ignore[no-any-return]
         if step is Step.JOIN:
             raise TypeError("join: called inside a function that is being compiled; call it outside of jit")
         compiled.check_where()
@@ -242,6 +245,11 @@ class PytreeAverager:
     def sync_period(self) -> int:
         """See GroupAverager.sync_period."""
         return self._averager.sync_period
+
+    @property
+    def group_period(self) -> int:
+        """See GroupAverager.group_period."""
+        return self._averager.group_period
 
     @property
     def quorum(self) -> int:

@@ -81,6 +81,7 @@ class HostSteps:
         self._averager = averager
         self._structure = structure
         self._shapes = {path: (leaf.shape, leaf.dtype) for path, leaf in start.items()}
+        self._nowhere = [0] * len(start)  # addresses of leaves that stay where they are
         self._packing = packing(list(self._shapes.values()))
         self._keep_out = keep_out
         self._kept_out: list[Array] | None = None
@@ -93,8 +94,22 @@ class HostSteps:
         }
         self.on_arrays = {step: CalledBack(self, step) for step in Step}
 
-    def eager(self, step: Step, flat: Flat) -> Leaves:
-        """Perform a step outside of any program; return the average in new memory."""
+    def eager(self, step: Step, flat: Flat) -> Leaves | None:
+        """Perform a step outside of any program.
+
+        Returns:
+            The average in new memory, or None at a LOCAL step.
+        """
+        with self._alone():
+            if step is Step.AVERAGE and not self._averager.exchanges_next:
+                self._structure.leaves(step.value, flat.model)
+                self._averager.average_at(self._nowhere, self._nowhere)
+                return None
+            return self._exchange(step, flat)
+
+    def _exchange(self, step: Step, flat: Flat) -> Leaves:
+        """Perform an eager step; return the average in new memory."""
+        flat.begin_copies()
         out = self._new_out()
         by_leaf = flat.on_accelerator
         if by_leaf:
@@ -102,15 +117,12 @@ class HostSteps:
                 self._structure.leaves(step.value, flat.model)
             except (TypeError, ValueError):
                 by_leaf = False  # the averager raises it, on every rank if this is a synchronisation
-        with self._alone():
-            if not by_leaf:
-                return step.on_arrays(self._averager, flat.model, out)
-            # A leaf is published while the next is still being copied from the device.
-            sources: list[Callable[[], Array]] = [
-                partial(np.ascontiguousarray, leaf) for leaf in flat.selected
-            ]
-            step.at_addresses(self._averager, sources, addresses(list(out.values())))
-            return out
+        if not by_leaf:
+            return step.on_arrays(self._averager, flat.model, out)
+        # A leaf is published while the next is still being copied from the device.
+        sources: list[Callable[[], Array]] = [partial(np.ascontiguousarray, leaf) for leaf in flat.selected]
+        step.at_addresses(self._averager, sources, addresses(list(out.values())))
+        return out
 
     def called_back(self, step: Step, values: list[Array]) -> list[Array]:
         """Perform a step for a host callback of a compiled program.

@@ -31,10 +31,10 @@ class GroupAverager:
     """Average the models of ranks that train copies of one model; most steps wait for no slow rank.
 
     At step 1, 2, ... every rank comes with the model x_i it has just updated. At a multiple of `sync_period`
-    all ranks get the mean of all models, together. At any other step the ranks form small groups, which
-    change with the step, and the first `quorum` members to arrive average the newest models of the whole
-    group; a late member takes part with the model it last published. Source: WAGMA-SGD, Li et al., TPDS
-    32(7), 2021.
+    all ranks get the mean of all models, together. At any other step (with `group_period`, at its other
+    multiples) the ranks form small groups, which change with the step, and the first `quorum` members to
+    arrive average the newest models of the whole group; a late member takes part with the model it last
+    published. Source: WAGMA-SGD, Li et al., TPDS 32(7), 2021.
 
     Args:
         comm: the ranks, an mpi4py intracommunicator, on one host or many. It is duplicated.
@@ -47,11 +47,16 @@ class GroupAverager:
             be read only: see jax_bindings.
         group_size: members of a group, 1 to the number of ranks; None: near its square root.
         sync_period: steps from one synchronisation to the next; each contribution is fewer steps old.
+        group_period: steps from one group average to the next, 1 to `sync_period`: for a network on which a
+            group average takes about as long as what a rank computes in a step. At the steps between, which
+            are neither a multiple of it nor of `sync_period`, a rank goes on with its own model.
         quorum: arrivals that it takes to start an average. 1: a group step waits for `patience` at most.
             group_size: a plain average of the group, which waits for all of it. (A rank whose wait is cut
             short, by the timeout or Ctrl-C, starts the average with the members that have arrived.)
         patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
-            exchange would cost this rank alone (a running estimate), so that ranks in time share the work.
+            exchange would cost this rank alone (a running estimate), or a tenth of what this rank usually
+            computes between two steps (the median of the last three), whichever is more. So ranks whose steps
+            differ by some per cent meet, and share the work.
         sync_quorum: how many ranks call a synchronisation, by having done sync_period steps since the last:
             a number, or a fraction of all as a float in (0, 1]. All others synchronise at their next call of
             average() then, and skip the steps in between; so nobody waits longer than the slowest rank takes
@@ -105,6 +110,7 @@ class GroupAverager:
         *,
         group_size: int | None = None,
         sync_period: int = 10,
+        group_period: int = 1,
         quorum: int = 1,
         patience: float | Literal["auto"] = "auto",
         sync_quorum: float | None = None,
@@ -125,6 +131,7 @@ class GroupAverager:
             busy,
             group_size=group_size,
             sync_period=sync_period,
+            group_period=group_period,
             quorum=quorum,
             patience=patience,
             sync_quorum=sync_quorum,
@@ -145,7 +152,9 @@ class GroupAverager:
     def average(self, model: M, out: Any = None) -> M:
         """Do one step: average with this step's group, or with all ranks at a multiple of sync_period.
 
-        Let W be the sum of the group's |G| contributions in member order. The average is
+        At a step that is a multiple neither of `group_period` nor of `sync_period`, a LOCAL one, this rank
+        exchanges nothing, and gets `model` as it came. At another one let W be the sum of the group's |G|
+        contributions in member order. The average is
 
         - FRESH, this rank's contribution was `model`: W / |G|;
         - LATE, it was an older model of this rank: (W + model) / (|G| + 1), or W / |G| if W is the sum of a
@@ -227,7 +236,7 @@ class GroupAverager:
 
         - A group step makes the arrays it was given read-only, since other ranks may read them from then on.
           Some steps later another average overwrites them.
-        - A synchronisation writes the mean into the arrays it was given.
+        - A synchronisation writes the mean into the arrays it was given, and a LOCAL step returns them.
 
         Do not write to them through views made before (a reshaped array, a torch tensor), and copy what you
         want to keep.
@@ -343,6 +352,11 @@ class GroupAverager:
         return self._steps.parts.options.sync_period
 
     @property
+    def group_period(self) -> int:
+        """Steps from one group average to the next. Local."""
+        return self._steps.parts.options.group_period
+
+    @property
     def quorum(self) -> int:
         """Arrivals that it takes to start an average. Local."""
         return self._steps.parts.options.quorum
@@ -383,8 +397,9 @@ class GroupAverager:
         window, hosts = self._steps.parts.window, max(self.hosts) + 1
         return (
             f"<{self._operation} of rank {window.rank} of {window.ranks} at step {self.step}: "
-            f"group_size={self.group_size}, sync_period={self.sync_period}, quorum={self.quorum}, sync_quorum={self.sync_quorum}, "
-            f"patience={self.patience!r}, window={self.window!r}, progress={self.progress!r}, "
+            f"group_size={self.group_size}, sync_period={self.sync_period}, "
+            f"group_period={self.group_period}, quorum={self.quorum}, patience={self.patience!r}, "
+            f"sync_quorum={self.sync_quorum}, window={self.window!r}, progress={self.progress!r}, "
             f"{hosts} host{'s' if hosts > 1 else ''}, {self.bytes:,} bytes>"
         )
 

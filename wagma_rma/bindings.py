@@ -12,8 +12,9 @@ name that errors begin with: that of the binding's own class.
    of the averager, for a rank that has raised an error.
 4. `NamedAverager(operation, comm, leaves, **options)` is a GroupAverager. `average(model, out)` performs a
    step on Leaves. `average_at(sources, targets)` performs it on memory that is given by address, or by
-   functions that each fetch a leaf when the step needs it. `synchronize` and `synchronize_at`, `join` and
-   `join_at` likewise.
+   functions that each fetch a leaf when the step needs it. `exchanges_next` is false before a step that
+   leaves the model as it is (LOCAL): nothing has to be copied for that. `synchronize` and `synchronize_at`,
+   `join` and `join_at` likewise.
 5. `Structure(operation, leaves).leaves(operation, model)` checks a model as a step would, without a step.
 6. A framework may perform steps on a thread of its own while Python's main thread waits for it in C. Such a
    step stands in a block of `hear_ctrl_c()`, in which Ctrl-C ends its waits.
@@ -64,6 +65,7 @@ class AveragerOptions(TypedDict, total=False):
 
     group_size: int | None
     sync_period: int
+    group_period: int
     quorum: int
     patience: float | Literal["auto"]
     sync_quorum: float | None
@@ -93,6 +95,14 @@ class NamedAverager(GroupAverager):
             raise TypeError(f"{operation}.__init__() got an unexpected keyword argument {name!r}")
         self._operation = operation  # first: errors about the other arguments name it
         super().__init__(comm, model, **options)
+
+    @property
+    def exchanges_next(self) -> bool:
+        """Whether average() exchanges anything at the next step; at a LOCAL one the model stays as it is.
+
+        average_at() then touches no leaf whose source is its target, whatever address that is. Local.
+        """
+        return not self._stepper.is_local_next()
 
     @property
     def is_here(self) -> bool:

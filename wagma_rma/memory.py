@@ -39,13 +39,14 @@ class Memory:
         self._buffers = buffers
         self._busy = busy
 
-    def hold(self, name: str, model: Any, out: Any, together: bool = False) -> Held:
+    def hold(self, name: str, model: Any, out: Any, together: bool = False, local: bool = False) -> Held:
         """Return the memory of a model and of its output.
 
         Args:
             name: of the operation, for errors.
             out: as in GroupAverager.average().
             together: whether all ranks average, so that nothing is published before the mean.
+            local: whether this rank exchanges nothing, and publishes nothing.
 
         Raises:
             TypeError, ValueError: `model` or `out` is not like the averager's model, or `out` is read-only.
@@ -53,7 +54,7 @@ class Memory:
         """
         leaves = self._structure.leaves(name, model)
         if out is None:
-            outputs = self._outputs(leaves, together)
+            outputs = self._outputs(leaves, together, local)
             result = self._structure.rebuild(model, outputs)
         else:
             outputs = leaves if out is model else self._structure.leaves(name, out, "out")
@@ -71,7 +72,7 @@ class Memory:
                 sources = [np.array(leaf) for leaf in sources]
         return Held(result, outputs, sources, targets)
 
-    def _outputs(self, leaves: list[Array], together: bool) -> list[Array]:
+    def _outputs(self, leaves: list[Array], together: bool, local: bool) -> list[Array]:
         """Return arrays for an average: lent ones once buffers() has been called, where a slot is free."""
         lent: list[Array] | None = None
         if self._buffers.used and together:
@@ -81,7 +82,8 @@ class Memory:
             if not self._busy.acquire(blocking=False):
                 raise SecondThread
             try:
-                lent = self._buffers.besides(leaves)
+                # What is not published may stay where it is.
+                lent = (self._buffers.lent() if local else None) or self._buffers.besides(leaves)
             finally:
                 self._busy.release()
         return lent or self._structure.empty()

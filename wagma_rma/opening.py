@@ -43,7 +43,7 @@ class Parts(NamedTuple):
     """The number of each rank's host."""
     options: Options
     groups: list[tuple[int, ...]]
-    """This rank's group at step 1, 2, ... of a full turn."""
+    """This rank's group at group step 1, 2, ... of a full turn."""
     structure: Structure
     containers: Any
     """Containers like the model's, without leaves."""
@@ -132,7 +132,8 @@ def _open(
     try:
         barrier = Barrier(window, layout, hosts, options.sync_quorum)
         calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
-        protocol = Protocol(window, layout, groups, options.quorum, options.patience, calls)
+        how = options.quorum, options.patience, options.group_period, calls
+        protocol = Protocol(window, layout, groups, *how)
         reduction = Reduction(window, layout, protocol.snapshots, hosts)
         pointers = LeafPointers(layout.order)
         buffers = Buffers(protocol.snapshots, layout, structure)

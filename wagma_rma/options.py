@@ -122,6 +122,7 @@ class Options:
         window: str = "auto",
         progress: str = "auto",
         sync_quorum: object = None,
+        group_period: int = 1,
     ) -> None:
         self.topology = checked_bool(operation, "topology", topology)
         if grouping is None:
@@ -144,6 +145,14 @@ class Options:
             most,
             f"pass a number of steps between 1 and {most} (groups of {size})",
         )
+        self.group_period = _integer(
+            operation,
+            "group_period",
+            group_period,
+            1,
+            self.sync_period,
+            f"pass a number of steps between 1 and sync_period={self.sync_period}",
+        )
         self.quorum = _integer(
             operation, "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
         )
@@ -164,7 +173,7 @@ class Options:
         self.progress = _choice(operation, "progress", progress, ("auto", "thread", "none"))
 
     def groups(self, rank: int) -> list[tuple[int, ...]]:
-        """Return the groups of a rank at step 1, 2, ... of a full turn."""
+        """Return the groups of a rank at group step 1, 2, ... of a full turn."""
         steps = range(1, self.grouping.period + 1)
         return [tuple(map(int, self.grouping.members(rank, step))) for step in steps]
 
@@ -179,6 +188,7 @@ class Options:
             "group_size": grouping.size,
             "grouping": repr(name),
             "sync_period": self.sync_period,
+            "group_period": self.group_period,
             "quorum": self.quorum,
             "sync_quorum": self.sync_quorum,
             "patience": "auto" if self.patience < 0 else self.patience,
@@ -196,7 +206,7 @@ class Options:
             structure.dtype_numbers,
             structure.counts,
             self.grouping.size,
-            0 if alone else self.sync_period,
+            0 if alone else -(-self.sync_period // self.group_period),
             # With fewer, even ranks in time would have to skip publishing while groups of other
             # steps finish.
             max(3, self.grouping.period + 1),
@@ -210,6 +220,7 @@ def window_bytes(
     *,
     group_size: int | None = None,
     sync_period: int = 10,
+    group_period: int = 1,
     grouping: Grouping | None = None,
     across_hosts: bool = False,
 ) -> int:
@@ -229,5 +240,16 @@ def window_bytes(
         >>> round(window_bytes(np.zeros(1_000_000, np.float32), ranks=16) / 4e6, 2)
         6.0
     """
-    options = Options("window_bytes", ranks, group_size, sync_period, 1, "auto", grouping, 0, None)
+    options = Options(
+        "window_bytes",
+        ranks,
+        group_size,
+        sync_period,
+        1,
+        "auto",
+        grouping,
+        0,
+        None,
+        group_period=group_period,
+    )
     return options.layout(Structure("window_bytes", model), across_hosts).nbytes

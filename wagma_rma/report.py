@@ -13,12 +13,14 @@ class Outcome(enum.Enum):
     LATE: the group used an older model of this rank; the sum was mixed with the one that it came with.
     MISSED: the sum was no longer kept, or the wait for it cut short; this rank goes on with its own model.
     SYNCHRONIZED: every rank goes on with the mean of all models.
+    LOCAL: this rank exchanged nothing and goes on with its own model, at no multiple of `group_period`.
     """
 
     FRESH = 0
     LATE = 1
     MISSED = 2
     SYNCHRONIZED = 3
+    LOCAL = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,10 +31,11 @@ class Report:
         step: the number of the step, which is the same at all ranks.
         outcome: how the step ended for this rank (Outcome).
         source_step: the step whose sum was used (MISSED: none was); later than `step` only when LATE.
-        group: the ranks of the group at source_step, in member order, which is the order of summation.
+        group: the ranks of the group at source_step, in member order, which is the order of summation; this
+            rank alone at a LOCAL step.
         ages: steps by which the contribution of each member was older than source_step, in the same order.
         initiated: whether this rank started the average of `step`.
-        published: whether the model of `step` could be published; False where all slots were pinned.
+        published: whether the model of `step` was published; False where all slots were pinned, or LOCAL.
         chunks_computed: chunks of the model that this rank has summed for its group.
         bytes_read: bytes that this rank has read from the models and sums of others.
         bytes_over_network: those of the bytes_read that came from other hosts.
@@ -62,13 +65,14 @@ class Statistics:
     """The run of one rank so far: sums over the steps that its averager has performed.
 
     Attributes:
-        steps: the number of steps, of all four outcomes together.
+        steps: the number of steps, of all five outcomes together.
         fresh: the number of steps that ended FRESH (Outcome).
         late: the number of steps that ended LATE.
         missed: the number of steps that ended MISSED.
         synchronized: the number of steps that ended SYNCHRONIZED.
+        local: the number of steps that ended LOCAL.
         initiated: the number of averages that this rank started.
-        unpublished: the number of steps whose model could not be published.
+        unpublished: the number of group steps whose model could not be published.
         chunks_computed: chunks that this rank has summed for its groups.
         bytes_read: bytes that this rank has read from the models and sums of others.
         bytes_over_network: those of the bytes_read that came from other hosts.
@@ -82,6 +86,7 @@ class Statistics:
     late: int
     missed: int
     synchronized: int
+    local: int
     initiated: int
     unpublished: int
     chunks_computed: int
@@ -93,7 +98,7 @@ class Statistics:
 
 
 def of_group_step(fields: dict[str, Any]) -> Report:
-    """Return the report of a group step from its fields, of which `outcome` is a number."""
+    """Return the report of a group step or a LOCAL one from its fields, of which `outcome` is a number."""
     return Report(**{**fields, "outcome": Outcome(fields["outcome"]), "skipped": 0})
 
 

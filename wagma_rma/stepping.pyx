@@ -82,6 +82,7 @@ cdef class Stepper:
 
     Args:
         sync_period: steps from one synchronisation to the next.
+        group_period: steps from one group step to the next.
         single: an array of the shape and dtype of a model that is one array, or None.
         buffers: the slots lent to the caller.
         lifecycle: the averager's.
@@ -94,19 +95,20 @@ cdef class Stepper:
     cdef Protocol protocol
     cdef LeafPointers pointers
     cdef DefaultFloats floats
-    cdef uint64_t sync_period
+    cdef uint64_t sync_period, group_period
     cdef cnp.ndarray single
     cdef public object buffers    # a test may replace them
     cdef object lifecycle, busy
     cdef object acquire, release  # of `busy`
     cdef object check, expect, refuse
 
-    def __cinit__(self, Protocol protocol, LeafPointers pointers, DefaultFloats floats, uint64_t sync_period, single,
-                  buffers, lifecycle, busy, check, expect, refuse):
+    def __cinit__(self, Protocol protocol, LeafPointers pointers, DefaultFloats floats, uint64_t sync_period,
+                  uint64_t group_period, single, buffers, lifecycle, busy, check, expect, refuse):
         self.protocol = protocol
         self.pointers = pointers
         self.floats = floats
         self.sync_period = sync_period
+        self.group_period = group_period
         self.single = single
         self.buffers = buffers
         self.lifecycle = lifecycle
@@ -119,6 +121,10 @@ cdef class Stepper:
     def synchronizes_next(self):
         """Return whether the next step is a multiple of the period."""
         return (self.protocol.last_step + 1) % self.sync_period == 0
+
+    def is_local_next(self):
+        """Return whether average() exchanges nothing at the next step."""
+        return not self.synchronizes_next() and (self.protocol.last_step + 1) % self.group_period != 0
 
     def step_in_place(self, model, out):
         """Perform the next step if it is a group step on one plain array in place; return whether it was."""

@@ -70,6 +70,7 @@ class Steps:
             parts.pointers,
             floats,
             parts.options.sync_period,
+            parts.options.group_period,
             parts.structure.single(),
             parts.buffers,
             lifecycle,
@@ -87,7 +88,7 @@ class Steps:
             return self._jump(model, out)
         self._check_group_step()
         try:
-            held = self._memory.hold("average", model, out)
+            held = self._memory.hold("average", model, out, local=self.stepper.is_local_next())
         except SecondThread:
             self._refuse_second_thread("average")
         if not self.stepper.step(held.sources, held.targets, held.outputs):
@@ -391,4 +392,5 @@ class Steps:
         return absent if len(group) - len(absent) < min(self.parts.options.quorum, len(group)) else None
 
     def _group(self, step: int) -> tuple[int, ...]:
-        return self.parts.groups[(step - 1) % len(self.parts.groups)]
+        number = step // self.parts.options.group_period  # of the step among the group steps
+        return self.parts.groups[(number - 1) % len(self.parts.groups)]

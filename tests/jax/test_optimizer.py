@@ -47,6 +47,10 @@ def test_an_update_gives_the_average_to_the_bit_nearly_everywhere(dtype, most):
     assert bool(jnp.all((new == average) | ~near))
 
 
+def test_between_group_steps_the_update_is_the_inner_optimizers():
+    assert pool.run(2, "jax.optimizer:seldom", limit=60) == [[], []]
+
+
 def test_what_wraps_wagma_and_what_it_refuses():
     for facts in pool.run(2, "jax.optimizer:outside", limit=60):
         assert facts.pop("no params").startswith("ValueError: wagma: update() averages parameters")

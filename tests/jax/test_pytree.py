@@ -7,11 +7,10 @@ import pytest
 from tests.support import launch, pool
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_eager_and_compiled_steps_give_the_bits_of_the_numpy_api(ranks):
-    for rank, wrong in enumerate(
-        pool.run(ranks, "jax.pytree:same_bits", limit=90, env={"JAX_ENABLE_X64": "1"})
-    ):
+@pytest.mark.parametrize(("ranks", "group_period"), [(2, 1), (4, 1), (2, 3)])
+def test_eager_and_compiled_steps_give_the_bits_of_the_numpy_api(ranks, group_period):
+    how = {"limit": 90, "env": {"JAX_ENABLE_X64": "1"}, "group_period": group_period}
+    for rank, wrong in enumerate(pool.run(ranks, "jax.pytree:same_bits", **how)):
         assert wrong == [], f"rank {rank}"
 
 
@@ -54,7 +53,7 @@ def test_all_ranks_start_alike_and_a_closed_averager_says_so():
 def test_an_averager_shows_what_it_was_made_with_and_is_not_copied():
     for rank, (text, copied, own) in enumerate(pool.run(2, "jax.pytree:shown", limit=60)):
         assert text.startswith(f"<PytreeAverager of rank {rank} of 2 at step 0: group_size=")
-        assert "sync_period=7, quorum=2, " in text
+        assert "sync_period=7, group_period=1, quorum=2, " in text
         assert text.endswith(", backend='ffi'>")
         assert copied.startswith("TypeError: PytreeAverager: an averager can't be copied or pickled")
         *numbers, nbytes, window, progress, hosts = own

@@ -22,6 +22,7 @@ class Averager:
     """Adds 1 to what it is given."""
 
     is_here = True
+    exchanges_next = True
 
     def __init__(self):
         self.calls, self.inside, self.at_once, self.wrong = [], 0, 0, None
@@ -79,6 +80,20 @@ def test_each_way_performs_the_step_that_was_asked_for(step):
     assert eager[PATHS[0]].tolist() == called_back.tolist() == memory.tolist() == [1.0, 2.0, 3.0]
     by_address = f"{step.value}_at", PATHS
     assert averager.calls == [(step.value, PATHS), by_address, by_address]
+
+
+def test_a_local_step_moves_no_leaf():
+    averager, steps = made()
+    averager.exchanges_next = False
+    averager._step = lambda name, *memory: averager.calls.append((name, memory))
+    averager.average_at = lambda *addresses: averager.calls.append(addresses)
+    assert steps.eager(Step.AVERAGE, flatten("average", PARAMS, frozenset())) is None
+    assert averager.calls == [([0], [0])]
+    with pytest.raises(ValueError, match="float32"):
+        steps.eager(Step.AVERAGE, flatten("average", {"w": jnp.zeros(2)}, frozenset()))
+    assert len(averager.calls) == 1
+    steps.eager(Step.SYNCHRONIZE, flatten("synchronize", PARAMS, frozenset()))
+    assert averager.calls[1][0] == "synchronize"
 
 
 def test_callbacks_share_memory_where_jax_copies_it_and_eager_steps_never_do():

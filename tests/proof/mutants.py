@@ -14,7 +14,9 @@ EARLY = f"{DEPARTURES}::test_a_program_that_ends_early_tells_so"
 UNEVEN = f"{DEPARTURES}::test_ranks_with_different_numbers_of_steps_end_with_one_mean"
 JOINED_TWICE = f"{DEPARTURES}::test_join_that_was_cut_short_is_continued_by_join_alone"
 ANYWHERE = f"{DEPARTURES}::test_after_an_exception_anywhere_in_a_call_nothing_is_wrong_and_nobody_hangs"
-SILENCE = "tests/proof/test_protocol.py::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
+PROTOCOL = "tests/proof/test_protocol.py"
+LOCAL = f"{PROTOCOL}::test_between_two_group_steps_a_rank_exchanges_nothing"
+SILENCE = f"{PROTOCOL}::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
 TOLD = "tests/unit/test_departures.py"
 JOINING = "tests/unit/test_synchronization.py"
 INTERRUPTS = "tests/unit/test_interrupts.py"
@@ -34,7 +36,7 @@ class Mutation:
     name: str
     edits: tuple[Edit, ...]
     equivalent: str = ""
-    tests: str = "tests/proof/test_protocol.py"
+    tests: str = PROTOCOL
     quick: bool = False
     mpi: str = ""
 
@@ -217,6 +219,21 @@ OPENING = [
     mutation(
         "no patience by default",
         replace("Protocol.now_patience", "return max(", "return 0 * max("),
+    ),
+    mutation(
+        "a rank waits no part of its own time",
+        replace("Protocol.now_patience", "SHARE * self.pace.usual()", "0"),
+        tests=f"{PROTOCOL}::test_ranks_whose_steps_vary_by_some_per_cent_meet_by_default",
+    ),
+    mutation(
+        "one long time between two steps becomes patience",
+        replace("Pace.usual", "max(low, min(high, self.between[2]))", "high"),
+        tests=f"{PROTOCOL}::test_a_rank_waits_for_an_absent_one_a_tenth_of_what_its_steps_usually_take",
+    ),
+    mutation(
+        "the end of a synchronisation is not noted",
+        delete("Protocol.synchronized", "self.pace.end_step"),
+        tests=f"{PROTOCOL}::test_what_a_rank_computes_after_a_synchronisation_counts_too",
     ),
     mutation("one long sum becomes patience", replace("estimate", "min(sample, 2 * past)", "sample")),
     mutation(
@@ -430,7 +447,9 @@ RESULTS = [
         "collected from the result slot of its own step",
         # Which is the step of the newest snapshot, where a rank could publish.
         replace(
-            "Sums.begin_collecting", "begin_read(self.record.step,", "begin_read(self.snapshots.current_step,"
+            "Sums.begin_collecting",
+            "member, begin + section.result",
+            "member, self.layout.result(self.snapshots.current_step // self.record.group_period) + section.result",
         ),
     ),
 ]
@@ -446,7 +465,38 @@ SYNCHRONIZATION = [
     ),
     mutation(
         "K < tau: too few records",
-        replace("Options.layout", "else self.sync_period", "else max(1, self.sync_period - 2)"),
+        replace(
+            "Options.layout",
+            "-(-self.sync_period // self.group_period)",
+            "max(1, self.sync_period // self.group_period - 2)",
+        ),
+    ),
+    mutation(
+        "too few records where the group period does not divide the synchronisations'",
+        replace(
+            "Options.layout",
+            "-(-self.sync_period // self.group_period)",
+            "self.sync_period // self.group_period",
+        ),
+        tests=LOCAL,
+    ),
+    mutation(
+        "groups rotate with the step, not with the group step",
+        replace("Record.select", "self.turn.at(self.number)", "self.turn.at(step)"),
+        tests=LOCAL,
+    ),
+    mutation(
+        "neighbouring group steps share a result slot",
+        replace("Results.begin_write", "tag(record.number)", "tag(record.step)"),
+        replace("Results.end_read", "tag(record.number)", "tag(record.step)"),
+        replace("Results.begin_read", "result(record.number)", "result(record.step)"),
+        replace("Sums.end_sum", "result(self.record.number)", "result(self.record.step)"),
+        tests=LOCAL,
+    ),
+    mutation(
+        "a rank publishes at steps without an exchange",
+        replace("Protocol.step", "if step % self.group_period", "if False"),
+        tests=LOCAL,
     ),
 ]
 

@@ -89,7 +89,15 @@ class Replay:
 
     def group(self, rank, step):
         groups = self.history.groups[rank]
-        return groups[(step - 1) % len(groups)]
+        return groups[(self.number(step) - 1) % len(groups)]
+
+    def number(self, step):
+        """Return which of the group steps a step is."""
+        return step // self.world.group_period
+
+    def is_local(self, step):
+        """Say whether a rank exchanges nothing at a step."""
+        return step % self.world.sync_period != 0 and step % self.world.group_period != 0
 
     def ends_waits(self, group, step):
         """Say whether an exception may have ended a member's wait for the quorum at a step."""
@@ -109,7 +117,7 @@ class Replay:
     def record_of(self, rank, step):
         """Return the record of a rank's group at a step."""
         group = self.group(rank, step)
-        return self.records.get((group[step % len(group)], step))
+        return self.records.get((group[self.number(step) % len(group)], step))
 
     def under_way(self, rank):
         """Return the step that a rank is in."""
@@ -118,6 +126,9 @@ class Replay:
         return steps[done].step if done < len(steps) else self.last_step(rank) + 1
 
     def play(self, rank, kind, target, offset, before, after):
+        announces = self.latest_at < offset < self.records_at  # that it closes, or has departed
+        if kind != "shown" and not announces and self.is_local(self.under_way(rank)):
+            self.say("local", f"rank {rank} changes {target, offset} at step {self.under_way(rank)}")
         if kind != "changed":
             if after and offset >= self.results_at:
                 self.play_result(rank, kind, offset)
@@ -131,7 +142,7 @@ class Replay:
             self.play_retired(rank, target, (offset - self.retired_at) // 8, (after - before) & WORD)
         elif self.tags_at <= offset < self.retired_at:
             slot = (offset - self.tags_at) // 8
-            if rank != target or after <= before or after % RESULTS != slot:
+            if rank != target or after <= before or self.number(after) % RESULTS != slot:
                 self.say(
                     "tag", f"rank {rank} changes result_tag {slot} of rank {target} from {before} to {after}"
                 )
@@ -334,6 +345,12 @@ class Results:
     def check(self, rank, step):
         here = f"rank {rank}: {step}"
         mine = simulation.model(self.world.leaves, rank, step.step)
+        if (step.outcome is Outcome.LOCAL) != self.replay.is_local(step.step):
+            self.wrong["local"].append(f"exchanges something, or nothing: {here}")
+        if step.outcome is Outcome.LOCAL:
+            if not models.same_bits(step.result, mine):
+                self.wrong["local"].append(f"LOCAL with another model: {here}")
+            return
         if step.outcome is Outcome.SYNCHRONIZED:
             if not models.same_bits(step.result, self.model(rank, step.step)):
                 self.wrong["models_equal"].append(f"not the mean of all: {here}")
@@ -377,7 +394,7 @@ class Results:
             if record is not None
             # What it summed itself a rank does not collect.
             for owner in {record.group[member] for member in record.owners.values()} - {rank}
-            for turn, tag in self.replay.tags[owner, record.step % RESULTS]
+            for turn, tag in self.replay.tags[owner, self.replay.number(record.step) % RESULTS]
         )
 
     def check_shares(self):

@@ -40,6 +40,7 @@ class World:
     ranks: int = 2
     group_size: int = 2
     sync_period: int = 3
+    group_period: int = 1
     quorum: int = 1
     sync_quorum: int | None = None
     patience: float = 0.0
@@ -52,6 +53,7 @@ class World:
         False  # a rank comes with what the step before gave, not with a model of its own for each step
     )
     lent: bool = False  # models and results lie in the window, but for every third model
+    computes: tuple[float, ...] = (0.0,)  # seconds before each step, in turn
     pins_before: int = (
         0  # pins that were taken on each rank's first snapshot, and given back, before it began
     )
@@ -149,6 +151,7 @@ class _Rank:
             if self.world.chained and step > 1:
                 mine = self.steps[-1].result
             synchronizes = step % self.world.sync_period == 0
+            self.scheduler.compute(rank, self.world.computes[(step - 1) % len(self.world.computes)])
             sources, targets = self._again(self._memory, step, mine, synchronizes)
             self.pointers.hold(sources, targets)
             try:
@@ -203,7 +206,8 @@ class _Rank:
         return sources, targets
 
     def _average(self, step):
-        group = self.groups[(step - 1) % len(self.groups)]
+        number = step // self.world.group_period
+        group = self.groups[(number - 1) % len(self.groups)]
         self.watch.expect(Expectation(str, list, lambda: self._check_group(step, group), ""))
         try:
             return self.protocol.step(step, self.pointers), False
@@ -259,6 +263,7 @@ def run(world, schedule, most_turns=100_000):
         0,
         None,
         sync_quorum=world.sync_quorum,
+        group_period=world.group_period,
     )
     groups = [options.groups(rank) for rank in range(world.ranks)]
     start = list(model(world.leaves, 0, 0))
@@ -282,7 +287,8 @@ def run(world, schedule, most_turns=100_000):
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
         barrier = Barrier(window, layout, hosts(world), options.sync_quorum)
         calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
-        protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience, calls)
+        how = options.quorum, options.patience, options.group_period, calls
+        protocol = Protocol(window, layout, groups[rank], *how)
         pointers = LeafPointers(layout.order)
         pointers.hold(start, [leaf.copy() for leaf in start])
         protocol.prepare(pointers)

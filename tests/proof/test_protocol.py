@@ -35,11 +35,12 @@ VERBS = ("fetch_add", "compare_and_swap", "fetch_max")
 def worlds(draw, **fixed):
     ranks = draw(st.integers(1, 6))
     group_size = draw(st.integers(1, ranks))
-    sync_period = draw(st.integers(1, 5))
+    sync_period = fixed.get("sync_period") or draw(st.integers(1, 5))
     world = World(
         ranks=ranks,
         group_size=group_size,
         sync_period=sync_period,
+        group_period=draw(st.one_of(st.just(1), st.integers(1, sync_period))),
         quorum=draw(st.one_of(st.just(1), st.integers(1, group_size))),
         sync_quorum=draw(st.one_of(st.none(), st.just(1), st.integers(1, ranks))),
         patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3, -1.0])),
@@ -75,9 +76,9 @@ def schedules(draw, world, forever=False):
 
 
 @st.composite
-def cases(draw):
+def cases(draw, **fixed):
     """Return a world and a schedule in which every rank gets through."""
-    world = draw(worlds())
+    world = draw(worlds(**fixed))
     return world, draw(schedules(world))
 
 
@@ -204,6 +205,10 @@ def test_a_snapshot_is_never_written_while_it_may_still_be_read():
 
 def test_all_who_use_a_step_use_the_sum_of_exactly_its_contributions_to_the_bit():
     explore("same_sum")
+
+
+def test_between_two_group_steps_a_rank_exchanges_nothing():
+    explore("local", lambda: cases(sync_period=8, group_period=3))
 
 
 def test_sums_that_are_replaced_while_they_are_read_are_not_used():
@@ -428,6 +433,42 @@ def test_ranks_that_are_in_time_meet_though_one_would_be_enough():
     for turns in range(13):
         stops = tuple(Stop(1, rank, rank * turns) for rank in range(1, 4))
         check_patience((world, Schedule(stops=stops)), all_are_fresh)
+
+
+def test_ranks_whose_steps_vary_by_some_per_cent_meet_by_default():
+    """The other rank is stopped again and again, for longer than an exchange takes."""
+    world = World(sync_period=12, patience=-1.0, steps=11, computes=(0.1,))
+
+    def all_are_fresh(ranks):
+        return all(step.outcome is Outcome.FRESH for steps in ranks for step in steps)
+
+    for every, turns in ((40, 20), (60, 20), (80, 30)):
+        schedule = Schedule(stops=tuple(Stop(at, 1, turns) for at in range(80, 2000, every)))
+        check_patience((world, schedule), all_are_fresh)
+        at_once = simulation.run(replace(world, computes=(0.0,)), schedule).steps
+        assert HUNTING or not all_are_fresh(at_once), "these ranks differ by too little"
+
+
+def test_a_rank_waits_for_an_absent_one_a_tenth_of_what_its_steps_usually_take():
+    schedule = Schedule(stops=(Stop(1, 0),))
+    for out_of_the_ordinary in (0.0, 0.1, 100.0):  # one step in four
+        world = World(sync_period=12, patience=-1.0, steps=11, computes=(0.1, 0.1, out_of_the_ordinary, 0.1))
+
+        def waits_a_tenth(ranks):
+            # A pause ends too late by at most a quarter of what the rank has waited.
+            return all(0.01 <= step.seconds_waited < 0.0126 for step in ranks[1][1:])
+
+        check_patience((world, schedule), waits_a_tenth)
+
+
+def test_what_a_rank_computes_after_a_synchronisation_counts_too():
+    world = World(sync_period=2, patience=-1.0, steps=6, computes=(0.1,))
+    before = simulation.run(world, Schedule()).steps[1][3].ended
+
+    def waits_a_tenth(ranks):
+        return 0.01 <= ranks[0][4].seconds_waited < 0.0126 and ranks[1][4].outcome is Outcome.LATE
+
+    check_patience((world, Schedule(stops=(Stop(before + 1, 1, 300),))), waits_a_tenth)
 
 
 def test_a_rank_that_was_stopped_in_a_sum_waits_no_longer_afterwards():

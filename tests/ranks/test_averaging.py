@@ -65,6 +65,12 @@ def test_a_group_of_one_keeps_its_model_between_synchronisations(ranks):
         assert (fresh, synchronized) == (4, 2)
 
 
+@pytest.mark.parametrize(("group_period", "start_step"), [(2, 0), (3, 0), (3, 4), (7, 0)])
+def test_with_a_group_period_groups_average_at_its_multiples_and_the_turn_goes_on(group_period, start_step):
+    told = pool.run(4, "ranks.averaging:seldom", group_period=group_period, start_step=start_step)
+    assert told == [[]] * 4
+
+
 def test_users_may_pass_their_own_grouping():
     seen = pool.run(4, "ranks.averaging:own_grouping")
     assert seen[0] == [[[0, 3], 1.5], [[0, 1], 1.5]]

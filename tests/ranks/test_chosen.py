@@ -12,6 +12,7 @@ def test_attributes_say_what_was_chosen_and_repr_shows_them():
             assert usual == {
                 "group_size": 2,
                 "sync_period": 10,
+                "group_period": 1,
                 "quorum": 1,
                 "patience": "auto",
                 "window": "shared",
@@ -20,13 +21,13 @@ def test_attributes_say_what_was_chosen_and_repr_shows_them():
                 "bytes": nbytes,
             }
             assert shown == (
-                f"<GroupAverager of rank {rank} of 4 at step 1: group_size=2, sync_period=10, quorum=1, "
-                f"patience='auto', window='shared', progress='none', 1 host, {nbytes:,} bytes>"
+                f"<GroupAverager of rank {rank} of 4 at step 1: group_size=2, sync_period=10, "
+                f"group_period=1, quorum=1, patience='auto', window='shared', progress='none', 1 host, "
+                f"{nbytes:,} bytes>"
             )
             assert given["bytes"] == nbytes_of_pairs
-        assert {name: given[name] for name in ("group_size", "sync_period", "quorum", "patience")} == {
-            "group_size": 2, "sync_period": 7, "quorum": 2, "patience": 0.5
-        }  # fmt: skip
+        chosen = {"group_size": 2, "sync_period": 7, "group_period": 3, "quorum": 2, "patience": 0.5}
+        assert {name: given[name] for name in chosen} == chosen
         assert (remote["window"], remote["progress"]) == ("remote", "none")
         assert "window='remote', progress='none'" in shown_remote
         assert named.startswith(f"<Binding of rank {rank} of 4 at step 0: ")

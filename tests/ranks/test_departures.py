@@ -123,8 +123,10 @@ def test_ranks_with_different_numbers_of_steps_end_with_one_mean(period, quorum)
     assert model == [model[0]] * 4
 
 
-def test_join_ends_each_epoch_alike():
-    told = pool.run(3, "ranks.departures:uneven", steps=[3, 7, 5], sync_period=4, quorum=2, rounds=3)
+@pytest.mark.parametrize("group_period", [1, 2])
+def test_join_ends_each_epoch_alike(group_period):
+    how = {"sync_period": 4, "group_period": group_period, "quorum": 2, "rounds": 3}
+    told = pool.run(3, "ranks.departures:uneven", steps=[3, 7, 5], **how)
     assert told[0] == told[1] == told[2]
     steps = [step for step, _, _ in told[0]]
     assert steps == sorted(set(steps))

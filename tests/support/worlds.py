@@ -36,10 +36,10 @@ def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None):
 class Rank:
     """One rank: its window, its protocol, and what it says of itself."""
 
-    def __init__(self, window, layout, groups, start, step, quorum, patience, hosts):
+    def __init__(self, window, layout, groups, start, step, quorum, patience, hosts, group_period):
         self.window, self.layout = window, layout
         self.verbs = Verbs(window)
-        self.protocol = Protocol(window, layout, groups, quorum, patience)
+        self.protocol = Protocol(window, layout, groups, quorum, patience, group_period)
         self.snapshots = self.protocol.snapshots
         self.announcements = Announcements(window, layout)
         self.departures = Departures(window.rank, [0] * window.ranks, self.announcements, window.waiter)
@@ -100,12 +100,13 @@ def make_ranks(
     step=0,
     quorum=1,
     patience=0.0,
+    group_period=1,
     hosts=None,
 ):
     """Return the ranks of a world, all of which have published the leaves `start` at `step`.
 
     Args:
-        turn: the groups at step 1, 2, ... of a full turn; a rank that is in none of a step's is alone then.
+        turn: the groups at group step 1, 2, ... of a full turn; a rank that is in none of them is alone then.
         hosts: the host of each rank; None: one host.
     """
     size = max(len(group) for groups in turn for group in groups)
@@ -115,8 +116,8 @@ def make_ranks(
     for rank in range(ranks):
         own = [next((group for group in groups if rank in group), (rank,)) for groups in turn]
         window = ThreadWindow(memory, rank)
-        own_start = [leaf.copy() for leaf in start]
-        made.append(Rank(window, layout, own, own_start, step, quorum, patience, hosts or [0] * ranks))
+        how = step, quorum, patience, hosts or [0] * ranks, group_period
+        made.append(Rank(window, layout, own, [leaf.copy() for leaf in start], *how))
     return made
 
 

@@ -55,6 +55,15 @@ def lie_in(leaves, others):
 # Sources and outputs.
 
 
+def test_at_a_local_step_lent_arrays_stay_with_the_caller(world):
+    lent = world.lend()
+    held = world.hold(lent, local=True)
+    assert all(leaf is output for leaf, output in zip(leaves_of(lent), held.outputs, strict=True))
+    # A model that lies elsewhere goes into the lent arrays, and is not lent a second slot.
+    held = world.hold(model(), local=True)
+    assert all(leaf is output for leaf, output in zip(leaves_of(lent), held.outputs, strict=True))
+
+
 def test_plain_arrays_are_read_and_written_where_they_lie(world):
     mine, out = model(), model()
     held = world.hold(mine, out)

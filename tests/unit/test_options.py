@@ -63,6 +63,10 @@ def test_a_wrong_option_is_refused_with_its_value_its_limits_and_the_cure(case):
             "test: quorum=3 is out of range; pass a number of ranks between 1 and group_size=2",
         ),
         (
+            {"group_period": 11},
+            "test: group_period=11 is out of range; pass a number of steps between 1 and sync_period=10",
+        ),
+        (
             {"patience": -1},
             "test: patience=-1 is out of range; pass 'auto' or a number of seconds, 0 or more",
         ),
@@ -98,6 +102,8 @@ def test_a_refusal_reads(given, message):
         ({"sync_period": 1}, "sync_period", 1),
         ({"sync_period": ((1 << 20) - 1) // 2}, "sync_period", 524287),
         ({"sync_period": np.int32(7)}, "sync_period", 7),
+        ({"group_period": np.int32(3)}, "group_period", 3),
+        ({"group_period": 10}, "group_period", 10),
         ({"group_size": 4, "quorum": 4}, "quorum", 4),
         ({"patience": "auto"}, "patience", -1.0),
         ({"patience": 0}, "patience", 0.0),
@@ -191,6 +197,7 @@ def test_ranks_must_agree_on_the_hosts():
 OTHER = {
     "group_size": 4,
     "sync_period": 9,
+    "group_period": 2,
     "quorum": 2,
     "patience": 0.5,
     "start_step": 3,
@@ -227,6 +234,16 @@ def test_facts_are_plain_values():
 def test_window_bytes_of_a_model_of_4_mb():
     model = np.zeros(1_000_000, np.float32)
     assert round(window_bytes(model, 16) / 4e6, 2) == 6.0
+
+
+def test_window_bytes_counts_a_record_for_each_group_step():
+    sizes = [window_bytes(np.zeros(3), 4, sync_period=2000, group_period=k) for k in (1, 3, 2000)]
+    layouts = [
+        options(sync_period=2000, group_period=k).layout(Structure("test", np.zeros(3)), False)
+        for k in (1, 3, 2000)
+    ]
+    assert [layout.records for layout in layouts] == [2000, 667, 1]
+    assert sizes == sorted([layout.nbytes for layout in layouts], reverse=True)
 
 
 @pytest.mark.parametrize(

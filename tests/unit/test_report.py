@@ -55,6 +55,25 @@ def test_the_report_of_a_group_step_tells_the_outcome_by_name(ranks):
     assert first.seconds_waited == 0
 
 
+def test_a_local_step_is_reported_as_one_of_this_rank_alone():
+    rank, _ = make_ranks(model(0), group_period=2)
+    (average,) = rank.average(1, model(4))
+    report = of_group_step(rank.protocol.report())
+    assert (average == 4).all()
+    assert (report.step, report.outcome, report.source_step) == (1, Outcome.LOCAL, 1)
+    assert (report.group, report.ages) == ((0,), (0,))
+    assert (report.initiated, report.published, report.bytes_read, report.seconds_waited) == (
+        False,
+        False,
+        0,
+        0,
+    )
+    sums = rank.protocol.statistics()
+    assert [sums[name] for name in ("steps", "local", "fresh", "unpublished", "initiated")] == [1, 1, 0, 0, 0]
+    rank.average(2, model(4))
+    assert rank.protocol.statistics()["local"] == 1
+
+
 def test_an_outcomes_number_is_that_of_the_protocol():
     source = (ROOT / "wagma_rma/protocol/protocol.pxd").read_text()
     enum = re.search(r"cdef enum Outcome:\n((?:    \w+ = \d+\n)+)", source)[1]

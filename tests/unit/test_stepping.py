@@ -63,6 +63,7 @@ class Stepping:
             self.rank.pointers,
             DefaultFloats(),
             PERIOD,
+            1,
             model(0) if single else None,
             self.buffers,
             self.lifecycle,

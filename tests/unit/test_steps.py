@@ -96,6 +96,79 @@ def test_lent_arrays_hold_the_common_start_and_then_the_averages(averager):
     del lent, again
 
 
+# Steps between two group averages.
+
+
+def local_averager(**options):
+    return GroupAverager(MPI.COMM_SELF, model(0), sync_period=4, group_period=3, **options)
+
+
+def test_a_step_is_local_if_it_is_a_multiple_of_no_period():
+    with local_averager() as averager:
+        outcomes = []
+        for step in range(1, 13):
+            assert values(averager.average(model(step))) == [step]
+            outcomes.append(averager.report.outcome)
+        statistics = averager.statistics
+    local, fresh, synchronized = Outcome.LOCAL, Outcome.FRESH, Outcome.SYNCHRONIZED
+    assert outcomes == [
+        *(local, local, fresh, synchronized),
+        *(local, fresh, local, synchronized),
+        *(fresh, local, local, synchronized),
+    ]
+    assert (statistics.steps, statistics.local, statistics.fresh, statistics.unpublished) == (12, 6, 3, 0)
+
+
+def test_a_local_step_gives_the_model_to_whatever_output():
+    with local_averager() as averager:
+        mine, out = model(4), model(9)
+        assert averager.average(mine, out) is out
+        assert values(out) == [4]
+        assert averager.average(mine, out=mine) is mine
+    with local_averager() as averager:
+        new = averager.average(mine)
+        assert not np.shares_memory(new["w"], mine["w"])
+    with GroupAverager(MPI.COMM_SELF, np.zeros(5), group_period=2) as averager:
+        array = np.arange(10.0)[::2]
+        assert averager.average(array, out=array) is array
+        assert (averager.report.outcome, array.tolist()) == (Outcome.LOCAL, [0, 2, 4, 6, 8])
+
+
+def test_a_local_step_gives_the_model_to_outputs_that_overlap_its_other_leaves():
+    memory = np.arange(12.0)
+    mine, out = [memory[:6], memory[6:]], [memory[3:9], np.zeros(6)]
+    with GroupAverager(MPI.COMM_SELF, mine, group_period=2, broadcast=False) as averager:
+        averager.average(mine, out=out)
+        assert averager.report.outcome is Outcome.LOCAL
+    assert [leaf.tolist() for leaf in out] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+
+
+def test_a_local_step_fetches_no_leaf_that_stays_where_it_is():
+    def fetch():
+        raise AssertionError
+
+    leaf = np.full(5, 3.0)
+    with GroupAverager(MPI.COMM_SELF, np.zeros(5), group_period=3) as averager:
+        target = np.zeros(5)
+        averager.average_at([lambda: leaf], [target.ctypes.data])
+        assert (averager.report.outcome, target.tolist()) == (Outcome.LOCAL, [3] * 5)
+        averager.average_at([leaf.ctypes.data], [leaf.ctypes.data])
+    assert leaf.tolist() == [3] * 5
+
+
+def test_a_local_step_returns_lent_arrays_and_they_can_be_written_to():
+    with local_averager() as averager:
+        lent = averager.buffers()
+        for step in range(1, 13):
+            before = lent["w"]
+            lent["w"][...] = lent["b"][0][...] = step
+            lent = averager.average(lent)
+            assert values(lent) == [step]
+            assert (lent["w"] is before) == (averager.report.outcome is not Outcome.FRESH)
+            assert averager.buffers()["w"] is lent["w"]
+        del lent, before
+
+
 # The wrong time.
 
 

@@ -1,7 +1,7 @@
 """What a grouping must offer.
 
-A grouping splits the ranks anew at each step and repeats itself after a full turn. It is a pure function of
-rank and step, so that all ranks agree on it without a message.
+A grouping splits the ranks anew at each group step and repeats itself after a full turn. It is a pure
+function of rank and step, so that all ranks agree on it without a message.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,8 @@ class Grouping(Protocol):
 
     def members(self, rank: int, step: int) -> Sequence[int]:
         """Return the group of `rank` at `step` (1, 2, 3, ...): ascending, equal for its members.
+
+        With `group_period` k, `step` counts the group averages: it is 1 at step k of the averager, 2 at 2k.
 
         Example:
             >>> grouping = Butterfly(ranks=8, size=2)

@@ -92,7 +92,8 @@ cdef class Exchange:
         self.idle = self.waiter.begin(0)
         self.chunk_began = self.idle.since
         memset(self.in_output, 0, self.layout.chunks)
-        self.window.load(self.record.home, self.layout.chunk_word(self.record.step, 0), self.layout.chunks, self.words)
+        self.window.load(self.record.home, self.layout.chunk_word(self.record.number, 0), self.layout.chunks,
+                         self.words)
         return self.window.complete()
 
     # Sharing.
@@ -100,7 +101,7 @@ cdef class Exchange:
     cdef int begin_claims(self) except -1 nogil:
         """Begin to claim a chunk for each lane that is free."""
         cdef int c
-        cdef uint64_t step = self.record.step
+        cdef uint64_t step = self.record.step, number = self.record.number
         self.claims = 0
         while self.busy_lanes + self.claims < self.window.lanes:
             c = self.next_to_claim()
@@ -109,7 +110,7 @@ cdef class Exchange:
             self.claimed[self.claims] = c
             self.claim_expected[self.claims] = self.words[c]
             self.words[c] = pack_chunk(step, CLAIMED, self.record.group.me)
-            self.window.compare_and_swap(self.record.home, self.layout.chunk_word(step, c),
+            self.window.compare_and_swap(self.record.home, self.layout.chunk_word(number, c),
                                          self.claim_expected[self.claims], self.words[c],
                                          &self.claim_found[self.claims])
             self.claims += 1
@@ -132,7 +133,7 @@ cdef class Exchange:
         if self.summed < 0:
             return 0
         return self.window.compare_and_swap(
-            self.record.home, self.layout.chunk_word(self.record.step, self.summed), self.done_expected,
+            self.record.home, self.layout.chunk_word(self.record.number, self.summed), self.done_expected,
             pack_chunk(self.record.step, DONE, self.record.group.me), &self.done_found)
 
     cdef int end_mark(self) except -1 nogil:
@@ -155,7 +156,7 @@ cdef class Exchange:
         """Begin to count the chunk of this rank that was found DONE in the round before."""
         self.counting = self.uncounted
         if self.counting:
-            self.window.fetch_add(self.record.home, self.layout.finished(self.record.step), 1, &self.finished_found)
+            self.window.fetch_add(self.record.home, self.layout.finished(self.record.number), 1, &self.finished_found)
         return 0
 
     cdef int end_count(self) except -1 nogil:
@@ -230,7 +231,7 @@ cdef class Exchange:
             c = self.next_look
             self.next_look = (c + 1) % self.layout.chunks
             if not self.in_output[c] and self.words[c] != mine and not self.is_done(c):
-                self.window.load(self.record.home, self.layout.chunk_word(self.record.step, c), 1, &self.words[c])
+                self.window.load(self.record.home, self.layout.chunk_word(self.record.number, c), 1, &self.words[c])
                 most -= 1
         return 0
 

@@ -37,7 +37,7 @@ cdef class Layout:
     cdef readonly int chunks       # per model, at least 1
     cdef readonly int group_size   # members that a record has room for
     cdef readonly int slots        # snapshots
-    cdef readonly int records      # step v uses record v mod records
+    cdef readonly int records      # the n-th group step uses record n mod records
     cdef readonly int64_t published, latest, entered, retired, result_tag  # words, byte offsets
     cdef readonly int64_t departure, process, note
     cdef readonly int64_t contributed, progress
@@ -55,9 +55,10 @@ cdef class Layout:
     cdef Chunk chunk(self, int c) noexcept nogil
     cdef int64_t leaf_place(self, int i) noexcept nogil
     cdef int64_t snapshot(self, int slot) noexcept nogil
-    cdef int64_t result(self, uint64_t step) noexcept nogil
     cdef int64_t message(self, uint64_t barrier) noexcept nogil
-    cdef int64_t state(self, uint64_t step) noexcept nogil
-    cdef int64_t finished(self, uint64_t step) noexcept nogil
-    cdef int64_t contribution(self, uint64_t step, int member) noexcept nogil
-    cdef int64_t chunk_word(self, uint64_t step, int c) noexcept nogil
+    cdef int64_t result(self, uint64_t number) noexcept nogil
+    cdef int64_t tag(self, uint64_t number) noexcept nogil
+    cdef int64_t state(self, uint64_t number) noexcept nogil
+    cdef int64_t finished(self, uint64_t number) noexcept nogil
+    cdef int64_t contribution(self, uint64_t number, int member) noexcept nogil
+    cdef int64_t chunk_word(self, uint64_t number, int c) noexcept nogil

@@ -57,7 +57,7 @@ cdef class Layout:
         dtypes: the number of each leaf's dtype (kernels.dtypes).
         counts: the elements of each leaf.
         group_size: the most members that a group has; 1 needs no records.
-        records: how many records; at least as many as steps from one synchronisation to the next.
+        records: how many records; at least as many as group steps from one synchronisation to the next.
         slots: how many snapshots.
         network: chunks go over a network.
 
@@ -187,22 +187,27 @@ cdef class Layout:
     cdef int64_t snapshot(self, int slot) noexcept nogil:
         return self.first_snapshot + slot * self.snapshot_bytes
 
-    cdef int64_t result(self, uint64_t step) noexcept nogil:
-        return self.first_result + <int64_t> (step % RESULTS) * self.result_bytes
-
     cdef int64_t message(self, uint64_t barrier) noexcept nogil:
         return self.first_message + <int64_t> (barrier % 2) * MESSAGE_BYTES
 
-    # The words of the record of a step, at its home.
+    # What a group step uses, by the step's number among the group steps (Record.number).
 
-    cdef int64_t state(self, uint64_t step) noexcept nogil:
-        return self.first_record + <int64_t> (step % <uint64_t> self.records) * self.record_bytes
+    cdef int64_t result(self, uint64_t number) noexcept nogil:
+        return self.first_result + <int64_t> (number % RESULTS) * self.result_bytes
 
-    cdef int64_t finished(self, uint64_t step) noexcept nogil:
-        return self.state(step) + LINE
+    cdef int64_t tag(self, uint64_t number) noexcept nogil:
+        return self.result_tag + 8 * <int64_t> (number % RESULTS)
 
-    cdef int64_t contribution(self, uint64_t step, int member) noexcept nogil:
-        return self.finished(step) + 8 + 8 * member
+    # The words of its record, at the record's home.
 
-    cdef int64_t chunk_word(self, uint64_t step, int c) noexcept nogil:
-        return self.contribution(step, self.group_size + c)
+    cdef int64_t state(self, uint64_t number) noexcept nogil:
+        return self.first_record + <int64_t> (number % <uint64_t> self.records) * self.record_bytes
+
+    cdef int64_t finished(self, uint64_t number) noexcept nogil:
+        return self.state(number) + LINE
+
+    cdef int64_t contribution(self, uint64_t number, int member) noexcept nogil:
+        return self.finished(number) + 8 + 8 * member
+
+    cdef int64_t chunk_word(self, uint64_t number, int c) noexcept nogil:
+        return self.contribution(number, self.group_size + c)

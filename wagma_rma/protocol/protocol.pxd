@@ -7,6 +7,7 @@ from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.calls cimport Calls
 from wagma_rma.protocol.exchange cimport Exchange
 from wagma_rma.protocol.layout cimport Layout
+from wagma_rma.protocol.pace cimport Pace
 from wagma_rma.protocol.record cimport Record
 from wagma_rma.protocol.snapshots cimport Snapshots
 from wagma_rma.protocol.turn cimport Turn
@@ -17,6 +18,7 @@ cdef enum Outcome:
     FRESH = 0
     LATE = 1
     MISSED = 2
+    LOCAL = 4
 
 # The names of fields are those of report.Report and report.Statistics.
 
@@ -37,6 +39,7 @@ cdef struct Totals:
     int64_t fresh
     int64_t late
     int64_t missed
+    int64_t local
     int64_t initiated
     int64_t unpublished
     int64_t chunks_computed
@@ -55,16 +58,21 @@ cdef class Protocol:
     cdef Turn turn
     cdef Record record
     cdef Exchange exchange
+    cdef Pace pace
+    cdef uint64_t group_period  # steps from one group step to the next
     cdef int quorum
     cdef double patience      # seconds, or negative for the running estimate
     cdef Step last            # the step under way, or the last one
     cdef bint gathered        # the caller's model has been copied, so its output may be written
-    cdef Totals totals        # over all group steps
+    cdef bint performed       # this rank has not been called to a synchronisation instead
+    cdef Totals totals        # over all steps but the synchronisations
     # Counted here, where no signal can come between a step and its number.
     cdef readonly uint64_t last_step, last_synchronized
 
     cdef void count(self) noexcept
     cdef double now_patience(self) noexcept nogil
+    cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
+    cdef void end(self, double started) noexcept nogil
     cdef int choose_source(self) except -1 nogil
     cdef int miss(self, LeafPointers pointers) except -1 nogil

@@ -14,6 +14,7 @@ class Protocol:
         groups: list[tuple[int, ...]],
         quorum: int,
         patience: float,
+        group_period: int = ...,
         calls: Calls | None = ...,
     ) -> None: ...
     @property

@@ -29,6 +29,9 @@ from wagma_rma.protocol.words cimport contribution_age
 # Even ranks that are "in time" arrive at different times, because of the operating system's scheduler. A group average
 # shorter than this gains nothing by starting without them.
 cdef double LEAST_PATIENCE = 100e-6
+# The part of a rank's own time between two steps that it may wait. The steps of balanced ranks vary by some per cent,
+# and where they vary by 2, partners of changing groups differ by up to 9 (benchmarks/README.md, "Late ranks").
+cdef double SHARE = 0.1
 
 
 @cython.final
@@ -38,23 +41,27 @@ cdef class Protocol:
     Args:
         window: the memory; its nbytes are the layout's.
         layout: where everything lies.
-        groups: this rank's group at step 1, 2, ... of a full turn, ascending ranks.
+        groups: this rank's group at group step 1, 2, ... of a full turn, ascending ranks.
         quorum: arrivals that it takes to start an average; in a smaller group, all its members.
-        patience: seconds to wait for the others when the quorum is there; negative: a running estimate of what the
-            exchange would cost this rank alone.
+        patience: seconds to wait for the others when the quorum is there; negative: the larger of a running estimate of
+            what the exchange would cost this rank alone, and a tenth of its own time between two steps (`pace`).
+        group_period: steps from one group step to the next; at the others a rank is left alone.
         calls: by which ranks are called to a synchronisation before its step; None: they are not.
     """
 
-    def __cinit__(self, Window window, Layout layout, list groups, int quorum, double patience, Calls calls=None):
+    def __cinit__(self, Window window, Layout layout, list groups, int quorum, double patience,
+                  uint64_t group_period=1, Calls calls=None):
         self.calls = calls if calls is not None else Calls(window, layout)
         self.window = window
         self.waiter = window.waiter
         self.layout = layout
+        self.group_period = group_period
         self.quorum = quorum
         self.patience = patience
         self.turn = Turn(window.rank, groups)
+        self.pace = Pace()
         self.snapshots = Snapshots(window, layout, self.calls)
-        self.record = Record(window, layout, self.snapshots, self.turn)
+        self.record = Record(window, layout, self.snapshots, self.turn, group_period)
         self.exchange = Exchange(window, layout, self.record)
 
     def prepare(self, LeafPointers pointers):
@@ -75,6 +82,8 @@ cdef class Protocol:
     def step(self, uint64_t step, LeafPointers pointers):
         """Average the model with this rank's group at `step` (equations in wagma_rma.GroupAverager.average).
 
+        At a step that is no multiple of the group period, give the model back as it came; nothing waits then.
+
         Not collective. Waits for others until patience is over and the quorum is there, and no longer. An interruption
         ends the wait at once; the step then counts as MISSED, the output holds the model as it came, and the
         interruption is raised.
@@ -82,10 +91,13 @@ cdef class Protocol:
         Returns:
             Whether the step was performed. If not, this rank has been called to a synchronisation, and nothing was done.
         """
-        self.gathered = False
+        self.gathered = self.performed = False
         try:
             with nogil:
-                self.group_step(step, pointers)
+                if step % self.group_period:
+                    self.local_step(step, pointers)
+                else:
+                    self.group_step(step, pointers)
                 if self.waiter.interrupted and self.gathered:
                     # The others have been served: they rely on an open record of every group in which this rank has
                     # arrived.
@@ -95,7 +107,7 @@ cdef class Protocol:
             if self.gathered:
                 self.snapshots.restore(pointers)
             raise
-        if not self.gathered:
+        if not self.performed:
             return False
         self.last_step = step
         self.count()
@@ -111,44 +123,48 @@ cdef class Protocol:
         self.record.joined = joined
 
     def synchronized(self, uint64_t step):
-        """Count a synchronisation as done."""
+        """Count a synchronisation as done, which ends now."""
         self.last_step = self.last_synchronized = step
+        self.pace.end_step(self.waiter.now())
 
     def report(self):
-        """Return the last group step as a dict of report.Report's fields; `outcome` is a number."""
+        """Return the last step as a dict of report.Report's fields; `outcome` is a number."""
         cdef int m
         report = dict(self.last)
+        if self.last.outcome == LOCAL:
+            return report | {"group": (self.window.rank,), "ages": (0,)}
         report["group"] = tuple([self.record.group.ranks[m] for m in range(self.record.group.size)])
         report["ages"] = tuple([contribution_age(self.record.contributions[m])
                                 for m in range(self.record.group.size)])
         return report
 
     def statistics(self):
-        """Return sums over all group steps as a dict of report.Statistics' fields, but `synchronized`."""
+        """Return sums over all steps but the synchronisations as a dict of report.Statistics' fields, but `synchronized`."""
         return dict(self.totals)
 
     def unfinished(self):
         """Return which records of this rank lack chunks; none does when nobody is in a group step."""
-        cdef uint64_t done, step
+        cdef uint64_t done, number
         found = []
         for record in range(self.layout.records):
-            step = record
+            number = record
             with nogil:
-                self.window.load(self.window.rank, self.layout.finished(step), 1, &done)
+                self.window.load(self.window.rank, self.layout.finished(number), 1, &done)
                 self.window.complete()
             if done % <uint64_t> self.layout.chunks:
                 found.append(record)
         return found
 
     cdef void count(self) noexcept:
-        """Add the last group step to the sums over all."""
+        """Add the last step to the sums over all."""
         cdef Totals* totals = &self.totals
         totals.steps += 1
         totals.fresh += self.last.outcome == FRESH
         totals.late += self.last.outcome == LATE
         totals.missed += self.last.outcome == MISSED
+        totals.local += self.last.outcome == LOCAL
         totals.initiated += self.last.initiated
-        totals.unpublished += not self.last.published
+        totals.unpublished += self.last.outcome != LOCAL and not self.last.published
         totals.chunks_computed += self.last.chunks_computed
         totals.bytes_read += self.last.bytes_read
         totals.bytes_over_network += self.last.bytes_over_network
@@ -159,14 +175,32 @@ cdef class Protocol:
         """Return the seconds to wait for the group at the next step."""
         if self.patience >= 0:
             return self.patience
-        return max(LEAST_PATIENCE,
+        return max(LEAST_PATIENCE, SHARE * self.pace.usual(),
                    self.layout.chunks * (self.exchange.sum_seconds + self.exchange.collect_seconds))
+
+    cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
+        """Perform a step at which this rank exchanges nothing. Its time counts as the rank's own between two steps."""
+        cdef double started = self.waiter.now()
+        if self.calls.leader >= 0:
+            self.calls.begin_look()
+            self.window.complete()
+            if self.calls.is_called(step):
+                return 0
+        self.performed = True
+        memset(&self.last, 0, sizeof(Step))
+        self.last.step = self.last.source_step = step
+        self.last.outcome = LOCAL
+        self.snapshots.pass_on(pointers)
+        self.last.seconds = self.waiter.now() - started
+        return 0
 
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step, as PROTOCOL.md's "A group step" numbers its parts."""
-        cdef double started = self.waiter.now(), patience = self.now_patience()
+        cdef double started = self.waiter.now(), patience
         cdef Step* last = &self.last
         cdef bint kept
+        self.pace.begin_step(started)
+        patience = self.now_patience()
         memset(last, 0, sizeof(Step))
         last.step = last.source_step = step
         self.record.select(step)
@@ -174,12 +208,12 @@ cdef class Protocol:
         last.published = self.snapshots.publish(step, pointers, patience)
         if self.calls.is_called(step):
             return 0
-        self.gathered = True
+        self.gathered = self.performed = True
         last.seconds_waited = self.snapshots.seconds_waited
         if self.record.group.size == 1:
             last.initiated = True
             self.snapshots.restore(pointers)
-            last.seconds = self.waiter.now() - started
+            self.end(started)
             return 0
         # 2. to 4. Arrive, wait a little, activate.
         self.record.arrive()
@@ -197,8 +231,14 @@ cdef class Protocol:
         self.exchange.sums.results.end_read(self.record, &kept)
         if not kept:
             self.miss(pointers)
-        last.seconds = self.waiter.now() - started
+        self.end(started)
         return 0
+
+    cdef void end(self, double started) noexcept nogil:
+        """End a group step: note how long it took."""
+        cdef double now = self.waiter.now()
+        self.last.seconds = now - started
+        self.pace.end_step(now)
 
     cdef int choose_source(self) except -1 nogil:
         """Decide between FRESH and LATE, and which step's sums to use."""

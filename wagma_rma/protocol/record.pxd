@@ -18,7 +18,9 @@ cdef class Record:
     cdef Snapshots snapshots
     cdef Calls calls
     cdef Turn turn
+    cdef uint64_t group_period    # steps from one group step to the next
     cdef uint64_t step            # whose record this is
+    cdef uint64_t number          # of that step among the group steps, from 1
     cdef Group* group             # at that step
     cdef int home                 # the rank whose window holds the record
     cdef uint64_t state           # as last seen

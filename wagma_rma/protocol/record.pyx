@@ -25,9 +25,10 @@ cdef class Record:
 
     Args:
         turn: this rank's groups.
+        group_period: steps from one group step to the next.
     """
 
-    def __cinit__(self, Window window, Layout layout, Snapshots snapshots, Turn turn):
+    def __cinit__(self, Window window, Layout layout, Snapshots snapshots, Turn turn, uint64_t group_period):
         cdef int most = layout.group_size
         self.window = window
         self.waiter = window.waiter
@@ -35,6 +36,7 @@ cdef class Record:
         self.snapshots = snapshots
         self.calls = snapshots.calls
         self.turn = turn
+        self.group_period = group_period
         self.contributions = <uint64_t*> calloc(most, sizeof(uint64_t))
         self.found = <uint64_t*> calloc(most, sizeof(uint64_t))
         self.swapped = <uint64_t*> calloc(most, sizeof(uint64_t))
@@ -47,10 +49,11 @@ cdef class Record:
         free(self.swapped)
 
     cdef int select(self, uint64_t step) except -1 nogil:
-        """Use the record of a step from now on."""
+        """Use the record of a group step from now on."""
         self.step = step
-        self.group = self.turn.at(step)
-        self.home = self.group.ranks[step % <uint64_t> self.group.size]
+        self.number = step // self.group_period
+        self.group = self.turn.at(self.number)
+        self.home = self.group.ranks[self.number % <uint64_t> self.group.size]
         self.initiated = False
         self.seconds_waited = 0
         self.joined = 0
@@ -62,7 +65,7 @@ cdef class Record:
     cdef int swap_state(self, int phase, int arrivals, bint* swapped) except -1 nogil:
         """Move the record's state on from what was last seen of it."""
         cdef uint64_t desired = pack_state(self.step, phase, arrivals), found
-        self.window.compare_and_swap(self.home, self.layout.state(self.step), self.state, desired, &found)
+        self.window.compare_and_swap(self.home, self.layout.state(self.number), self.state, desired, &found)
         self.window.complete()
         swapped[0] = found == self.state
         self.state = desired if swapped[0] else found
@@ -72,7 +75,7 @@ cdef class Record:
         """Count this rank in while the record gathers. The last member to arrive moves it to ACTIVATING."""
         cdef int arrivals
         cdef bint swapped = False
-        self.window.load(self.home, self.layout.state(self.step), 1, &self.state)
+        self.window.load(self.home, self.layout.state(self.number), 1, &self.state)
         self.window.complete()
         self.was_open = word_step(self.state) == self.step and state_phase(self.state) == OPEN
         while not swapped:
@@ -118,7 +121,7 @@ cdef class Record:
                 if activating_since < 0:
                     activating_since = self.waiter.now()
                 self.waiter.pause(&wait)
-            self.window.load(self.home, self.layout.state(self.step), 1, &self.state)
+            self.window.load(self.home, self.layout.state(self.number), 1, &self.state)
             self.calls.begin_look()
             self.window.complete()
         self.waiting = False
@@ -152,7 +155,7 @@ cdef class Record:
                 self.swapped[m] = ~self.contributions[m]
                 continue
             self.window.compare_and_swap(
-                self.home, self.layout.contribution(self.step, m), self.contributions[m],
+                self.home, self.layout.contribution(self.number, m), self.contributions[m],
                 pack_contribution(self.step, self.step - published_step(self.found[m]), published_slot(self.found[m])),
                 &self.swapped[m])
         self.window.complete()
@@ -165,7 +168,7 @@ cdef class Record:
     cdef int load_contributions(self, bint opened) except -1 nogil:
         """Load the words of all contributions. Once the record is open all of them are there, and stay."""
         cdef int m
-        self.window.load(self.home, self.layout.contribution(self.step, 0), self.group.size, self.contributions)
+        self.window.load(self.home, self.layout.contribution(self.number, 0), self.group.size, self.contributions)
         self.window.complete()
         for m in range(self.group.size):
             assert not opened or word_step(self.contributions[m]) == self.step

@@ -16,7 +16,7 @@ cdef class Results:
     cdef uint64_t* tags    # room to load the members' tags
 
     cdef void begin_step(self) noexcept nogil
-    cdef int begin_write(self, uint64_t step) except -1 nogil
+    cdef int begin_write(self, Record record) except -1 nogil
     cdef int end_write(self, int64_t place, int64_t nbytes) except -1 nogil
-    cdef int64_t begin_read(self, uint64_t step, int member) noexcept nogil
+    cdef int64_t begin_read(self, Record record, int member) noexcept nogil
     cdef int end_read(self, Record record, bint* kept) except -1 nogil

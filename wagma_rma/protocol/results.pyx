@@ -1,7 +1,7 @@
 """A sequence lock on the sums that ranks keep in their result slots.
 
-A rank has three result slots, and step v uses slot v mod 3. Nobody waits to read or to write one: the slot's tag names
-the step whose sums it holds, and is the lock's sequence number.
+A rank has three result slots, and the n-th group step uses slot n mod 3. Nobody waits to read or to write one: the
+slot's tag names the step whose sums it holds, and is the lock's sequence number.
 
     writer  begin_write: raise the tag to v, write fence | write sums | end_write: fences, then DONE in the chunk's word
     reader  begin_read (the chunk's word says DONE) | read sums | end_read: read fence, load the tag
@@ -14,7 +14,6 @@ cimport cython
 
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from wagma_rma.protocol.layout cimport RESULTS
 
 
 @cython.final
@@ -38,12 +37,12 @@ cdef class Results:
         self.tagged = False
         memset(self.read_from, 0, self.layout.group_size)
 
-    cdef int begin_write(self, uint64_t step) except -1 nogil:
-        """Raise the tag of this rank's slot to a step, before the first of its sums changes."""
+    cdef int begin_write(self, Record record) except -1 nogil:
+        """Raise the tag of this rank's slot to a record's step, before the first of its sums changes."""
         cdef uint64_t found
         if self.tagged:
             return 0
-        self.window.fetch_max(self.window.rank, self.layout.result_tag + 8 * (step % RESULTS), step, &found)
+        self.window.fetch_max(self.window.rank, self.layout.tag(record.number), record.step, &found)
         self.window.complete()
         # Tag before data. Pairs with the read fence in end_read().
         self.window.write_fence()
@@ -60,10 +59,10 @@ cdef class Results:
         self.window.write_fence()
         return 0
 
-    cdef int64_t begin_read(self, uint64_t step, int member) noexcept nogil:
-        """Return where a member's sums of a step begin in its window; end_read() looks at its tag."""
+    cdef int64_t begin_read(self, Record record, int member) noexcept nogil:
+        """Return where a member's sums at a record's step begin in its window; end_read() looks at its tag."""
         self.read_from[member] = True
-        return self.layout.result(step)
+        return self.layout.result(record.number)
 
     cdef int end_read(self, Record record, bint* kept) except -1 nogil:
         """Find out whether all that was read at a record's step was that step's when it was read."""
@@ -74,8 +73,7 @@ cdef class Results:
         for m in range(record.group.size):
             self.tags[m] = step
             if self.read_from[m]:
-                self.window.load(record.group.ranks[m], self.layout.result_tag + 8 * (step % RESULTS), 1,
-                                 &self.tags[m])
+                self.window.load(record.group.ranks[m], self.layout.tag(record.number), 1, &self.tags[m])
         self.window.complete()
         kept[0] = True
         for m in range(record.group.size):

@@ -30,6 +30,7 @@ cdef class Snapshots:
     cdef double seconds_waited  # for the last slot
 
     cdef int publish(self, uint64_t step, LeafPointers pointers, double patience) except -1 nogil
+    cdef int pass_on(self, LeafPointers pointers) except -1 nogil
     cdef int restore(self, LeafPointers pointers) except -1 nogil
     cdef bint streams(self, LeafPointers pointers, int i) noexcept nogil
     cdef int pin(self, int rank, uint64_t* found) except -1 nogil

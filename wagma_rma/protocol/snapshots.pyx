@@ -142,6 +142,29 @@ cdef class Snapshots:
                            self.streaming.window)
         return 0
 
+    cdef int pass_on(self, LeafPointers pointers) except -1 nogil:
+        """Copy the caller's model into the caller's output, and publish nothing."""
+        cdef char* own = self.own
+        cdef int i
+        cdef Leaf* leaf
+        if pointers.entangled:
+            # By way of private memory: a target may be another leaf's source.
+            self.own = self.spare
+            self.gather(pointers)
+            self.restore(pointers)
+            self.own = own
+            return 0
+        for i in range(pointers.count):
+            leaf = &self.layout.leaves[i]
+            if pointers.sources[i] == pointers.targets[i] or leaf.count == 0:
+                continue
+            if pointers.sources[i] is NULL:
+                with gil:
+                    pointers.fetch(i)
+            wagma_copy(pointers.targets[i], pointers.sources[i],
+                       leaf.count * self.layout.sections[leaf.dtype].width, self.streaming.output)
+        return 0
+
     cdef int restore(self, LeafPointers pointers) except -1 nogil:
         """Copy `own` into the caller's output, leaf by leaf."""
         cdef int i

@@ -62,9 +62,9 @@ cdef class Sums:
         """
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.dtype]
-        cdef int64_t place = (self.layout.result(self.record.step) + section.result
+        cdef int64_t place = (self.layout.result(self.record.number) + section.result
                               + chunk.begin * section.sum_width)
-        self.results.begin_write(self.record.step)
+        self.results.begin_write(self.record)
         self.window.complete_reads(lane)
         self.write_average(c, self.window.own(place), &self.sources[lane * self.layout.group_size], pointers)
         return self.results.end_write(place, chunk.count * section.sum_width)
@@ -73,7 +73,7 @@ cdef class Sums:
         """Begin to read the sums of a chunk from the other member that owns them."""
         cdef Chunk chunk = self.layout.chunk(c)
         cdef Section* section = &self.layout.sections[chunk.dtype]
-        cdef int64_t begin = self.results.begin_read(self.record.step, member)
+        cdef int64_t begin = self.results.begin_read(self.record, member)
         return self.read(lane, 0, member, begin + section.result + chunk.begin * section.sum_width,
                          chunk.count * section.sum_width)
 

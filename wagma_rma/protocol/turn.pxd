@@ -12,8 +12,8 @@ cdef struct Group:
 @cython.final
 cdef class Turn:
     cdef readonly int most_members
-    cdef Group* groups    # at step 1, 2, ... period
+    cdef Group* groups    # at group step 1, 2, ... period
     cdef int* ranks       # the memory behind them
     cdef int period
 
-    cdef Group* at(self, uint64_t step) noexcept nogil
+    cdef Group* at(self, uint64_t number) noexcept nogil

@@ -11,7 +11,7 @@ cdef class Turn:
 
     Args:
         rank: this rank.
-        groups: its group at step 1, 2, ... of a full turn, ascending ranks.
+        groups: its group at group step 1, 2, ... of a full turn, ascending ranks.
     """
 
     def __cinit__(self, int rank, list groups):
@@ -33,6 +33,6 @@ cdef class Turn:
         free(self.groups)
         free(self.ranks)
 
-    cdef Group* at(self, uint64_t step) noexcept nogil:
-        """Return the group of a step, 1 or later."""
-        return &self.groups[(step - 1) % <uint64_t> self.period]
+    cdef Group* at(self, uint64_t number) noexcept nogil:
+        """Return the group of a group step by its number, 1 or later."""
+        return &self.groups[(number - 1) % <uint64_t> self.period]

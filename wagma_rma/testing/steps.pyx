@@ -74,7 +74,7 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
 
 cdef tuple report_of(Protocol protocol, Result* result, uint64_t* words):
     """Return an entry of the result of take_steps()."""
-    cdef Group* group = protocol.turn.at(result.step.source_step)
+    cdef Group* group = protocol.turn.at(result.step.source_step // protocol.group_period)
     report = dict(result.step)
     report["group"] = tuple([group.ranks[m] for m in range(group.size)])
     report["ages"] = tuple([contribution_age(words[m]) for m in range(group.size)])

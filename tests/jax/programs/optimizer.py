@@ -140,6 +140,46 @@ def outside(comm):
     return facts
 
 
+def seldom(comm):
+    """Train with groups at every second step, eagerly, in jit and in a scan; return differences."""
+    wrong = []
+    start, inner = parameters(0), optax.sgd(0.1, momentum=0.9)
+    gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, comm.rank + 1), start)
+    options = {"sync_period": 4, "group_period": 2, "quorum": comm.size, "group_size": comm.size}
+    for how in ("eager", "jit", "scan"):
+        with PytreeAverager(comm, start, **options) as averager:
+            optimizer = wagma(inner, averager)
+
+            def step(carry, _, optimizer=optimizer):
+                params, state = carry
+                updates, state = optimizer.update(gradient, state, params)
+                params = optax.apply_updates(params, updates)
+                return (params, state), params
+
+            carry, found = (averager.params, optimizer.init(averager.params)), []
+            if how == "scan":
+                _, each = jax.jit(lambda carry, step=step: jax.lax.scan(step, carry, None, 5))(carry)
+                found = [jax.tree.map(lambda leaf, i=i: leaf[i], each) for i in range(5)]
+            for _ in range(0 if how == "scan" else 5):
+                carry, params = (jax.jit(step) if how == "jit" else step)(carry, None)
+                found.append(params)
+            own, state = start, inner.init(start)
+            for number, params in enumerate(found, start=1):
+                updates, state = inner.update(gradient, state, own)
+                own = optax.apply_updates(own, updates)
+                if number % 2 == 0:
+                    own = jax.tree.map(lambda leaf: mean(comm, leaf), own)
+                for one, other in zip(*map(numpy_leaves, (params, own)), strict=True):
+                    near = {"rtol": 2e-2 if one.dtype == jnp.bfloat16 else 1e-5, "atol": 1e-6}
+                    if not np.allclose(one, other, **near):
+                        wrong.append(f"{how}, step {number}")
+                own = params
+            counts = averager.statistics
+            if (averager.step, counts.local, counts.fresh, counts.synchronized) != (5, 3, 1, 1):
+                wrong.append(f"{how}: {counts}")
+    return wrong
+
+
 def moments(comm):
     """Average the moments too, eagerly, in jit and every second update; return differences."""
     wrong = []

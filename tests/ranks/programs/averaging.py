@@ -257,3 +257,36 @@ def beside(comm, synchronize):
             comm.recv(source=0)
             mean = step(model)
     return count, mean.tolist()
+
+
+def seldom(comm, group_period, start_step=0):
+    """Do steps with a group period, on time; return what differs from numpy, in steps, reports and counts."""
+    wrong, period = [], 7
+    grouping = usual(comm)(2)
+    options = {"group_size": 2, "quorum": grouping.size, "sync_period": period, "group_period": group_period}
+    mine = models.mixed(comm.rank, start_step)
+    with wagma_rma.GroupAverager(comm, mine, broadcast=False, start_step=start_step, **options) as averager:
+        for step in range(start_step + 1, 3 * period + 1):
+            mine = models.mixed(comm.rank, step)
+            local = step % period != 0 and step % group_period != 0
+            out = mine if step % 2 else None
+            result = averager.average(mine, out=out)
+            outcome = averager.report.outcome
+            where = f"P={comm.size} step={step}: {averager.report}"
+            if local:
+                group = (comm.rank,)
+            elif step % period:
+                group = tuple(grouping.members(comm.rank, step // group_period))
+            else:
+                group = tuple(range(comm.size))
+            if averager.report.group != group or averager.step != step:
+                wrong.append(f"report: {where}")
+            if (outcome is wagma_rma.Outcome.LOCAL) != local:
+                wrong.append(f"outcome: {where}")
+            expected = models.group_mean([models.mixed(rank, step) for rank in group])
+            if step % period and not models.same_bits(result, expected):
+                wrong.append(f"not numpy's average: {where}")
+        counts = averager.statistics
+    if counts.local + counts.fresh + counts.synchronized != counts.steps or counts.unpublished:
+        wrong.append(f"{counts}")
+    return wrong

@@ -246,11 +246,16 @@ CALLS = {
 # Different numbers of steps.
 
 
-def uneven(comm, steps, sync_period, quorum, rounds=1):
+def uneven(comm, steps, sync_period, quorum, rounds=1, group_period=1):
     """Each rank does another number of steps, then joins; return what it has at the end of each round."""
     seen = []
     with GroupAverager(
-        comm, np.zeros(4), sync_period=sync_period, group_size=comm.size, quorum=quorum
+        comm,
+        np.zeros(4),
+        sync_period=sync_period,
+        group_period=group_period,
+        group_size=comm.size,
+        quorum=quorum,
     ) as averager:
         model = np.zeros(4)
         for _ in range(rounds):
