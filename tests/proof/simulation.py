@@ -280,7 +280,7 @@ def run(world, schedule, most_turns=100_000):
             verbs = Verbs(window)
             verbs.fetch_add(rank, layout.published, world.pins_before << words.PINS_SHIFT)
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
-        barrier = Barrier(window, layout, hosts(world), options.sync_quorum)
+        barrier = Barrier(window, layout, hosts(world), options.sync_quorum, options.sync_period)
         calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
         protocol = Protocol(window, layout, groups[rank], options.quorum, options.patience, calls)
         pointers = LeafPointers(layout.order)
