@@ -130,7 +130,7 @@ def _open(
     # 3. Each makes what needs its own memory only; a rank that has too little tells the others.
     found: Facts | Exception = {}
     try:
-        barrier = Barrier(window, layout, hosts, options.sync_quorum)
+        barrier = Barrier(window, layout, hosts, options.sync_quorum, options.sync_period)
         calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
         how = options.quorum, options.patience, options.group_period, calls
         protocol = Protocol(window, layout, groups, *how)

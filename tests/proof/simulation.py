@@ -285,7 +285,7 @@ def run(world, schedule, most_turns=100_000):
             verbs = Verbs(window)
             verbs.fetch_add(rank, layout.published, world.pins_before << words.PINS_SHIFT)
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
-        barrier = Barrier(window, layout, hosts(world), options.sync_quorum)
+        barrier = Barrier(window, layout, hosts(world), options.sync_quorum, options.sync_period)
         calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
         how = options.quorum, options.patience, options.group_period, calls
         protocol = Protocol(window, layout, groups[rank], *how)

@@ -27,6 +27,7 @@ cdef class Barrier:
     cdef readonly bint all_joined      # nobody has come to synchronise
     cdef readonly int refuser          # -1, MISMATCH, or the lowest rank that refuses the last barrier
     cdef uint64_t quorum               # arrivals that call the others; the number of ranks: nobody is called
+    cdef uint64_t sync_period          # a call is to a multiple of it
     cdef uint64_t agreed_before        # what this leader has told the hosts below
     cdef uint64_t ignored              # what an operation finds
 
@@ -38,4 +39,5 @@ cdef class Barrier:
     cdef int tell(self, int first, int count, uint64_t before, uint64_t agreed, uint64_t gathered) except -1 nogil
     cdef uint64_t load_word(self, int host, int64_t word) except? 0 nogil
     cdef bint is_enough(self, uint64_t reached) noexcept nogil
+    cdef uint64_t met(self) except? 0 nogil
     cdef int call(self, uint64_t step) except -1 nogil

@@ -7,7 +7,12 @@ MISMATCH: int
 
 class Barrier:
     def __init__(
-        self, window: Window, layout: Layout, hosts: Sequence[int], quorum: int | None = ...
+        self,
+        window: Window,
+        layout: Layout,
+        hosts: Sequence[int],
+        quorum: int | None = ...,
+        sync_period: int = ...,
     ) -> None: ...
     def arrive(
         self,

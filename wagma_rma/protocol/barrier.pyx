@@ -41,9 +41,10 @@ cdef class Barrier:
     Args:
         hosts: the number of each rank's host; numbers begin at 0, without gaps.
         quorum: how many ranks call the others by arriving first; the number of ranks: nobody is called.
+        sync_period: a call is to a multiple of it.
     """
 
-    def __cinit__(self, Window window, Layout layout, hosts, quorum=None):
+    def __cinit__(self, Window window, Layout layout, hosts, quorum=None, uint64_t sync_period=1):
         cdef int rank, host
         self.window = window
         self.layout = layout
@@ -51,6 +52,7 @@ cdef class Barrier:
         self.host = hosts[window.rank]
         self.refuser = -1
         self.quorum = window.ranks if quorum is None else quorum
+        self.sync_period = sync_period
         self.nodes = <Node*> calloc(self.hosts, sizeof(Node))
         if self.nodes is NULL:
             raise MemoryError(f"Barrier: no memory for the table of {self.hosts} hosts")
@@ -87,12 +89,13 @@ cdef class Barrier:
             synchronises: False if this rank has joined, and goes to whatever step others synchronise.
             refuses: this rank has found an error.
             joining: 1 if this rank has joined since it arrived last, -1 if its join() is over.
-            calls: a quorum of arrivals calls the others to this step.
+            calls: a quorum of arrivals calls the others to this step; if this rank has joined, to that of the others.
         """
         cdef uint64_t code = CONTRADICTION - 1 - self.window.rank if refuses else 0
         self.number += 1
         self.step, self.synchronises = step, synchronises
         self.refuser = -1
+        calls = calls and self.elastic  # or each arrival would be forwarded on its own, for nobody
         with nogil:
             self.arrive_at(step << 1 | synchronises, code, joining, step if calls else 0)
 
@@ -155,7 +158,7 @@ cdef class Barrier:
                 if arrivals == self.number * <uint64_t> self.window.ranks:
                     self.tell_end((found + added) >> ARRIVAL_BITS > 0)
                 elif calls and self.is_enough(found + added) and not self.is_enough(found):
-                    self.call(calls)
+                    self.call(calls if self.synchronises else self.met())
                 return 0
             if arrivals != self.number * <uint64_t> self.nodes[host].ranks:
                 # A part of the node's arrivals is of use above for calls only.
@@ -243,9 +246,15 @@ cdef class Barrier:
         cdef int64_t arrived = <int64_t> (reached & mask(ARRIVAL_BITS)) - (<int64_t> self.number - 1) * ranks - joined
         return joined < ranks and arrived >= min(<int64_t> self.quorum, ranks - joined)
 
+    cdef uint64_t met(self) except? 0 nogil:
+        """Return which step the ranks synchronise that have arrived: a rank that has joined goes to theirs."""
+        return self.load_word(0, self.layout.newest) >> NUMBER_BITS >> 1
+
     cdef int call(self, uint64_t step) except -1 nogil:
         """Call all ranks to a step, by a word of each host."""
         cdef int host
+        if step % self.sync_period:
+            return 0  # all come to synchronize() at this step by themselves; average() would lead elsewhere
         for host in range(self.hosts):
             self.window.fetch_max(self.nodes[host].leader, self.layout.called, step, &self.ignored)
         return self.window.complete()
