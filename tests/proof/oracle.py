@@ -127,8 +127,9 @@ class Replay:
 
     def play(self, rank, kind, target, offset, before, after):
         announces = self.latest_at < offset < self.records_at  # that it closes, or has departed
-        if kind != "shown" and not announces and self.is_local(self.under_way(rank)):
-            self.say("local", f"rank {rank} changes {target, offset} at step {self.under_way(rank)}")
+        step = self.under_way(rank)  # or a later one, if the rank was called and has not got through
+        if kind != "shown" and not announces and self.is_local(step) and self.called < step:
+            self.say("local", f"rank {rank} changes {target, offset} at step {step}")
         if kind != "changed":
             if after and offset >= self.results_at:
                 self.play_result(rank, kind, offset)
