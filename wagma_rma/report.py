@@ -78,7 +78,8 @@ class Statistics:
         bytes_over_network: those of the bytes_read that came from other hosts.
         seconds_waited: the part of `seconds` in which this rank waited for other ranks.
         seconds: how long all calls took together, waiting included.
-        skipped: the number of steps that were left out to come to synchronisations; `steps` does not count them.
+        skipped: the number of steps that were left out to come to synchronisations; `steps` does not count
+        them.
     """
 
     steps: int

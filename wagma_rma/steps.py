@@ -53,7 +53,8 @@ class Steps:
         self._watch = parts.watch
         self._synchronizer = parts.synchronizer
         self._departures = parts.departures
-        # In join(): the mean of the last synchronisation that is complete, and whether that was the last of all.
+        # In join(): the mean of the last synchronisation that is complete, and whether that was the last of
+        # all.
         self._met: Targets | None = None
         self._jumped = False  # average() has skipped steps to get to the synchronisation that has begun last
         self._all_met = False
@@ -132,7 +133,10 @@ class Steps:
         if self._lifecycle.state is State.CLOSED:
             return
         with self._using(Call.CLOSE, "close"):
-            if self._lifecycle.state in (State.SYNCHRONIZING, State.MEETING) and self._synchronizer.counted_on:
+            if (
+                self._lifecycle.state in (State.SYNCHRONIZING, State.MEETING)
+                and self._synchronizer.counted_on
+            ):
                 self._lifecycle.happens(Event.COUNT_ON)  # all have arrived since the wait was cut short
             self._lifecycle.happens(Event.CLOSE)
             if self._lifecycle.state is State.CLOSING_COUNTED_ON:
@@ -239,7 +243,9 @@ class Steps:
                     self._pointers.hold(held.sources, held.targets)
                 except Exception as error:
                     found = error  # which all ranks will raise
-                waited = self._synchronizer.synchronize(name, step, found, joined, calls=name != "synchronize")
+                waited = self._synchronizer.synchronize(
+                    name, step, found, joined, calls=name != "synchronize"
+                )
             except BaseException as error:
                 self._note_failure(error)
                 raise
@@ -297,7 +303,9 @@ class Steps:
                 if self._all_met:
                     held = self._take_mean(holding)
                     continue
-            self._synchronize("join", partial(self._memory_in_join, holding), self._protocol.last_step, Call.JOIN)
+            self._synchronize(
+                "join", partial(self._memory_in_join, holding), self._protocol.last_step, Call.JOIN
+            )
         self._lifecycle.happens(Event.ALL_JOINED)
         self._met = None
         return held

@@ -332,13 +332,17 @@ class Results:
         if step == 0:
             return simulation.model(self.world.leaves, 0, 0)
         if step % self.world.sync_period == 0:
-            everybody = [simulation.model(self.world.leaves, r, self.came(r, step)) for r in range(self.world.ranks)]
+            everybody = [
+                simulation.model(self.world.leaves, r, self.came(r, step)) for r in range(self.world.ranks)
+            ]
             return models.mean_over_hosts(everybody, simulation.hosts(self.world))
         return simulation.model(self.world.leaves, rank, step)
 
     def came(self, rank, step):
         """Return the step with whose model a rank has come to a synchronisation."""
-        return next((s.came for s in self.history.steps[rank] if s.step == step), self.replay.last_step(rank) + 1)
+        return next(
+            (s.came for s in self.history.steps[rank] if s.step == step), self.replay.last_step(rank) + 1
+        )
 
     def mean(self, contributions):
         return models.group_mean([self.model(rank, step) for rank, step in contributions])

@@ -161,7 +161,8 @@ class _Rank:
                 if not performed:
                     skipped = 0
                     if not synchronizes:
-                        # Called: nothing has been done, and the rank comes with the same model to the multiple.
+                        # Called: nothing has been done, and the rank comes with the same model to the
+                        # multiple.
                         step = -(-came // self.world.sync_period) * self.world.sync_period
                         skipped, synchronizes = step - came, True
                         self._again(self.buffers.settle)

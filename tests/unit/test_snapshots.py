@@ -11,12 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support import models
-from tests.support.worlds import alone, layout_of
-from wagma_rma.model.leaf_pointers import LeafPointers
-from wagma_rma.protocol.snapshots import Snapshots
+from tests.support.worlds import alone
 from wagma_rma.protocol.words import PIN_LIMIT
-from wagma_rma.testing import ThreadMemory, ThreadWindow
 
 COUNT = 20
 

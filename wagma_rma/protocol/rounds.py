@@ -1,11 +1,13 @@
 """Which hosts exchange sums with which, round by round, in a synchronisation.
 
-Hosts are numbered by digits of mixed radix, small ones. In round k of the reduction a host meets those that differ from
-it in digit k alone: each sums the part of what they hold that its digit names. The way back is the same in reverse: each
-copies the others' parts. So a host talks to few others, in few rounds. A number of hosts that has no small factors is cut
-to a power of two: a host above it hands its sums to a partner below, and gets the totals there in the end.
+Hosts are numbered by digits of mixed radix, small ones. In round k of the reduction a host meets those that
+differ from it in digit k alone: each sums the part of what they hold that its digit names. The way back is
+the same in reverse: each copies the others' parts. So a host talks to few others, in few rounds. A number of
+hosts that has no small factors is cut to a power of two: a host above it hands its sums to a partner below,
+and gets the totals there in the end.
 
-Partial sums lie in results 0 and 1 in turns, totals in result 2. A host tells its *stage*, which says what may be read:
+Partial sums lie in results 0 and 1 in turns, totals in result 2. A host tells its *stage*, which says what
+may be read:
 
     1        its ranks' sums, if they are to be handed on
     2        the sums that it brings to the first round

@@ -1,11 +1,11 @@
 """The steps at which all ranks meet: the global mean, and the end of a run.
 
-A synchronisation is a sequence of phases (`Synchronizer._phases`), with a wait before each: two barriers of all ranks
-(``barrier``), and between them the sums (``reduction``). No rank waits inside MPI. A wait that a timeout or Ctrl-C cuts
-short is continued by the next call.
+A synchronisation is a sequence of phases (`Synchronizer._phases`), with a wait before each: two barriers of
+all ranks (``barrier``), and between them the sums (``reduction``). No rank waits inside MPI. A wait that a
+timeout or Ctrl-C cuts short is continued by the next call.
 
-A rank also announces in its own `entered` word how far it has come. The others look at these words where a wait takes
-long: for a warning, at the timeout, and to find a rank that will never come.
+A rank also announces in its own `entered` word how far it has come. The others look at these words where a
+wait takes long: for a warning, at the timeout, and to find a rank that will never come.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -242,7 +242,8 @@ class Synchronizer:
     def close(self, keeps_arrays: bool) -> bool:
         """Wait until all ranks have reached the end; return whether any of them keeps the window. Collective.
 
-        A rank that can't go on after an error keeps its window and waits for nobody, since others may never come.
+        A rank that can't go on after an error keeps its window and waits for nobody, since others may never
+        come.
 
         Args:
             keeps_arrays: somebody still has arrays in this rank's window; what the first call says counts.
@@ -349,15 +350,16 @@ class Synchronizer:
             self._refuse(error)
         # 3. Sums: within the host, between hosts, and the way back.
         self._reduction.sum_host()
-        for self._round in range(self._reduction.rounds):
-            yield partial(self._reduction.is_ready, self._round)
-            self._reduction.perform(self._round)
+        for number in range(self._reduction.rounds):
+            self._round = number
+            yield partial(self._reduction.is_ready, number)
+            self._reduction.perform(number)
         self._reduction.tell_summed()
         self._round = self._reduction.rounds
         yield self._reduction.is_summed
         self._round = None
-        # 4. Each rank publishes the mean. No rank may meet a snapshot from before this step, or overwrite sums that
-        # others still read: all wait for all.
+        # 4. Each rank publishes the mean. No rank may meet a snapshot from before this step, or overwrite
+        # sums that others still read: all wait for all.
         self._reduction.collect(self._step, self._pointers)
         calls_before = self._calls
         self._all_joined = self._barrier.all_joined
@@ -368,7 +370,9 @@ class Synchronizer:
         yield self._barrier.is_over
         self._snapshots.free_reserved()
         if self._calls > calls_before:
-            self._snapshots.restore_all(self._pointers)  # into the output of the call that has continued this one
+            self._snapshots.restore_all(
+                self._pointers
+            )  # into the output of the call that has continued this one
         self._complete = True
 
     def _refuse(self, error: Exception | None) -> NoReturn:
@@ -456,8 +460,8 @@ class Synchronizer:
             if word < CLOSED and entered_step(word) > self._last and entered_step(word) != self._step:
                 self._raise_at_other_step(operation, rank, word)
         raise StepMismatch(
-            f"{operation}: ranks have come to synchronise different steps, while rank {self._rank} is at step "
-            f"{self._step}; every rank must call synchronize() at the same step, and join() only after its last"
+            f"{operation}: ranks have come to synchronise different steps, while rank {self._rank} is at "
+            f"step {self._step}; every rank must call synchronize() at one step, and join() after its last"
         )
 
     def _waits_before(self, word: int, step: int) -> bool:

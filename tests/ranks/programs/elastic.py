@@ -16,8 +16,14 @@ PAIRS = Table([(0, 1), (0, 1), (2, 3), (2, 3)])
 
 
 def made(comm, **options):
-    """Return an averager of three floats, with groups of one, whom all ranks but one call unless told otherwise."""
-    usual = {"group_size": 1, "sync_period": 5, "sync_quorum": comm.size - 1, "broadcast": False, "timeout": PATIENT}
+    """Return an averager of three floats: groups of one, all ranks but one call, unless told otherwise."""
+    usual = {
+        "group_size": 1,
+        "sync_period": 5,
+        "sync_quorum": comm.size - 1,
+        "broadcast": False,
+        "timeout": PATIENT,
+    }
     options = {**usual, **options}
     return GroupAverager(comm, np.full(3, float(comm.rank)), **options)
 
@@ -84,7 +90,7 @@ def quorum_of_groups(comm):
 
 
 def cut_short(comm, how):
-    """Rank 0 jumps, and its wait for rank 2, which sleeps in its step, is cut short; average() continues it."""
+    """Rank 0 jumps, and its wait for rank 2, which sleeps, is cut short; average() continues it."""
     with made(comm, patience=0, sync_quorum=1) as averager:
         errors = []
         model = mine(comm, 1)
@@ -139,7 +145,7 @@ def fixed_number_of_calls(comm):
 
 
 def explicit(comm):
-    """Ranks that may jump synchronise by a call of their own in the middle of a period, and go on from there."""
+    """Ranks that may jump synchronise by a call of their own in the middle of a period, and go on."""
     with made(comm) as averager:
         if comm.rank:
             time.sleep(0.05)
@@ -216,5 +222,3 @@ def half_speed(comm, steps, seconds):
             took = time.perf_counter() - started
             shares.append([took, averager.statistics.seconds_waited / took, averager.statistics.skipped])
     return shares
-
-
