@@ -68,8 +68,12 @@ class PytreeAverager:
         backend: how a compiled function calls the averager. "ffi": XLA passes its own buffers, which are
             averaged in place; on one CPU device. "callback": an ordered callback to the host, which copies
             them; on any devices. "auto": "ffi" where that is possible.
-        options: group_size, sync_period, group_period, quorum, patience, grouping, broadcast, start_step,
-            timeout, topology, window, progress: as of GroupAverager.
+        options: group_size, sync_period, group_period, quorum, patience, sync_quorum, grouping, broadcast,
+            start_step, timeout, topology, window, progress: as of GroupAverager. With a sync_quorum a step
+            may be several steps further than the one before: loop `while averager.step < steps` around the
+            compiled function. A lax.scan or fori_loop of more than one step has a fixed number of calls, so
+            ranks come to its end at different steps; a lax.while_loop may read averager.step by an ordered
+            io_callback.
 
     Attributes:
         params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
@@ -255,6 +259,11 @@ class PytreeAverager:
     def quorum(self) -> int:
         """See GroupAverager.quorum."""
         return self._averager.quorum
+
+    @property
+    def sync_quorum(self) -> int:
+        """See GroupAverager.sync_quorum."""
+        return self._averager.sync_quorum
 
     @property
     def patience(self) -> float | Literal["auto"]:

@@ -20,10 +20,11 @@ DESCRIPTION = "Train a network on handwritten digits while some ranks are slow n
 EPILOG = (
     "With slow ranks (quorum = 1), a rank waits for all others at synchronisations only, elsewhere no longer "
     "than an average takes; results vary a little from run to run. Without slow ranks (--slow-every 0) the "
-    "same options give the same result: "
+    "same options give the same result, but with --elastic: "
     "groups then wait for all of their members (quorum = group size), because the order of arrival is "
     "chance. All ranks do the same number of steps, so a rank that is always the slowest holds up every "
-    "synchronisation. The modes differ most when ranks are slow in turn (--slow-rank 0 1 2 3), or when there "
+    "synchronisation, unless it skips steps: try --slow-every 1 --slow-seconds 0.05, without --elastic and "
+    "with it. The modes differ most when ranks are slow in turn (--slow-rank 0 1 2 3), or when there "
     "are more ranks than cores and the others can use the core of a rank that sleeps."
 )
 
@@ -35,8 +36,8 @@ DEFAULT_PERIOD = 10
 # Options that a mode sets itself.
 IGNORED: dict[Mode, tuple[str, ...]] = {
     "wagma": (),
-    "allreduce": ("group_size", "sync_period"),
-    "local": ("group_size", "sync_period"),
+    "allreduce": ("group_size", "sync_period", "elastic"),
+    "local": ("group_size", "sync_period", "elastic"),
 }
 
 
@@ -52,6 +53,7 @@ class Arguments(argparse.Namespace):
     batch_size: int
     group_size: int | None
     sync_period: int
+    elastic: bool
     seed: int
     timeline: Path
     no_table: bool
@@ -104,6 +106,12 @@ def parse(arguments: list[str] | None, ranks: int) -> Arguments:
         metavar="N",
         help=f"steps from one synchronisation to the next ({DEFAULT_PERIOD})",
     )
+    add(
+        "--elastic",
+        action="store_true",
+        help="the first rank to do --sync-period steps calls all others to the synchronisation; each comes "
+        "at its next step, and skips those in between (sync_quorum=1)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of data, start and slow steps (%(default)s)")
     add(
         "--timeline",
@@ -132,7 +140,7 @@ def greeting(ranks: int) -> str:
 def _check(parser: argparse.ArgumentParser, chosen: Arguments, ranks: int) -> None:
     """Check the values, and fill in what depends on the number of ranks."""
     for name in IGNORED[chosen.mode]:
-        if getattr(chosen, name) is not None:
+        if getattr(chosen, name) not in (None, False):
             option = f"--{name.replace('_', '-')}"
             parser.error(f"--mode {chosen.mode} has no use for {option}; leave it out, or use --mode wagma")
     if chosen.sync_period is None:

@@ -1,9 +1,12 @@
 """A picture of a run: a row for each rank, with its activities over time and the outcome of each step."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wagma_rma.bindings import Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
 
 
 class Step(NamedTuple):
@@ -16,6 +19,8 @@ class Step(NamedTuple):
     end: float
     outcome: Outcome | None
     """None: this rank averaged with nobody."""
+    skipped: int = 0
+    """How many steps this rank has skipped to come to this one."""
 
 
 # Wong's palette (Okabe and Ito's): colour-blind people can tell them apart too.
@@ -36,6 +41,7 @@ AVERAGES = {
 }
 HATCHES = {"slowed": "////"}
 INK, HATCH_INK = "#27313d", "#9aa4b0"
+JUMP: dict[str, Any] = {"marker": ">", "markersize": 4, "color": INK}
 Spans = dict[str, list[tuple[float, float]]]
 
 
@@ -54,6 +60,12 @@ def spans(steps: list[Step], origin: float) -> tuple[Spans, Spans]:
         if step.outcome is not None:
             outcomes[outcome].append((begin, end - begin))
     return activities, outcomes
+
+
+def jumps(steps: list[Step], origin: float) -> tuple[list[float], list[int]]:
+    """Return when one rank has skipped steps to come to a synchronisation, and how many each time."""
+    found = [(step.end - step.averaging - origin, step.skipped) for step in steps if step.skipped]
+    return [time for time, _ in found], [count for _, count in found]
 
 
 def _middle(ranks: list[list[Step]], origin: float, until: float) -> tuple[float, float]:
@@ -76,6 +88,7 @@ def draw(path: Path, title: str, caption: str, ranks: list[list[Step]]) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     origin = min(steps[0].begin for steps in ranks)
@@ -98,6 +111,13 @@ def draw(path: Path, title: str, caption: str, ranks: list[list[Step]]) -> None:
                     linewidth=0,
                 )
                 axis.broken_barh(outcomes[name], (rank + 0.20, 0.14), facecolor=color, linewidth=0)
+            at, skipped = jumps(steps, origin)
+            axis.plot(at, [rank - 0.44] * len(at), linestyle="", **JUMP)
+            if axis is axes[1]:
+                for time, count in zip(at, skipped, strict=True):
+                    axis.text(
+                        time, rank - 0.44, f"  {count}", va="center", color=INK, fontsize=8, clip_on=True
+                    )
         axis.set_xlim(begin, end)
         axis.set_ylim(len(ranks) - 0.45, -0.55)
         axis.set_yticks(range(len(ranks)), [f"rank {rank}" for rank in range(len(ranks))])
@@ -110,14 +130,17 @@ def draw(path: Path, title: str, caption: str, ranks: list[list[Step]]) -> None:
     axes[1].set_title(f"{zoom[1] - zoom[0]:.1f} seconds of it", loc="left", fontsize=10, color=INK)
     axes[1].set_xlabel("seconds since the first step", color=INK)
     figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
+    handles: list[Artist] = [
+        Patch(facecolor=color, label=name, hatch=HATCHES.get(name), edgecolor=HATCH_INK, linewidth=0)
+        for name, color in COLORS.items()
+    ]
+    if any(step.skipped for steps in ranks for step in steps):
+        handles.append(Line2D([], [], linestyle="", label="skips so many steps", **JUMP))
     figure.legend(
-        handles=[
-            Patch(facecolor=color, label=name, hatch=HATCHES.get(name), edgecolor=HATCH_INK, linewidth=0)
-            for name, color in COLORS.items()
-        ],
+        handles=handles,
         title=f"{caption}\nthick: what a rank does; thin line below: how its step came out",
         loc="outside lower center",
-        ncols=len(COLORS),
+        ncols=len(handles),
         frameon=False,
         fontsize=10,
         title_fontsize=9,

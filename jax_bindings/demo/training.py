@@ -43,12 +43,13 @@ def averager_options(chosen: Arguments, ranks: int) -> AveragerOptions:
     return {
         "group_size": size,
         "sync_period": chosen.sync_period,
-        "quorum": 1 if chosen.slow_rank else size,
+        "quorum": 1 if chosen.slow_rank or chosen.elastic else size,
+        "sync_quorum": 1 if chosen.elastic else None,
     }
 
 
 def slow_steps(chosen: Arguments, rank: int) -> set[int]:
-    """Return the steps at which this rank is slow: one of every --slow-every."""
+    """Return which of its steps this rank is slow at, the first being 1: one of every --slow-every."""
     if rank not in chosen.slow_rank:
         return set()
     starts = range(1, chosen.steps + 1, chosen.slow_every)
@@ -83,15 +84,16 @@ def train(comm: MPI.Intracomm, chosen: Arguments) -> Run:
 
         steps: list[Step] = []
         begin = time.monotonic()
-        for step in range(1, chosen.steps + 1):
-            slowed = chosen.slow_seconds if step in slow else 0.0
+        while averager.step < chosen.steps:
+            # Steps that are skipped are not counted: a rank does not become faster by them.
+            slowed = chosen.slow_seconds if len(steps) + 1 in slow else 0.0
             time.sleep(slowed)
             params, state, loss = update(params, state, *batch())
             loss = float(loss)
             jax.block_until_ready(params)
             steps.append(_timed(averager, begin, slowed))
             begin = steps[-1].end
-            board.post(_progress(averager, step, loss, grouped))
+            board.post(_progress(averager, averager.step, loss, grouped))
         mean = averager.synchronize(params)
         steps.append(_timed(averager, begin, 0.0))
         last = _progress(averager, chosen.steps, loss, grouped)
@@ -121,7 +123,9 @@ def _timed(averager: PytreeAverager, begin: float, slowed: float) -> Step:
     """Return the step that has just ended."""
     report = averager.report
     outcome = report.outcome if report.outcome is Outcome.SYNCHRONIZED or len(report.group) > 1 else None
-    return Step(begin, slowed, report.seconds_waited, report.seconds, time.monotonic(), outcome)
+    return Step(
+        begin, slowed, report.seconds_waited, report.seconds, time.monotonic(), outcome, report.skipped
+    )
 
 
 def _progress(averager: PytreeAverager, step: int, loss: float, grouped: bool) -> Progress:

@@ -98,6 +98,19 @@ def test_the_picture_shows_what_happened(slow, mode):
         assert share("average: FRESH") + share("average: LATE") > 0.02
 
 
+def test_ranks_that_are_behind_skip_steps_in_an_elastic_run(tmp_path):
+    slow = "--slow-every 1 --slow-seconds 0.3 --slow-rank 1"
+    output = demo(tmp_path, f"--elastic --steps {STEPS} --sync-period 5 {slow}", ranks=3)
+    assert min(accuracies(output)) > 0.7
+    table = re.search(r"^rank .* sync  skipped .*\n((?: +\d+ .*\n){3})", output, re.MULTILINE)
+    for rank, line in enumerate(table[1].splitlines()):
+        *performed, skipped = map(int, line.split()[2:7])
+        assert sum(performed) + skipped == STEPS + 1
+        assert skipped > 0 or rank != 1
+    assert re.search(r"^share of their time waited +\d+%$", output, re.MULTILINE)
+    assert re.search(r"^steps skipped by all ranks +[1-9]\d* of 60$", output, re.MULTILINE)
+
+
 def test_the_same_seed_without_a_slow_rank_gives_the_same_model(tmp_path):
     runs = [demo(tmp_path, "--steps 12 --slow-every 0 --no-table", ranks=2) for _ in range(2)]
     assert accuracies(runs[0]) == accuracies(runs[1])

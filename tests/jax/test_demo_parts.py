@@ -47,6 +47,7 @@ def refusal(capsys, command, ranks=4):
         ("--mode allreduce --sync-period 5", "--mode allreduce has no use for --sync-period"),
         ("--mode local --group-size 2", "--mode local has no use for --group-size"),
         ("--mode local --sync-period 10", "--mode local has no use for --sync-period"),
+        ("--mode allreduce --elastic", "--mode allreduce has no use for --elastic; leave it out"),
     ],
 )
 def test_what_can_not_work_is_refused_before_anything_is_trained(capsys, command, told):
@@ -135,12 +136,13 @@ def test_the_height_is_that_of_the_terminal():
     assert board.height("/dev/null") == 24
 
 
-@pytest.mark.parametrize("mode", ["wagma", "allreduce", "local"])
+@pytest.mark.parametrize("mode", ["wagma", "wagma --elastic", "allreduce", "local"])
 @pytest.mark.parametrize("ranks", [1, 4, 64])
 def test_all_lines_fit_80_columns(mode, ranks, capsys):
     slow = ["--slow-rank", *map(str, range(ranks))]
-    chosen = arguments.parse(["--mode", mode, "--steps", "100000", "--slow-seconds", "1234.5", *slow], ranks)
-    steps = [Step(0, 0, 0, 0, 1, None), Step(1, 0, 1234.5, 2000, 99999, Outcome.SYNCHRONIZED)]
+    words = ["--mode", *mode.split(), "--steps", "100000", "--slow-seconds", "1234.5", *slow]
+    chosen = arguments.parse(words, ranks)
+    steps = [Step(0, 0, 0, 0, 1, None), Step(1, 0, 1234.5, 2000, 99999, Outcome.SYNCHRONIZED, 99999)]
     largest = Progress(100000, 1234.5678, 100000, 100000, 100000, 100000, 99999.99)
     runs = [Run(steps, largest, 1.0, 1.0, "callback")] * ranks
     lines = [
@@ -211,10 +213,11 @@ def test_a_step_of_one_rank_alone_has_no_outcome():
         ("wagma", r"Every 10 steps all ranks wait for the last"),
         ("allreduce", r"at every step all of them wait for the slowest"),
         ("local", r"Only at the end all of them wait"),
+        ("wagma --elastic", r"The first rank to do 10 steps calls all others .* skips those in between"),
     ],
 )
 def test_the_caption_says_why_ranks_wait(mode, why, tmp_path):
-    chosen = arguments.parse(["--mode", mode], 4)
+    chosen = arguments.parse(["--mode", *mode.split()], 4)
     assert re.search(why, caption(chosen))
     steps = [Step(0.0, 0.1, 0.0, 0.2, 1.0, Outcome.FRESH), Step(1.0, 0, 0.3, 0.5, 2.0, Outcome.SYNCHRONIZED)]
     pictures = []
@@ -224,3 +227,33 @@ def test_the_caption_says_why_ranks_wait(mode, why, tmp_path):
         pictures.append(matplotlib.image.imread(path))
     whites = [(picture[:, :, :3] == 1).all(axis=2).sum() for picture in pictures]
     assert whites[0] > whites[1] + 500, "the caption is in the picture"
+
+
+def test_the_picture_shows_which_steps_were_skipped(tmp_path):
+    elsewhere = Step(0.0, 0.0, 0.0, 0.2, 2.0, Outcome.SYNCHRONIZED)
+    pictures = []
+    for skipped in (0, 7):
+        synchronised = Step(0.0, 0.0, 0.5, 0.8, 2.0, Outcome.SYNCHRONIZED, skipped)
+        path = tmp_path / f"{skipped}.png"
+        timeline.draw(path, "", "", [[elsewhere], [synchronised]])
+        pictures.append((matplotlib.image.imread(path)[:, :, :3] * 255).round().astype(np.uint8))
+    ink = [
+        (picture == np.frombuffer(bytes.fromhex(timeline.INK[1:]), np.uint8)).all(axis=2)
+        for picture in pictures
+    ]
+    # A triangle in each part, and one in the legend: some 24 pixels each.
+    assert ink[1].sum() > ink[0].sum() + 60
+    assert timeline.jumps([elsewhere, synchronised], 0.5) == ([0.7], [7])
+
+
+def test_the_summary_of_an_elastic_run_says_what_it_has_saved():
+    chosen = arguments.parse(["--elastic", "--slow-every", "1", "--steps", "100"], 4)
+    steps = [Step(0, 0, 0, 0, 1, None), Step(1, 0, 0.5, 2, 5, Outcome.SYNCHRONIZED, 8)]
+    run = Run(steps, PROGRESS._replace(waited=2.0), 0.5, 0.5, "ffi")
+    lines = summary(chosen, [run] * 4).splitlines()
+    assert "slowed by 0.3 s at each step: rank 1" in lines
+    assert "   0    0.5000      40      50       1      10        8    2.00 s  (0.50 s)" in lines
+    assert "share of their time waited          40%" in lines
+    assert "steps skipped by all ranks          32 of 400" in lines
+    usual = summary(arguments.parse([], 4), [run] * 4)
+    assert "skipped" not in usual

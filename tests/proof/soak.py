@@ -1,7 +1,8 @@
 """Many steps of many ranks that sleep, and are stopped and continued, at random: python -m tests.proof.soak.
 
-Each result is checked as the tests of stragglers do, and pins and records at each synchronisation. The last
-line is the result; the exit code is 0 if nothing was wrong.
+Each result is checked as the tests of stragglers do, and pins and records at each synchronisation. With
+--sync-quorum ranks are called to synchronisations and skip steps. TEST_HOSTS=2 has the ranks on two hosts.
+The last line is the result; the exit code is 0 if nothing was wrong.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import sys
 import time
 
 from tests.support import launch
+
+COUNTED = ("FRESH", "LATE", "MISSED", "SYNCHRONIZED", "skipped")
 
 
 class Stops:
@@ -56,6 +59,13 @@ def pids(job, ranks):
     return list(job.pids().values())
 
 
+def sync_quorum(text):
+    """Return a number of ranks, a share of them, or None, which a word of the command line says."""
+    if text == "none":
+        return None
+    return float(text) if "." in text else int(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ranks", type=int, default=16)
@@ -65,6 +75,11 @@ def main():
     parser.add_argument("--size", type=int, default=10_000, help="float32 elements of a model")
     parser.add_argument("--group-size", type=int, default=4)
     parser.add_argument("--quorum", type=int, default=1)
+    parser.add_argument(
+        "--sync-quorum",
+        type=sync_quorum,
+        help="how many ranks, or with a point which share of them, call the others to a synchronisation",
+    )
     parser.add_argument("--patience", type=lambda text: text if text == "auto" else float(text), default=0.0)
     parser.add_argument("--sleeps", type=float, default=0.01, help="the longest sleep before a step, seconds")
     parser.add_argument("--stops", type=float, default=0.1, help="the longest, seconds")
@@ -87,6 +102,7 @@ def main():
         sleeps=options.sleeps,
         patience=options.patience,
         quorum=options.quorum,
+        sync_quorum=options.sync_quorum,
         chunk_bytes=4096,
     )
     try:
@@ -106,9 +122,10 @@ def main():
         violations += len(wrong)
         for line in wrong[:5]:
             print(f"rank {rank}: {line}")
-        outcomes.update(dict(zip(("FRESH", "LATE", "MISSED", "SYNCHRONIZED"), counts, strict=True)))
+        outcomes.update(dict(zip(COUNTED, counts, strict=True)))
     print(
         f"soak: {launch.mpi_name()}, {options.ranks} ranks, {options.steps} steps each, seed {options.seed}, "
+        f"sync_quorum {options.sync_quorum}, "
         f"{time.monotonic() - started:.0f} s: {stops.count} stops; "
         f"{', '.join(f'{count} {name}' for name, count in outcomes.items())}; {violations} violations"
     )

@@ -26,12 +26,28 @@ def check(results):
         {"size": 30_000, "group_size": 4, "patience": 0, "quorum": 3, "chunk_bytes": 4096},
         {"size": 100_000, "group_size": 2, "patience": 0, "lent": True},
         {"size": 30_000, "group_size": 4, "patience": "auto", "quorum": 2, "chunk_bytes": 4096, "lent": True},
+        {"size": 30_000, "group_size": 2, "patience": 0, "chunk_bytes": 4096, "sync_quorum": 1},
+        {"size": 3, "group_size": 4, "patience": 0, "quorum": 3, "sync_quorum": 2},
+        {"size": 100_000, "group_size": 2, "patience": 0, "lent": True, "sync_quorum": 0.5},
     ],
-    ids=["pairs", "tiny", "many-chunks", "majority", "lent pairs", "lent"],
+    ids=[
+        "pairs",
+        "tiny",
+        "many-chunks",
+        "majority",
+        "lent pairs",
+        "lent",
+        "elastic",
+        "tiny elastic",
+        "lent elastic",
+    ],
 )
 def test_random_naps_never_tear_a_result(world):
     counts = check(pool.run(4, "ranks.stragglers:torture", steps=400, period=20, sleeps=0.005, **world))
-    assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"
+    not_tried = "the test has not tried what it should"
+    assert counts[:, 1].sum() > 0, f"no rank was ever late: {not_tried}"
+    assert (counts.sum(axis=1) == 400).all()
+    assert (counts[:, 4].sum() > 0) == ("sync_quorum" in world), f"no rank has skipped a step: {not_tried}"
 
 
 @pytest.mark.slow

@@ -14,12 +14,16 @@ def code(rank, step):
     return np.float32(step % 8192 * 64 + rank)
 
 
-def mean_of_all(ranks, step):
-    """Return what a synchronisation gives when every rank comes with its code: exact, in any order."""
+def mean_of_all(steps):
+    """Return what a synchronisation gives when each rank comes with its code: exact, in any order.
+
+    Args:
+        steps: that each rank encodes, by rank.
+    """
     total = np.float32(0)
-    for rank in range(ranks):
+    for rank, step in enumerate(steps):
         total += code(rank, step)
-    return np.float32(total / np.float32(ranks))
+    return np.float32(total / np.float32(len(steps)))
 
 
 class Checker:
@@ -28,16 +32,31 @@ class Checker:
     def __init__(self, averager, rank, ranks, period, start):
         self.averager, self.rank, self.ranks, self.period = averager, rank, ranks, period
         self.start, self.wrong = np.float32(start), []
+        self.met = {}  # see meet()
+
+    def meet(self, came):
+        """Note of what steps the ranks' models were with which they came to the synchronisation just done.
+
+        Args:
+            came: by rank: the step after its last one, which is not the synchronisation's if it skips some.
+        """
+        report = self.averager.report
+        self.met = {report.step: came}
+        if report.skipped != report.step - came[self.rank]:
+            self.wrong.append(f"came with the model of step {came[self.rank]}: {report}")
+
+    def mean(self, step):
+        return mean_of_all(self.met.get(step, [step] * self.ranks))
 
     def contribution(self, rank, step):
         if step == 0:
             return self.start
-        return mean_of_all(self.ranks, step) if step % self.period == 0 else code(rank, step)
+        return self.mean(step) if step % self.period == 0 else code(rank, step)
 
     def expected(self, report):
         mine = code(self.rank, report.step)
         if report.outcome is Outcome.SYNCHRONIZED:
-            return mean_of_all(self.ranks, report.step)
+            return self.mean(report.step)
         if report.outcome is Outcome.MISSED:
             return mine
         total = None
@@ -59,6 +78,8 @@ class Checker:
             self.wrong.append(f"wrong: {low} instead of {self.expected(report)} {report}")
         last = (report.step - 1) // self.period * self.period
         if report.outcome is not Outcome.SYNCHRONIZED:
+            if report.skipped:
+                self.wrong.append(f"skipped steps to come to a group step: {report}")
             for age in report.ages:
                 if not last <= report.source_step - age <= report.source_step:
                     self.wrong.append(f"older than the synchronisation at {last}: {report}")

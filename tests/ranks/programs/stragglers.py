@@ -23,36 +23,51 @@ def chunks_of(nbytes):
 
 
 def torture(
-    comm, size, steps, period, group_size, sleeps, patience="auto", quorum=1, chunk_bytes=None, lent=False
+    comm,
+    size,
+    steps,
+    period,
+    group_size,
+    sleeps,
+    patience="auto",
+    quorum=1,
+    sync_quorum=None,
+    chunk_bytes=None,
+    lent=False,
 ):
-    """Step with random sleeps; return (what was wrong, outcome counts)."""
+    """Step with random sleeps; return (what was wrong, outcome counts and skipped steps)."""
     rng = random.Random(comm.rank)
     model = np.zeros(size, np.float32)
     out = np.empty_like(model)
     options = {"group_size": group_size, "sync_period": period, "patience": patience, "quorum": quorum}
+    options["sync_quorum"] = sync_quorum
     with chunks_of(chunk_bytes), wagma_rma.GroupAverager(comm, model, **options) as averager:
         checker, probe = Checker(averager, comm.rank, comm.size, period, 0), Probe(averager)
         if lent:
             model = averager.buffers()
-        for step in range(1, steps + 1):
+        while averager.step < steps:
+            step = averager.step + 1
             if rng.random() < 0.3:
                 time.sleep(rng.random() * sleeps)
             model[:] = code(comm.rank, step)
             if lent:
                 # In place now and then, where it must be copied.
-                model = averager.average(model, out=model if step % 7 == 1 else None)
-                checker.check(model)
+                result = model = averager.average(model, out=model if step % 7 == 1 else None)
             else:
-                checker.check(averager.average(model, out=model if step % 2 == 1 else out))
-            if step % period == 0:
+                result = averager.average(model, out=model if step % 2 == 1 else out)
+            if averager.report.outcome is wagma_rma.Outcome.SYNCHRONIZED:
+                checker.meet(comm.allgather(step))
+            checker.check(result)
+            if averager.step % period == 0:
                 comm.Barrier()
                 if any(pins := probe.pins()):
-                    checker.wrong.append(f"pins {pins} at step {step}")
+                    checker.wrong.append(f"pins {pins} at step {averager.step}")
                 if records := probe.unfinished():
-                    checker.wrong.append(f"records {records} miscounted at step {step}")
+                    checker.wrong.append(f"records {records} miscounted at step {averager.step}")
                 comm.Barrier()
         counts = averager.statistics
-    return checker.wrong, [counts.fresh, counts.late, counts.missed, counts.synchronized]
+    sums = [counts.fresh, counts.late, counts.missed, counts.synchronized, counts.skipped]
+    return checker.wrong, sums
 
 
 def asleep(comm, group_size, naptime, sleepers=(1,)):
