@@ -8,12 +8,14 @@ from functools import lru_cache
 import numpy as np
 
 from tests.support import models
+from tests.support.changes import changed
 from wagma_rma import report as reports
 from wagma_rma.buffers import Buffers
 from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
 from wagma_rma.options import Options
 from wagma_rma.protocol import layout as layouts
+from wagma_rma.protocol import reduction as reductions
 from wagma_rma.protocol import words
 from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.barrier import Barrier
@@ -49,6 +51,7 @@ class World:
     chunks: int = 1  # of the largest section, about
     lanes: int = 1
     hosts: int = 1  # ranks are on them in blocks; they say where sums are made
+    columns: bool = True  # at a synchronisation, also where each rank could sum the whole model
     chained: bool = (
         False  # a rank comes with what the step before gave, not with a model of its own for each step
     )
@@ -297,7 +300,8 @@ def run(world, schedule, most_turns=100_000):
         announcements = Announcements(window, layout)
         departures = Departures(rank, [0] * world.ranks, announcements, window.waiter)
         watch = Watch(announcements.published, None, Interrupts())
-        reduction = Reduction(window, layout, protocol.snapshots, hosts(world))
+        with changed(reductions, SPARED_WAIT=-(1 << 40) if world.columns else 1 << 40):
+            reduction = Reduction(window, layout, protocol.snapshots, hosts(world))
         if scheduler.silences:
             window.waiter.watcher = watch
         synchronizer = Synchronizer(

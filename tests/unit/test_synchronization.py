@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import models
 from tests.support.worlds import make_ranks, together
-from wagma_rma.protocol import departures
+from wagma_rma.protocol import departures, reduction
 from wagma_rma.protocol.departures import RankLeft
 from wagma_rma.protocol.synchronization import EveryRank, StepMismatch, Synchronizer
 from wagma_rma.protocol.words import (
@@ -149,7 +149,9 @@ def pair():
     [[0], [0, 0], [0] * 5, [0, 1], [0, 0, 1, 1, 2], [0, 1, 0, 1, 1], [0, 1, 2, 3, 0, 1, 2, 3]],
     ids=str,
 )
-def test_every_rank_gets_the_mean_of_all_to_the_bit(hosts):
+@pytest.mark.parametrize("columns", [False, True])
+def test_every_rank_gets_the_mean_of_all_to_the_bit(hosts, columns, monkeypatch):
+    monkeypatch.setattr(reduction, "SPARED_WAIT", -(1 << 40) if columns else 1 << 40)
     rng = np.random.default_rng(len(hosts))
     own = [[rng.standard_normal(1000).astype(dtype) for dtype in models.DTYPES] for _ in hosts]
     members = world(len(hosts), [np.zeros_like(leaf) for leaf in own[0]], hosts)
