@@ -44,6 +44,14 @@ def test_every_group_gets_numpys_sum_to_the_bit_across_hosts(two, four):
         assert hosts.run(ranks, "ranks.averaging:exact", by_node=by_node) == [[], [], [], []]
 
 
+def test_a_synchronisation_moves_what_a_hierarchical_allreduce_does(two, four):
+    for hosts, ranks in ((two, 2), (four, 1), (four, 2), (two, [3, 1])):
+        expected = 2 * (1 - 1 / hosts.count)
+        for of_hosts, low, high in hosts.run(ranks, "ranks.network:synchronized", count=64_000):
+            assert of_hosts == pytest.approx([expected] * hosts.count, rel=1e-2)
+            assert low == high
+
+
 def test_random_naps_never_tear_a_result_across_hosts(two, four):
     for hosts, ranks, world in (
         (two, 2, {"size": 100_000, "group_size": 2}),

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,18 @@ def traffic(comm, count, group_size, steps, absent):
         averager.synchronize(model)
     assert statistics.bytes_over_network == sum(found)
     return {"found": found, "expected": expected, "kinds": kinds, "chunks": chunks, "model": model.nbytes}
+
+
+def synchronized(comm, count):
+    """Return the models that each host has read over the network for a synchronisation, and the mean."""
+    model = np.full(count, comm.rank, np.float32)
+    with wagma_rma.GroupAverager(comm, model, broadcast=False) as averager:
+        mean = averager.synchronize(model)
+        of_hosts = comm.allgather((averager.hosts[comm.rank], averager.report.bytes_over_network))
+    total = Counter()
+    for host, nbytes in of_hosts:
+        total[host] += nbytes / model.nbytes
+    return [[total[host] for host in sorted(total)], float(mean.min()), float(mean.max())]
 
 
 def others(comm, ranks):
