@@ -43,6 +43,9 @@ def wagma(
     size, 0.4 % do, and of 16-bit ones less than one in 100,000. Where all ranks must have the same bits, call
     the averager on the params that the inner updates lead to, in place of wagma().
 
+    If ranks skip steps (the averager's sync_quorum), the inner optimizer counts the updates that this rank
+    has performed, so its schedules differ by rank: let a schedule follow averager.step instead.
+
     Args:
         inner: an optax.GradientTransformation.
         averager: made for the parameters (with `select`, for some of them); with `moments`, for the pair

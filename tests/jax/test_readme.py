@@ -32,7 +32,7 @@ def lines(output):
     return sorted(plain.splitlines())
 
 
-@pytest.mark.parametrize("name", ["train.py", "optax_train.py"])
+@pytest.mark.parametrize("name", ["train.py", "optax_train.py", "elastic_train.py"])
 def test_a_program_prints_what_the_document_shows(name, tmp_path):
     text, after = program(name)
     (tmp_path / name).write_text(text)

@@ -51,7 +51,7 @@ def test_a_rank_that_is_called_and_comes_with_a_wrong_model_can_come_again():
 
 
 def test_a_loop_of_a_fixed_number_of_calls_gets_an_error_that_tells_the_cure():
-    ran = pool.run(3, "ranks.elastic:fixed_number_of_calls", limit=60)
+    ran = pool.run(3, "ranks.elastic:fixed_number_of_calls", limit=60, synchronizes=False)
     assert ran[0]["reached"] == 14
     kinds, text = ran[0]["errors"]
     assert "StepMismatch" in kinds
@@ -59,6 +59,15 @@ def test_a_loop_of_a_fixed_number_of_calls_gets_an_error_that_tells_the_cure():
     assert "loop `while averager.step < steps`" in text
     for rank in ran[1:]:
         assert rank["reached"] == 10
+
+
+def test_ranks_that_synchronise_after_a_fixed_number_of_calls_get_it_too():
+    ran = pool.run(3, "ranks.elastic:fixed_number_of_calls", limit=60, synchronizes=True)
+    assert [rank["reached"] for rank in ran] == [14, 10, 10]
+    for rank in ran:
+        kinds, text = rank["errors"]
+        assert "StepMismatch" in kinds
+        assert "every rank must call synchronize() at the same step; where ranks skip steps, loop" in text
 
 
 def test_ranks_that_may_jump_can_synchronise_by_a_call_of_their_own():

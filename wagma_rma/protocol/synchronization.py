@@ -33,6 +33,7 @@ from wagma_rma.protocol.words import (
 from wagma_rma.waiting.watch import Expectation, Watch
 
 LOOKED_AT = 256  # ranks that a long wait looks at each time, one after the other
+LOOP = "where ranks skip steps, loop `while averager.step < steps`, not for a number of calls"  # in errors
 
 Test = Callable[[], bool]
 
@@ -444,15 +445,20 @@ class Synchronizer:
             if published >= step:
                 raise StepMismatch(
                     f"{operation}: rank {rank} averages at step {step} while rank {self._rank} "
-                    f"synchronises it; every rank must call synchronize() at the same step"
+                    f"synchronises it; {self._cure}"
                 )
 
     def _raise_at_other_step(self, operation: str, rank: int, word: int) -> NoReturn:
         raise StepMismatch(
             f"{operation}: rank {rank} synchronises step {entered_step(word)} while rank "
-            f"{self._rank} synchronises step {self._step}; every rank must call synchronize() at the "
-            "same step"
+            f"{self._rank} synchronises step {self._step}; {self._cure}"
         )
+
+    @property
+    def _cure(self) -> str:
+        """What to do where ranks synchronise different steps."""
+        same = "every rank must call synchronize() at the same step"
+        return f"{same}; {LOOP}" if self._barrier.elastic else same
 
     def _raise_mismatch(self, operation: str) -> NoReturn:
         """Raise StepMismatch at a barrier to which ranks have come for different steps."""
@@ -461,7 +467,7 @@ class Synchronizer:
                 self._raise_at_other_step(operation, rank, word)
         raise StepMismatch(
             f"{operation}: ranks have come to synchronise different steps, while rank {self._rank} is at "
-            f"step {self._step}; every rank must call synchronize() at one step, and join() after its last"
+            f"step {self._step}; {self._cure}; join() comes after a rank's last step"
         )
 
     def _waits_before(self, word: int, step: int) -> bool:
@@ -485,7 +491,7 @@ class Synchronizer:
             waits = f"waits in join() after step {self._joined_at}"
             cure = "every rank must call join() before close()"
         elif self._barrier.elastic:
-            cure = "where ranks skip steps, loop `while averager.step < steps`, not for a number of calls"
+            cure = LOOP
         raise StepMismatch(
             f"{operation}: rank {rank} has closed its averager while rank {self._rank} {waits}; {cure}"
         )

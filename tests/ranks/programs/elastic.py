@@ -127,8 +127,12 @@ def wrong_model(comm):
         return {"errors": errors, "told": told(averager), "model": model.tolist()}
 
 
-def fixed_number_of_calls(comm):
-    """Each rank calls average() ten times: the one that jumped comes to step 15, where nobody else will."""
+def fixed_number_of_calls(comm, synchronizes):
+    """Each rank calls average() ten times: the one that jumped comes to step 15, where nobody else will.
+
+    Args:
+        synchronizes: all then call synchronize(), instead of close().
+    """
     errors = []
     with made(comm, patience=0) as averager:
         for call in range(10):
@@ -138,7 +142,9 @@ def fixed_number_of_calls(comm):
                 until(lambda: min(Probe(averager).published([0, 1, 2])) >= 9)  # nobody jumps this time
             averager.average(mine(comm, call))
         reached = averager.step
-        if comm.rank == 0:
+        if synchronizes:
+            errors = said(averager.synchronize, mine(comm))
+        elif comm.rank == 0:
             errors = said(lambda: [averager.average(mine(comm)) for _ in range(5)])
         said(averager.close)  # rank 0 may have closed already, after its error; or not yet
     return {"reached": reached, "errors": errors}
