@@ -216,10 +216,11 @@ def test_a_model_without_elements_lies_in_no_slot():
 # A synchronisation.
 
 
-def test_the_mean_of_all_contributions_is_published_and_restored():
+@pytest.mark.parametrize("synchronized", [(), (True, False, True, False), (False, True, False, True)])
+def test_the_mean_of_all_contributions_is_published_and_restored(synchronized):
     ranks = 3
     start = [np.zeros(33, dtype) for dtype in models.DTYPES]
-    layout = layout_of(start)
+    layout = layout_of(start, synchronized=synchronized)
     memory = ThreadMemory(ranks, layout.nbytes)
     rng = np.random.default_rng(1)
     own = [[rng.standard_normal(33).astype(leaf.dtype) for leaf in start] for _ in range(ranks)]
@@ -231,10 +232,19 @@ def test_the_mean_of_all_contributions_is_published_and_restored():
         pointers.hold(leaves, out)
         snapshots.prepare(pointers)
         snapshots.begin(0)
+        snapshots.restore_all(pointers)
+        assert models.same_bits(out, leaves)
+        mine = [leaf + 1 for leaf in leaves]
+        pointers.hold(mine, out)
         snapshots.contribute(pointers)
+        # Until the sums are there a leaf that is in no snapshot is as this rank has contributed it.
+        snapshots.restore_all(pointers)
+        alone = synchronized or [False] * len(start)
+        assert models.same_bits(out, [mine[i] if alone[i] else leaves[i] for i in range(len(start))])
+        own[rank] = mine
         everyone.append((snapshots, pointers, out))
     # What MPI does: result 0 of all ranks is summed into result 1 of each.
-    totals = [sum(np.array(s.sums(0)[part]) for s, _, _ in everyone) for part in (0, 1)]
+    totals = [sum(np.array(s.sums(0)[part]) for s, _, _ in everyone) for part in range(4)]
     for snapshots, pointers, out in everyone:
         for part, total in enumerate(totals):
             np.asarray(snapshots.sums(1)[part])[:] = total
