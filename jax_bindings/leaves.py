@@ -49,20 +49,11 @@ class Flat:
         """Whether a leaf that is averaged has to be copied from an accelerator."""
         return any(map(is_on_accelerator, self.selected))
 
-    def begin_copies(self) -> None:
-        """Begin to copy all leaves to the host together; on a CPU this does nothing."""
-        for leaf in self.selected:
-            if isinstance(leaf, jax.Array):
+    def begin_copies(self, unmoved: frozenset[str]) -> None:
+        """Begin to copy all leaves but some to the host together; on a CPU this does nothing."""
+        for path, leaf in zip(self.model, self.selected, strict=True):
+            if isinstance(leaf, jax.Array) and path not in unmoved:
                 leaf.copy_to_host_async()
-
-    def unmoved(self) -> PyTree:
-        """Return the pytree as it came, the leaves that are averaged as jax.Arrays."""
-        return self.rebuilt(
-            [
-                leaf if isinstance(leaf, jax.Array) else jnp.asarray(array)
-                for leaf, array in zip(self.selected, self.model.values(), strict=True)
-            ]
-        )
 
     def rebuilt(self, averages: list[jax.Array]) -> PyTree:
         """Return the pytree with other values for the leaves that are averaged."""
@@ -74,9 +65,24 @@ class Flat:
         return jax.tree_util.tree_unflatten(self.tree, leaves)
 
     def placed(self, averages: Leaves) -> PyTree:
-        """Return the pytree with averages as jax.Arrays, each on the devices where its leaf was."""
-        shardings = [leaf.sharding if isinstance(leaf, jax.Array) else None for leaf in self.selected]
-        return self.rebuilt(jax.device_put(list(averages.values()), shardings))
+        """Return the pytree with averages, on the devices where their leaves were; the rest as it came."""
+        moved = [
+            (averages[path], leaf)
+            for path, leaf in zip(self.model, self.selected, strict=True)
+            if path in averages
+        ]
+        shardings = [leaf.sharding if isinstance(leaf, jax.Array) else None for _, leaf in moved]
+        placed = iter(jax.device_put([average for average, _ in moved], shardings))
+        return self.rebuilt(
+            [
+                next(placed)
+                if path in averages
+                else leaf
+                if isinstance(leaf, jax.Array)
+                else jnp.asarray(array)
+                for (path, array), leaf in zip(self.model.items(), self.selected, strict=True)
+            ]
+        )
 
 
 def flatten(name: str, params: PyTree, unselected: frozenset[str]) -> Flat:
@@ -153,8 +159,20 @@ def find_unselected(params: PyTree, select: Select) -> frozenset[str]:
     Raises:
         TypeError: `select` is a pytree that holds something else than bools.
     """
-    if select is None:
-        return frozenset()
+    return frozenset() if select is None else _found("select", params, select, False)
+
+
+def find_synchronized(params: PyTree, select: Select) -> frozenset[str]:
+    """Return the paths of the leaves that `select_synchronized` chooses.
+
+    Raises:
+        TypeError: it is a pytree that holds something else than bools.
+    """
+    return frozenset() if select is None else _found("select_synchronized", params, select, True)
+
+
+def _found(name: str, params: PyTree, select: Select, sought: bool) -> frozenset[str]:
+    """Return the paths of the leaves for which a choice is what is sought."""
     if callable(select):
         chosen = jax.tree_util.tree_map_with_path(lambda path, leaf: bool(select(path, leaf)), params)
     else:
@@ -164,10 +182,10 @@ def find_unselected(params: PyTree, select: Select) -> frozenset[str]:
     for path, choice in found:
         if not isinstance(choice, bool | np.bool_):
             raise TypeError(
-                f"PytreeAverager: select{keystr(path)} is a {type(choice).__name__}; "
+                f"PytreeAverager: {name}{keystr(path)} is a {type(choice).__name__}; "
                 "it holds True for a leaf, or a node, to average and False for one to leave alone"
             )
-    return frozenset(keystr(path) for path, choice in found if not choice)
+    return frozenset(keystr(path) for path, choice in found if choice == sought)
 
 
 def floating(path: Path, leaf: Any) -> bool:

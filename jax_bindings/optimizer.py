@@ -1,7 +1,7 @@
 """Averaging as part of an optimizer, for training loops that are written with optax."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,11 @@ class WagmaState(NamedTuple):
 
 
 def wagma(
-    inner: "optax.GradientTransformation", averager: PytreeAverager, every: int = 1, *, moments: bool = False
+    inner: "optax.GradientTransformation",
+    averager: PytreeAverager,
+    every: int = 1,
+    *,
+    moments: bool | Literal["synchronize"] = False,
 ) -> "optax.GradientTransformationExtraArgs":
     """Return an optax optimizer that does the inner one's update and then averages the parameters.
 
@@ -54,7 +58,9 @@ def wagma(
             every=k averages after each update of the parameters, and not after the calls between.
         moments: average the inner optimizer's state too, as far as the averager selects it:
             PytreeAverager(comm, (params, inner.init(params)), select=floating) leaves out its counters.
-            False: the state stays this rank's own.
+            "synchronize": at synchronisations only, which is better where ranks are late; the averager needs
+            select_synchronized=(False, True) for that. True: at each step. False: the state stays this
+            rank's own.
 
     Returns:
         An optax.GradientTransformationExtraArgs.
@@ -62,7 +68,9 @@ def wagma(
     Raises:
         ImportError: optax is not installed.
         TypeError: `inner` is no optimizer, or `averager` no PytreeAverager.
-        ValueError: `every` is not a positive integer; or update() was called without `params`.
+        ValueError: `every` is not a positive integer, `moments` is unknown, or "synchronize" and the averager
+            would average params at synchronisations only, or the state in groups; or update() was called
+            without `params`.
         update() also raises all that the averager raises.
 
     This call is local. Its update() is a step of the averager: collective and blocking at a synchronisation.
@@ -88,6 +96,7 @@ def wagma(
         raise TypeError(f"wagma: averager is a {type(averager).__name__}; pass a PytreeAverager")
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise ValueError(f"wagma: every={every!r} is not a positive integer")
+    _check_moments(moments, averager)
     inner = optax.with_extra_args_support(inner)
 
     def init(params: "optax.Params") -> WagmaState:
@@ -133,6 +142,25 @@ def wagma(
         return jax.tree.map(widened, params, own), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_moments(moments: object, averager: PytreeAverager) -> None:
+    """Check how the inner optimizer's state is averaged, and that the averager does it."""
+    if moments in (True, False):
+        return
+    if moments != "synchronize":
+        raise ValueError(f"wagma: moments={moments!r} is unknown; pass False, True or 'synchronize'")
+    wrong = [
+        *(f"model{path} is averaged in groups" for path in averager.in_groups if not path.startswith("[0]")),
+        *(f"model{path} is not" for path in averager.synchronized if not path.startswith("[1]")),
+        *(["no state is averaged"] if not averager.synchronized else []),
+    ]
+    if wrong:
+        raise ValueError(
+            "wagma: moments='synchronize' needs an averager of params in groups and of the state at "
+            f"synchronisations only, and {min(wrong)}; make it by PytreeAverager(comm, (params, "
+            "inner.init(params)), select=floating, select_synchronized=(False, True))"
+        )
 
 
 def difference(start: Leaf, end: Leaf) -> jax.Array:

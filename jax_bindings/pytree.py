@@ -14,6 +14,7 @@ from jax_bindings.leaves import (
     Select,
     check_leaves,
     copied,
+    find_synchronized,
     find_unselected,
     flatten,
     is_on_several_devices,
@@ -65,6 +66,9 @@ class PytreeAverager:
             which one bool may stand for a whole subtree. The function is called only here. The other leaves
             may be anything, such as integers or random keys, or be missing; a step returns them unchanged.
             None: all are averaged.
+        select_synchronized: which of these are averaged at synchronisations only, such as an optimizer's
+            moments: a choice like `select`. At other steps they cost nothing, and come back as they are.
+            None: no leaf.
         backend: how a compiled function calls the averager. "ffi": XLA passes its own buffers, which are
             averaged in place; on one CPU device. "callback": an ordered callback to the host, which copies
             them; on any devices. "auto": "ffi" where that is possible.
@@ -78,6 +82,8 @@ class PytreeAverager:
     Attributes:
         params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
             leaves that are not selected, unchanged.
+        in_groups, synchronized: the paths, as jax.tree_util.keystr writes them, of the leaves that groups
+            average, and of those that are averaged at synchronisations only.
         backend: "ffi" or "callback": what compiled functions use (on several devices always the latter).
 
     Raises (on every rank): as GroupAverager. Messages name leaves as jax.tree_util.keystr does.
@@ -98,6 +104,8 @@ class PytreeAverager:
     """
 
     params: PyTree
+    in_groups: frozenset[str]
+    synchronized: frozenset[str]
     backend: Literal["ffi", "callback"]
 
     def __init__(
@@ -106,6 +114,7 @@ class PytreeAverager:
         params: PyTree,
         *,
         select: Select = None,
+        select_synchronized: Select = None,
         backend: compiled.Backend = "auto",
         **options: Unpack[AveragerOptions],
     ) -> None:
@@ -114,6 +123,7 @@ class PytreeAverager:
         try:
             self._unselected = find_unselected(params, select)
             flat = flatten(NAME, params, self._unselected)
+            self.synchronized = find_synchronized(params, select_synchronized) & flat.model.keys()
             if not flat.model:
                 raise ValueError(f"{NAME}: no leaf of params is to be averaged; see select")
             if flat.traced:
@@ -125,7 +135,14 @@ class PytreeAverager:
         except Exception as error:
             found = error
         agree(comm, NAME, found)
-        self._averager = NamedAverager(NAME, comm, start, **options)
+        self._averager = NamedAverager(
+            NAME,
+            comm,
+            start,
+            select_synchronized=(lambda path, _: path in self.synchronized) if self.synchronized else None,
+            **options,
+        )
+        self.in_groups = frozenset(start) - self.synchronized
         self._structure = Structure(NAME, start)
         self._shardings = {
             path: leaf.sharding
@@ -133,7 +150,13 @@ class PytreeAverager:
             if is_on_several_devices(leaf)
         }
         self._on_cpu = platforms(flat.selected) == {"cpu"}
-        self._steps = HostSteps(self._averager, self._structure, start, keep_out=self._on_cpu)
+        self._steps = HostSteps(
+            self._averager,
+            self._structure,
+            start,
+            keep_out=self._on_cpu,
+            synchronized=self.synchronized,
+        )
         self.backend = "callback" if self._backend == "callback" else "ffi"
         self.params = flat.placed(start)
 
@@ -185,8 +208,7 @@ class PytreeAverager:
         if not flat.traced and not is_tracing():
             # Compiled steps that were called before may still be running in other threads.
             self._await(compiled.await_steps)
-            average = self._steps.eager(step, flat)
-            return flat.unmoved() if average is None else flat.placed(average)  # type: ignore[no-any-return]
+            return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
         if step is Step.JOIN:
             raise TypeError("join: called inside a function that is being compiled; call it outside of jit")
         compiled.check_where()

@@ -4,15 +4,18 @@ import contextlib
 import enum
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from jax_bindings import xla_call
-from jax_bindings.leaves import Flat, empty
+from jax_bindings.leaves import Flat, empty, is_on_accelerator
 from jax_bindings.packs import packing
 from wagma_rma.bindings import Array, GroupAverager, Leaves, NamedAverager, Sources, Structure, hear_ctrl_c
+
+NOWHERE = 0  # the address, as source and as target, of a leaf that stays where it is
 
 
 class Step(enum.Enum):
@@ -68,6 +71,7 @@ class HostSteps:
         start: a model, for the shapes and dtypes.
         keep_out: whether all callbacks may return their averages in the same memory, because JAX copies them
             before the program goes on. New memory for each would cost as much as the copy.
+        synchronized: the paths of the leaves that are averaged at synchronisations only.
 
     Attributes:
         numbers: what compiled programs call the steps by (xla_call.register).
@@ -76,12 +80,18 @@ class HostSteps:
     """
 
     def __init__(
-        self, averager: NamedAverager, structure: Structure, start: Leaves, *, keep_out: bool
+        self,
+        averager: NamedAverager,
+        structure: Structure,
+        start: Leaves,
+        *,
+        keep_out: bool,
+        synchronized: frozenset[str] = frozenset(),
     ) -> None:
         self._averager = averager
         self._structure = structure
         self._shapes = {path: (leaf.shape, leaf.dtype) for path, leaf in start.items()}
-        self._nowhere = [0] * len(start)  # addresses of leaves that stay where they are
+        self._synchronized = synchronized
         self._packing = packing(list(self._shapes.values()))
         self._keep_out = keep_out
         self._kept_out: list[Array] | None = None
@@ -94,35 +104,41 @@ class HostSteps:
         }
         self.on_arrays = {step: CalledBack(self, step) for step in Step}
 
-    def eager(self, step: Step, flat: Flat) -> Leaves | None:
+    def eager(self, step: Step, flat: Flat) -> Leaves:
         """Perform a step outside of any program.
 
         Returns:
-            The average in new memory, or None at a LOCAL step.
+            The averages in new memory. Leaves that this step does not average are missing, and nothing of
+            them is copied.
         """
         with self._alone():
-            if step is Step.AVERAGE and not self._averager.exchanges_next:
-                self._structure.leaves(step.value, flat.model)
-                self._averager.average_at(self._nowhere, self._nowhere)
-                return None
-            return self._exchange(step, flat)
+            unmoved = self._unmoved(step)
+            flat.begin_copies(unmoved)
+            by_leaf = flat.on_accelerator or bool(unmoved)
+            if by_leaf:
+                try:
+                    self._structure.leaves(step.value, flat.model)
+                except (TypeError, ValueError):
+                    by_leaf = False  # the averager raises it, on every rank if this is a synchronisation
+            if not by_leaf:
+                return step.on_arrays(self._averager, flat.model, self._new_out(frozenset()))
+            out = self._new_out(unmoved)
+            # From an accelerator a leaf is published while the next is still being copied.
+            sources: Any = [
+                partial(np.ascontiguousarray, leaf if is_on_accelerator(leaf) else array)
+                if path in out
+                else NOWHERE
+                for (path, array), leaf in zip(flat.model.items(), flat.selected, strict=True)
+            ]
+            targets = [out[path].ctypes.data if path in out else NOWHERE for path in flat.model]
+            step.at_addresses(self._averager, sources, targets)
+            return out
 
-    def _exchange(self, step: Step, flat: Flat) -> Leaves:
-        """Perform an eager step; return the average in new memory."""
-        flat.begin_copies()
-        out = self._new_out()
-        by_leaf = flat.on_accelerator
-        if by_leaf:
-            try:
-                self._structure.leaves(step.value, flat.model)
-            except (TypeError, ValueError):
-                by_leaf = False  # the averager raises it, on every rank if this is a synchronisation
-        if not by_leaf:
-            return step.on_arrays(self._averager, flat.model, out)
-        # A leaf is published while the next is still being copied from the device.
-        sources: list[Callable[[], Array]] = [partial(np.ascontiguousarray, leaf) for leaf in flat.selected]
-        step.at_addresses(self._averager, sources, addresses(list(out.values())))
-        return out
+    def _unmoved(self, step: Step) -> frozenset[str]:
+        """Return the paths of the leaves that the next step does not average."""
+        if step is not Step.AVERAGE or self._averager.synchronizes_next:
+            return frozenset()
+        return self._synchronized if self._averager.exchanges_next else frozenset(self._shapes)
 
     def called_back(self, step: Step, values: list[Array]) -> list[Array]:
         """Perform a step for a host callback of a compiled program.
@@ -169,8 +185,12 @@ class HostSteps:
             sources, targets = map(self._packing.addresses, (sources, targets))
         step.at_addresses(self._averager, sources, targets)
 
-    def _new_out(self) -> Leaves:
-        return Leaves((path, empty(shape, dtype)) for path, (shape, dtype) in self._shapes.items())
+    def _new_out(self, unmoved: frozenset[str]) -> Leaves:
+        return Leaves(
+            (path, empty(shape, dtype))
+            for path, (shape, dtype) in self._shapes.items()
+            if path not in unmoved
+        )
 
     @contextlib.contextmanager
     def _noting_failure(self) -> Iterator[None]:

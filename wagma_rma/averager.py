@@ -14,6 +14,7 @@ from wagma_rma import report as reports
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import Lifecycle
+from wagma_rma.model.selection import Select
 from wagma_rma.model.structure import Sources
 from wagma_rma.mpi.launcher import check_company
 from wagma_rma.opening import open_averager
@@ -76,9 +77,14 @@ class GroupAverager:
             "auto": shared if all ranks share a host.
         progress: whether each rank has a thread that serves operations on its memory while it computes:
             "thread" or "none". "auto": if the network needs it, which is measured. Only for a remote window.
+        select_synchronized: leaves that are averaged at synchronisations only, such as an optimizer's
+            moments: containers like the model's that hold bools, in which one bool may stand for a whole
+            container; or a function of a leaf's path, "['moments'][0]" for instance, and the leaf. At other
+            steps such a leaf costs nothing and comes back as it was passed. None: no leaf.
 
     Each rank allocates window_bytes(model, ranks) bytes of shared memory: its snapshots (three, or one more
-    than the groupings in a full turn) and three results (in float32 for 16-bit models).
+    than the groupings in a full turn) and three results (in float32 for 16-bit models); for leaves that are
+    averaged at synchronisations only two places for sums.
 
     Raises (on every rank):
         TypeError: a leaf or an option has the wrong type.
@@ -121,6 +127,7 @@ class GroupAverager:
         topology: bool = True,
         window: Literal["auto", "shared", "remote"] = "auto",
         progress: Literal["auto", "thread", "none"] = "auto",
+        select_synchronized: Select = None,
     ) -> None:
         busy = threading.Lock()
         parts = open_averager(
@@ -141,6 +148,7 @@ class GroupAverager:
             topology=topology,
             window=window,
             progress=progress,
+            select_synchronized=select_synchronized,
         )
         self._steps = Steps(parts, DefaultFloats(), busy, Lifecycle())
         self._stepper = self._steps.stepper
@@ -237,6 +245,7 @@ class GroupAverager:
         - A group step makes the arrays it was given read-only, since other ranks may read them from then on.
           Some steps later another average overwrites them.
         - A synchronisation writes the mean into the arrays it was given, and a LOCAL step returns them.
+        - Leaves that are averaged at synchronisations only are ordinary arrays; steps return these.
 
         Do not write to them through views made before (a reshaped array, a torch tensor), and copy what you
         want to keep.

@@ -33,6 +33,7 @@ from wagma_rma.averager import GroupAverager
 from wagma_rma.groups.choice import choose as choose_grouping
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.kernels.dtypes import NAMES as DTYPE_NAMES
+from wagma_rma.model.selection import Select
 from wagma_rma.model.structure import Array, Leaves, Sources, Structure
 from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.opening import check_mpi
@@ -83,18 +84,24 @@ class NamedAverager(GroupAverager):
 
     Args:
         operation: the name of that class.
-        comm, model, options: as of GroupAverager.
+        comm, model, select_synchronized, options: as of GroupAverager.
 
     Raises: as GroupAverager. Collective.
     """
 
     def __init__(
-        self, operation: str, comm: MPI.Intracomm, model: Any, **options: Unpack[AveragerOptions]
+        self,
+        operation: str,
+        comm: MPI.Intracomm,
+        model: Any,
+        *,
+        select_synchronized: Select = None,
+        **options: Unpack[AveragerOptions],
     ) -> None:
         for name in options.keys() - AveragerOptions.__annotations__.keys():
             raise TypeError(f"{operation}.__init__() got an unexpected keyword argument {name!r}")
         self._operation = operation  # first: errors about the other arguments name it
-        super().__init__(comm, model, **options)
+        super().__init__(comm, model, select_synchronized=select_synchronized, **options)
 
     @property
     def exchanges_next(self) -> bool:
@@ -103,6 +110,11 @@ class NamedAverager(GroupAverager):
         average_at() then touches no leaf whose source is its target, whatever address that is. Local.
         """
         return not self._stepper.is_local_next()
+
+    @property
+    def synchronizes_next(self) -> bool:
+        """Whether average() averages all ranks at the next step. Local."""
+        return self._stepper.synchronizes_next()
 
     @property
     def is_here(self) -> bool:

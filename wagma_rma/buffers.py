@@ -2,6 +2,7 @@
 
 Arrays over a slot of the snapshots are lent to the caller. A group step publishes them by naming their slot,
 and makes them read-only, since other ranks may read them from then on. Another slot is lent for the average.
+For leaves that are in no snapshot the caller gets ordinary arrays, which stay the caller's from step to step.
 """
 
 import ctypes
@@ -24,6 +25,8 @@ class Buffers:
         self._slots = range(layout.slots)
         self._bytes = layout.snapshot_bytes
         self._places = list(zip(structure.shapes, structure.dtypes, layout.offsets(), strict=True))
+        self._grouped = [i for i, alone in enumerate(structure.synchronized) if not alone]
+        self._alone = [i for i, alone in enumerate(structure.synchronized) if alone]
         self._lent: dict[int, list[Array]] = {}  # by slot: two during a step, at most one between steps
         self._memory: WeakValueDictionary[int, ctypes.Array[ctypes.c_char]] = WeakValueDictionary()
         self.used = False  # something was lent: from then on averages go into lent slots
@@ -42,10 +45,10 @@ class Buffers:
         self.used = True
         for slot, lent in self._lent.items():
             if not self._any_lies_in(slot, leaves):
-                return lent
-            if not begin_alike(leaves, lent):
+                return self._kept(lent, leaves)
+            if not begin_alike(*([of[i] for i in self._grouped] for of in (leaves, lent))):
                 return None
-        return self._lend()
+        return self._kept(self._lend(), leaves)
 
     def holds_any_of(self, leaves: list[Array]) -> bool:
         """Return whether any of some leaves lies in a lent slot."""
@@ -81,14 +84,30 @@ class Buffers:
             memory = (ctypes.c_char * self._bytes).from_address(self._snapshots.address(slot))
             self._memory[slot] = memory
         view = memoryview(memory)
-        lent = [np.ndarray(shape, dtype, view, offset) for shape, dtype, offset in self._places]
+        lent = [
+            np.empty(shape, dtype) if offset < 0 else np.ndarray(shape, dtype, view, offset)
+            for shape, dtype, offset in self._places
+        ]
         self._lent[slot] = lent
+        return lent
+
+    def _kept(self, lent: list[Array] | None, leaves: list[Array]) -> list[Array] | None:
+        """Return a lent model with the arrays of its other leaves that the caller has already, if so.
+
+        Args:
+            leaves: the caller's; none where a model is lent for the first time.
+        """
+        if lent and leaves:
+            for i in self._alone:
+                for model in self._lent.values():
+                    if begin_alike([leaves[i]], [model[i]]):
+                        lent[i] = model[i]
         return lent
 
     def _any_lies_in(self, slot: int, leaves: list[Array]) -> bool:
         return any_begins_in(leaves, self._snapshots.address(slot), self._bytes)
 
     def _forget(self, slot: int) -> None:
-        for leaf in self._lent[slot]:
-            leaf.setflags(write=False)
+        for i in self._grouped:
+            self._lent[slot][i].setflags(write=False)
         del self._lent[slot]

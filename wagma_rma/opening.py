@@ -9,6 +9,7 @@ from wagma_rma import dropped
 from wagma_rma.buffers import Buffers
 from wagma_rma.memory import Memory
 from wagma_rma.model.leaf_pointers import LeafPointers
+from wagma_rma.model.selection import selected
 from wagma_rma.model.structure import Structure
 from wagma_rma.mpi import hosts as mpi_hosts
 from wagma_rma.mpi.agreement import Facts, agree
@@ -151,8 +152,9 @@ def _open(
     # 4. Each publishes the common start, before anyone can look for it.
     first = protocol.prepare(pointers)
     if broadcast:
-        for begin in range(0, len(first), BLOCK):
-            comm.Bcast(first[begin : begin + BLOCK])
+        for part in first:
+            for begin in range(0, len(part), BLOCK):
+                comm.Bcast(part[begin : begin + BLOCK])
     protocol.begin(options.start_step)
     if broadcast:
         protocol.snapshots.restore_all(pointers)
@@ -202,15 +204,20 @@ def _agreed(
     found: Facts | Exception
     several = max(hosts) > 0
     try:
+        select = chosen.pop("select_synchronized")
         options = Options(operation, comm.size, hosts=hosts if several else None, **chosen)
         structure = Structure(operation, model)
         leaves = structure.leaves(operation, model)
+        structure.synchronized = selected(operation, select, structure, leaves)
         if checked_bool(operation, "broadcast", broadcast):
             cure = ", and broadcast=True writes rank 0's values into it; pass a copy, or broadcast=False"
             structure.check_writable(operation, model, leaves, "model", cure)
         found = {
             **options.facts(comm.size),
             "broadcast": broadcast,
+            "select_synchronized": [
+                path for path, alone in zip(structure.paths, structure.synchronized, strict=True) if alone
+            ],
             "leaves": structure.facts(),
         }
         if options.window == "shared" and several:

@@ -12,6 +12,7 @@ from wagma_rma.groups.check import check
 from wagma_rma.groups.choice import choose
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.groups.schedule import Schedule
+from wagma_rma.model.selection import Select, selected
 from wagma_rma.model.structure import Structure
 from wagma_rma.mpi.agreement import Facts
 from wagma_rma.protocol.layout import Layout
@@ -211,6 +212,7 @@ class Options:
             # steps finish.
             max(3, self.grouping.period + 1),
             across_hosts,
+            structure.synchronized,
         )
 
 
@@ -223,11 +225,13 @@ def window_bytes(
     group_period: int = 1,
     grouping: Grouping | None = None,
     across_hosts: bool = False,
+    select_synchronized: Select = None,
 ) -> int:
     """Return the bytes of window memory that each of `ranks` ranks needs to average `model`.
 
     These are the snapshots (three, or one more than the groupings in a full turn if that is more), three
-    results (in float32 for 16-bit models), and a header. Outside the window an averager keeps one more
+    results (in float32 for 16-bit models), and a header. Leaves that are averaged at synchronisations only
+    are in none of these: they have two places for sums. Outside the window an averager keeps one more
     private model, whose memory is touched only by steps that can't publish. Across hosts the header is no
     part of shared memory, and chunks on their way from other hosts need private memory too. Local; allocates
     nothing.
@@ -252,4 +256,7 @@ def window_bytes(
         None,
         group_period=group_period,
     )
-    return options.layout(Structure("window_bytes", model), across_hosts).nbytes
+    structure = Structure("window_bytes", model)
+    leaves = structure.leaves("window_bytes", model)
+    structure.synchronized = selected("window_bytes", select_synchronized, structure, leaves)
+    return options.layout(structure, across_hosts).nbytes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax_bindings import leaves
-from jax_bindings.leaves import find_unselected, flatten, floating
+from jax_bindings.leaves import find_synchronized, find_unselected, flatten, floating
 
 ALL = frozenset()
 
@@ -48,6 +48,16 @@ def test_averages_take_the_places_of_the_selected_leaves_alone():
 )
 def test_select_is_a_function_or_a_tree_of_bools(select, unselected):
     assert sorted(find_unselected(params(), select)) == unselected
+
+
+def test_select_synchronized_is_a_choice_of_the_same_kind():
+    assert find_synchronized(params(), None) == frozenset()
+    select = {"w": False, "step": True, "half": True}
+    assert sorted(find_synchronized(params(), select)) == ["['half'][0]", "['step']"]
+    with pytest.raises(
+        TypeError, match=r"PytreeAverager: select_synchronized\['w'\] is a str; it holds True"
+    ):
+        find_synchronized(params(), {**select, "w": "never"})
 
 
 def test_a_select_of_other_things_than_bools_says_where():

@@ -51,6 +51,20 @@ def test_between_group_steps_the_update_is_the_inner_optimizers():
     assert pool.run(2, "jax.optimizer:seldom", limit=60) == [[], []]
 
 
+def test_the_state_may_be_averaged_at_synchronisations_only():
+    for wrong, refused in pool.run(2, "jax.optimizer:moments_synchronized", limit=90):
+        assert wrong == []
+        needs = (
+            "ValueError: wagma: moments='synchronize' needs an averager of params in groups and of the state"
+        )
+        found = ("model[1][0].mu['half']['b'] is averaged in groups", "model[0]['half']['b'] is not")
+        for text, one in zip(refused[::2], (found[0], found[1], found[0]), strict=True):
+            assert text.startswith(needs)
+            assert f" only, and {one}; make it by" in text
+        unknown = "ValueError: wagma: moments='always' is unknown; pass False, True or 'synchronize'"
+        assert refused[1::2] == [unknown] * 3
+
+
 def test_what_wraps_wagma_and_what_it_refuses():
     for facts in pool.run(2, "jax.optimizer:outside", limit=60):
         assert facts.pop("no params").startswith("ValueError: wagma: update() averages parameters")

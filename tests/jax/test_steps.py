@@ -23,6 +23,7 @@ class Averager:
 
     is_here = True
     exchanges_next = True
+    synchronizes_next = False
 
     def __init__(self):
         self.calls, self.inside, self.at_once, self.wrong = [], 0, 0, None
@@ -64,10 +65,12 @@ def at(addresses):
     return Leaves(zip(PATHS, map(np.ctypeslib.as_array, numbers), strict=True))
 
 
-def made(keep_out=True):
-    start = Leaves({PATHS[0]: np.zeros(3, np.float32)})
+def made(keep_out=True, synchronized=()):
+    start = Leaves({path: np.zeros(3, np.float32) for path in (PATHS[0], *synchronized)})
     averager = Averager()
-    return averager, HostSteps(averager, Structure("PytreeAverager", start), start, keep_out=keep_out)
+    structure = Structure("PytreeAverager", start)
+    how = {"keep_out": keep_out, "synchronized": frozenset(synchronized)}
+    return averager, HostSteps(averager, structure, start, **how)
 
 
 @pytest.mark.parametrize("step", Step)
@@ -85,15 +88,27 @@ def test_each_way_performs_the_step_that_was_asked_for(step):
 def test_a_local_step_moves_no_leaf():
     averager, steps = made()
     averager.exchanges_next = False
-    averager._step = lambda name, *memory: averager.calls.append((name, memory))
     averager.average_at = lambda *addresses: averager.calls.append(addresses)
-    assert steps.eager(Step.AVERAGE, flatten("average", PARAMS, frozenset())) is None
+    assert steps.eager(Step.AVERAGE, flatten("average", PARAMS, frozenset())) == {}
     assert averager.calls == [([0], [0])]
-    with pytest.raises(ValueError, match="float32"):
-        steps.eager(Step.AVERAGE, flatten("average", {"w": jnp.zeros(2)}, frozenset()))
-    assert len(averager.calls) == 1
-    steps.eager(Step.SYNCHRONIZE, flatten("synchronize", PARAMS, frozenset()))
-    assert averager.calls[1][0] == "synchronize"
+    averager.exchanges_next, averager.synchronizes_next = False, True
+    assert list(steps.eager(Step.AVERAGE, flatten("average", PARAMS, frozenset()))) == PATHS
+
+
+def test_a_group_step_moves_no_leaf_that_is_averaged_at_synchronisations_only():
+    params = {**PARAMS, "x": jnp.ones(3)}
+    averager, steps = made(synchronized=["['x']"])
+    averager.average_at = lambda sources, targets: averager.calls.append((sources, targets))
+    flat = flatten("average", params, frozenset())
+    average = steps.eager(Step.AVERAGE, flat)
+    [((source, none), (target, nowhere))] = averager.calls
+    assert list(average) == PATHS
+    assert source().tolist() == [0, 1, 2]
+    assert target == average[PATHS[0]].ctypes.data
+    assert (none, nowhere) == (0, 0)
+    assert flat.placed(average)["x"] is params["x"]
+    averager.synchronizes_next = True
+    assert list(steps.eager(Step.AVERAGE, flat)) == list(flat.model)
 
 
 def test_callbacks_share_memory_where_jax_copies_it_and_eager_steps_never_do():

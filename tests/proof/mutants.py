@@ -454,6 +454,33 @@ RESULTS = [
     ),
 ]
 
+ALONE = [
+    mutation(
+        "what synchronisations alone average is not passed on at a group step",
+        delete("Protocol.group_step", "self.snapshots.pass_on"),
+        tests=f"{PROTOCOL}::test_fresh_late_and_missed_ranks_get_what_their_formulas_say",
+    ),
+    mutation(
+        "what synchronisations alone average is passed on over other sources",
+        replace("Snapshots.pass_on", "by_spare = pointers.entangled", "by_spare = False"),
+        tests="tests/unit/test_steps.py",
+    ),
+    mutation(
+        "the contribution stands for the mean of what synchronisations alone average",
+        replace(
+            "Snapshots.publish_mean",
+            "self.mean_part, self.mean_divisor = 1",
+            "self.mean_part, self.mean_divisor = 0",
+        ),
+        tests=f"{PROTOCOL}::test_all_models_are_equal_to_the_bit_after_every_synchronisation",
+    ),
+    mutation(
+        "leaves that are in no snapshot have chunks",
+        replace("Layout.__cinit__", "if section.count and number < WAGMA_DTYPES", "if section.count"),
+        tests="tests/unit/test_layout.py",
+    ),
+]
+
 SYNCHRONIZATION = [
     mutation(
         "no barrier after the synchronisation",
@@ -461,7 +488,8 @@ SYNCHRONIZATION = [
     ),
     mutation(
         "mean of all not divided by their number",
-        replace("Snapshots.publish_mean", "self.window.ranks", "1"),
+        replace("Snapshots.publish_mean", "output.divisor = self.window.ranks", "output.divisor = 1"),
+        tests=f"{PROTOCOL}::test_all_models_are_equal_to_the_bit_after_every_synchronisation",
     ),
     mutation(
         "K < tau: too few records",
@@ -833,6 +861,7 @@ MUTATIONS = [
     *SOURCE,
     *CHUNKS,
     *RESULTS,
+    *ALONE,
     *SYNCHRONIZATION,
     *LIFECYCLE,
     *DEPARTING,

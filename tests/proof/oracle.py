@@ -250,6 +250,9 @@ class Replay:
         layout = self.layout
         if word == 1:
             record = self.record_of(rank, self.under_way(rank))
+            if record is None:
+                self.say("one_owner", f"rank {rank} counts a chunk of a record that no rank has begun")
+                return
             record.finished += 1
             if after != before + 1 or record.finished > sum(mark == DONE for mark in record.marks.values()):
                 self.say("one_owner", f"rank {rank} counts a chunk too many: {record}")
@@ -387,7 +390,10 @@ class Results:
         contributions = [(r, step.source_step - a) for r, a in zip(step.group, ages, strict=True)]
         if step.outcome is Outcome.LATE and step.source_step - age != step.step:
             contributions.append((rank, step.step))
-        if not models.same_bits(step.result, self.mean(contributions)):
+        in_groups = len(mine) - self.world.synchronized
+        if not models.same_bits(step.result[in_groups:], mine[in_groups:]):
+            self.wrong["formulas"].append(f"averages what synchronisations alone average: {here}")
+        if not models.same_bits(step.result[:in_groups], self.mean(contributions)[:in_groups]):
             self.wrong["same_sum"].append(f"not numpy's average of {contributions}: {here}")
 
     def recycled(self, rank, step):

@@ -48,6 +48,7 @@ class World:
     patience: float = 0.0
     steps: int = 3
     leaves: tuple[tuple[int, int], ...] = ((1, 64),)  # (dtype number, elements)
+    synchronized: int = 0  # so many leaves, the last ones, are averaged at synchronisations only
     chunks: int = 1  # of the largest section, about
     lanes: int = 1
     hosts: int = 1  # ranks are on them in blocks; they say where sums are made
@@ -276,6 +277,8 @@ def run(world, schedule, most_turns=100_000):
     layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = -(-largest // world.chunks), 1 << 40
     try:
         structure = Structure("simulation", start)
+        in_groups = len(start) - world.synchronized
+        structure.synchronized = [i >= in_groups for i in range(len(start))]
         layout = options.layout(structure, False)
     finally:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual

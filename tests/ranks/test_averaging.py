@@ -71,6 +71,13 @@ def test_with_a_group_period_groups_average_at_its_multiples_and_the_turn_goes_o
     assert told == [[]] * 4
 
 
+@pytest.mark.parametrize("group_period", [1, 3])
+@pytest.mark.parametrize("out", ["new", "in place", "lent"])
+def test_leaves_may_be_averaged_at_synchronisations_only(out, group_period):
+    told = pool.run(3, "ranks.averaging:moments_alone", out=out, group_period=group_period)
+    assert told == [[]] * 3
+
+
 def test_users_may_pass_their_own_grouping():
     seen = pool.run(4, "ranks.averaging:own_grouping")
     assert seen[0] == [[[0, 3], 1.5], [[0, 1], 1.5]]

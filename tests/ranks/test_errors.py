@@ -77,6 +77,12 @@ WRONG_GROUPINGS = [
 DISAGREEMENTS = {
     "group_size": ({"group_size": 2}, {"group_size": 4}, "group_size is 4 at rank 2 but 2 at rank 0"),
     "sync_period": ({"sync_period": 5}, {"sync_period": 6}, "sync_period is 6 at rank 2 but 5 at rank 0"),
+    "group_period": ({}, {"group_period": 3}, "group_period is 3 at rank 2 but 1 at rank 0"),
+    "select_synchronized": (
+        {},
+        {"select_synchronized": {"w": True, "b": False}},
+        "select_synchronized is [\"model['w']\"] at rank 2 but [] at rank 0",
+    ),
     "quorum": ({}, {"quorum": 2}, "quorum is 2 at rank 2 but 1 at rank 0"),
     "patience": ({}, {"patience": 0.5}, "patience is 0.5 at rank 2 but 'auto' at rank 0"),
     "start_step": ({}, {"start_step": 100}, "start_step is 100 at rank 2 but 0 at rank 0"),

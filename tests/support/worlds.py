@@ -21,14 +21,15 @@ from wagma_rma.protocol.words import MOST_SLOTS, PINS_SHIFT
 from wagma_rma.testing import ThreadMemory, ThreadWindow, Verbs
 
 
-def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None):
+def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchronized=()):
     """Return a layout for the leaves of a model; `chunk_bytes` makes chunks of about so many bytes."""
     structure = Structure("test", leaves)
     usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
     if chunk_bytes is not None:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = chunk_bytes, 1 << 40
     try:
-        return Layout(structure.dtype_numbers, structure.counts, group_size, records, slots)
+        shapes = structure.dtype_numbers, structure.counts
+        return Layout(*shapes, group_size, records, slots, synchronized=synchronized)
     finally:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
 

@@ -27,7 +27,7 @@ MANY = settings(max_examples=60, deadline=None)
 
 @st.composite
 def layouts(draw):
-    """Return arguments of a layout: dtypes, counts, group_size, records, slots, network."""
+    """Return arguments of a layout: dtypes, counts, group_size, records, slots, network, synchronized."""
     leaves = draw(LEAVES)
     dtypes, counts = [leaf[0] for leaf in leaves], [leaf[1] for leaf in leaves]
     group_size = draw(st.integers(1, 40))
@@ -38,11 +38,19 @@ def layouts(draw):
         draw(st.integers(0, 12)),
         draw(st.integers(3, 20)),
         draw(st.booleans()),
+        draw(st.just(()) | st.lists(st.booleans(), min_size=len(leaves), max_size=len(leaves))),
     )
 
 
-EMPTY = ([], [], 2, 3, 3, False)
-ONLY_EMPTY_LEAVES = ([1, 0], [0, 0], 2, 3, 3, False)
+def grouped(arguments):
+    """Return the arguments for the leaves alone that are averaged in groups."""
+    dtypes, counts, group_size, records, slots, network, synchronized = arguments
+    kept = [i for i in range(len(dtypes)) if not any(synchronized[i : i + 1])]
+    return [dtypes[i] for i in kept], [counts[i] for i in kept], group_size, records, slots, network
+
+
+EMPTY = ([], [], 2, 3, 3, False, ())
+ONLY_EMPTY_LEAVES = ([1, 0], [0, 0], 2, 3, 3, False, ())
 
 
 def pieces(layout):
@@ -71,7 +79,11 @@ def pieces(layout):
         ),
         *(
             (begin, begin + layout.result_bytes)
-            for begin in range(layout.first_result, layout.first_message, max(1, layout.result_bytes))
+            for begin in range(layout.first_result, layout.first_region, max(1, layout.result_bytes))
+        ),
+        *(
+            (begin, begin + layout.region_bytes)
+            for begin in range(layout.first_region, layout.first_message, max(1, layout.region_bytes))
         ),
         (layout.first_message, layout.nbytes),
     ]
@@ -96,7 +108,8 @@ def test_no_two_parts_of_a_window_overlap_and_all_lie_in_it(arguments):
     assert all(end <= begin for (_, end), (begin, _) in pairwise(parts))
     assert parts[-1][1] <= layout.nbytes
     if layout.model_bytes:
-        assert len(parts) == 19 + layout.records + layout.slots + RESULTS
+        regions = layout.region_parts * (layout.region_bytes > 0)
+        assert len(parts) == 19 + layout.records + layout.slots + RESULTS + regions
 
 
 @MANY
@@ -118,7 +131,15 @@ def test_what_ranks_wait_for_has_a_line_of_its_own_and_bulk_memory_begins_at_pag
     for place in (layout.latest, layout.entered, layout.reached, layout.gathered, layout.first_record):
         assert place % LINE == 0
     assert layout.record_bytes % LINE == 0
-    for place in (layout.words_bytes, layout.first_snapshot, layout.first_result, layout.nbytes):
+    places = (
+        layout.words_bytes,
+        layout.first_snapshot,
+        layout.first_result,
+        layout.first_region,
+        layout.first_message,
+        layout.nbytes,
+    )
+    for place in places:
         assert place % PAGE == 0
     assert layout.snapshot_bytes % PAGE == layout.result_bytes % PAGE == 0
 
@@ -132,6 +153,7 @@ def test_the_pins_of_up_to_four_slots_share_the_first_line():
 @MANY
 @given(layouts())
 def test_each_leaf_has_a_place_in_a_snapshot_that_suits_its_dtype(arguments):
+    arguments = grouped(arguments)
     dtypes, counts, *_ = arguments
     layout = Layout(*arguments)
     ranges = leaf_ranges(layout, dtypes, counts)
@@ -144,6 +166,7 @@ def test_each_leaf_has_a_place_in_a_snapshot_that_suits_its_dtype(arguments):
 @MANY
 @given(layouts())
 def test_leaves_of_a_dtype_lie_end_to_end_in_a_section_that_begins_at_a_line(arguments):
+    arguments = grouped(arguments)
     dtypes, counts, *_ = arguments
     layout = Layout(*arguments)
     ranges = leaf_ranges(layout, dtypes, counts)
@@ -163,6 +186,7 @@ def test_leaves_of_a_dtype_lie_end_to_end_in_a_section_that_begins_at_a_line(arg
 @example(EMPTY)
 @example(ONLY_EMPTY_LEAVES)
 def test_a_section_has_as_many_chunks_as_it_takes_to_cover_it(arguments):
+    arguments = grouped(arguments)
     dtypes, counts, group_size, *_, network = arguments
     chunks = 0
     for number, dtype in enumerate(DTYPES):
@@ -195,6 +219,7 @@ def test_chunks_cover_every_element_once(leaves, chunk_bytes):
 @MANY
 @given(layouts())
 def test_no_chunk_is_larger_than_the_room_for_it(arguments):
+    arguments = grouped(arguments)
     dtypes, counts, group_size, *_, network = arguments
     layout = Layout(*arguments)
     for number, dtype in enumerate(DTYPES):
@@ -211,6 +236,24 @@ def test_equal_arguments_give_equal_layouts_on_every_rank(arguments):
     one, other = Layout(*arguments), Layout(*arguments)
     assert [getattr(one, name) for name in NUMBERS] == [getattr(other, name) for name in NUMBERS]
     assert one.offsets() == other.offsets()
+
+
+@MANY
+@given(layouts())
+@example(EMPTY)
+def test_leaves_that_synchronisations_alone_average_change_nothing_for_the_others(arguments):
+    layout, without = Layout(*arguments), Layout(*grouped(arguments))
+    of_the_others = {"leaf_count", "order", "private_bytes", "region_bytes", "region_sums_bytes", "nbytes"}
+    for name in set(NUMBERS) - of_the_others:
+        assert getattr(layout, name) == getattr(without, name), name
+    assert [place for place in layout.offsets() if place >= 0] == without.offsets()
+    assert layout.nbytes == without.nbytes + 2 * layout.region_bytes
+    # A private model holds all leaves; the region has a part for the contribution, and one for the sums.
+    dtypes, counts, *_, synchronized = arguments
+    others = [(DTYPES[d], n) for d, n, alone in zip(dtypes, counts, synchronized, strict=False) if alone]
+    assert layout.private_bytes >= layout.snapshot_bytes + sum(dtype.width * n for dtype, n in others)
+    assert layout.region_bytes >= sum(dtype.sum_width * n for dtype, n in others)
+    assert layout.group_leaves == without.leaf_count
 
 
 # Chunks.

@@ -169,6 +169,24 @@ def test_a_local_step_returns_lent_arrays_and_they_can_be_written_to():
         del lent, before
 
 
+# Leaves that are averaged at synchronisations only.
+
+
+def test_leaves_may_change_places_with_each_other_between_synchronisations():
+    def leaves():
+        return [np.full(4, 1.0), np.full(4, 2.0), np.full(4, 3.0, np.float32), np.full(4, 4.0)]
+
+    mine = leaves()
+    select = [False, True, True, True]
+    with GroupAverager(MPI.COMM_SELF, mine, select_synchronized=select, sync_period=3) as averager:
+        for step in (1, 2, 3):
+            mine = leaves()
+            out = [mine[3], mine[0], mine[2], mine[1]]
+            averager.average(mine, out=out)
+            assert (averager.report.outcome is Outcome.SYNCHRONIZED) == (step == 3)
+            assert [leaf.tolist() for leaf in out] == [[1.0] * 4, [2.0] * 4, [3.0] * 4, [4.0] * 4]
+
+
 # The wrong time.
 
 

@@ -132,6 +132,11 @@ def _mapping(cls: Any, items: dict[Any, Any]) -> Any:
         ) from error
 
 
+def paths_of(model: Any) -> list[tuple[str, Any]]:
+    """Return (path, leaf) of what containers hold, in the order of leaves."""
+    return list(_walk("model", model, []))
+
+
 class Structure:
     """Containers, paths, shapes and dtypes of a model, taken from an example of it.
 
@@ -155,6 +160,7 @@ class Structure:
         self.shapes = [leaf.shape for leaf in leaves]
         self.dtypes = [leaf.dtype for leaf in leaves]
         self.counts = [leaf.size for leaf in leaves]
+        self.synchronized = [False] * len(leaves)  # which leaves are averaged at synchronisations only
         self._single = not self._containers
         try:
             _map(model, iter([None] * len(leaves)))

@@ -7,11 +7,17 @@ cdef enum:
     RESULTS = 3   # result slots
     NOTE_WORDS = 8
     MESSAGE_BYTES = 2048  # of an error that a rank tells the others
+    # Of the leaves that are averaged in groups, one for each dtype; then of those that synchronisations alone average.
+    SECTIONS = 2 * WAGMA_DTYPES
+    # Parts of the region of the latter: this rank's contribution, and results.
+    REGION_MODEL = 0
+    REGION_TOTALS = 1
+    REGION_PARTIAL = 2  # and the next one; across hosts
 
 cdef struct Section:
-    int64_t count          # elements of this dtype
-    int64_t snapshot       # where they begin in a snapshot, bytes
-    int64_t result         # where their sums begin in a result, bytes
+    int64_t count          # elements
+    int64_t snapshot       # where they begin in a snapshot, bytes; synchronisations alone: in a private model
+    int64_t result         # where their sums begin in a result, or in a part of the region, bytes
     int64_t chunk_count    # elements in each chunk but the last
     int first_chunk        # its chunks are first_chunk .. first_chunk + chunks - 1
     int chunks
@@ -24,15 +30,16 @@ cdef struct Chunk:
     int64_t count          # elements
 
 cdef struct Leaf:
-    int dtype              # of its section
+    int section            # its number; a chunk's dtype is the number of the chunk's section too
     int64_t begin          # its first element in the section
     int64_t count          # elements
 
 cdef class Layout:
-    cdef Section[WAGMA_DTYPES] sections  # one for each dtype
+    cdef Section[SECTIONS] sections
     cdef Leaf* leaves              # in the order of the sections, then of the model
     cdef int* first_leaf           # per chunk: the first leaf with elements in it
     cdef readonly int leaf_count
+    cdef readonly int group_leaves # the first so many leaves are averaged in groups
     cdef readonly list order       # order[i]: which leaf of the model leaves[i] is
     cdef readonly int chunks       # per model, at least 1
     cdef readonly int group_size   # members that a record has room for
@@ -48,12 +55,17 @@ cdef class Layout:
     cdef readonly int64_t snapshot_bytes, first_snapshot
     cdef readonly int64_t result_bytes, first_result
     cdef readonly int64_t sums_bytes                 # of a result, without its padding to a page
+    cdef readonly int64_t private_bytes              # of a model in private memory: a snapshot, then the other leaves
+    cdef readonly int64_t region_bytes, first_region # a part of the region of the other leaves, and its beginning
+    cdef readonly int64_t region_sums_bytes          # the same without its padding to a page
     cdef readonly int64_t chunk_bytes                # most bytes that a chunk has in a snapshot or result
+    cdef readonly int region_parts
     cdef readonly int64_t first_message
     cdef readonly int64_t nbytes
 
     cdef Chunk chunk(self, int c) noexcept nogil
     cdef int64_t leaf_place(self, int i) noexcept nogil
+    cdef int64_t region(self, int part) noexcept nogil
     cdef int64_t snapshot(self, int slot) noexcept nogil
     cdef int64_t message(self, uint64_t barrier) noexcept nogil
     cdef int64_t result(self, uint64_t number) noexcept nogil

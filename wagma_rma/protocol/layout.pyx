@@ -7,6 +7,8 @@ A window begins with words (the header, then the records), followed by the snaps
     record[k] state | finished, contribution[members], chunk[chunks]
     snapshot  one section for each dtype, the leaves of that dtype end to end
     result    the same sections, of sums: float32 for 16-bit dtypes
+    region    of the leaves that synchronisations alone average, in the type of sums: this rank's contribution, the totals;
+              across hosts partial sums too
     message   the text of an error
 
 What the words hold stands in ``words``. A record begins a cache line, and so does what follows a bar:
@@ -60,12 +62,14 @@ cdef class Layout:
         records: how many records; at least as many as group steps from one synchronisation to the next.
         slots: how many snapshots.
         network: chunks go over a network.
+        synchronized: whether each leaf is averaged at synchronisations only; (): none is.
 
     Local and pure: equal arguments give equal layouts on every rank.
     """
 
-    def __cinit__(self, dtypes, counts, int group_size, int64_t records, int slots, bint network=False):
-        cdef int i, c, dtype
+    def __cinit__(self, dtypes, counts, int group_size, int64_t records, int slots, bint network=False,
+                  synchronized=()):
+        cdef int i, c, number
         cdef Section* section
         if len(DTYPES) != WAGMA_DTYPES:
             raise TypeError(f"Layout: kernels.dtypes has {len(DTYPES)} dtypes, kernels.h {WAGMA_DTYPES}")
@@ -73,54 +77,63 @@ cdef class Layout:
         self.records = records
         self.slots = slots
         self.leaf_count = len(dtypes)
-        self.order = sorted(range(self.leaf_count), key=lambda leaf: dtypes[leaf])
+        numbers = [dtype + WAGMA_DTYPES * any(synchronized[leaf:leaf + 1]) for leaf, dtype in enumerate(dtypes)]
+        self.order = sorted(range(self.leaf_count), key=lambda leaf: numbers[leaf])
+        self.group_leaves = sum([number < WAGMA_DTYPES for number in numbers])
 
         # Sections and their chunks.
         cdef int64_t snapshot = 0, result = 0
-        for dtype in range(WAGMA_DTYPES):
-            section = &self.sections[dtype]
-            section.width = DTYPES[dtype].width
-            section.sum_width = DTYPES[dtype].sum_width
+        for number in range(SECTIONS):
+            if number == WAGMA_DTYPES:
+                self.model_bytes, self.snapshot_bytes = snapshot, up(snapshot, PAGE)
+                self.sums_bytes, self.result_bytes = result, up(result, PAGE)
+                snapshot, result = self.snapshot_bytes, 0
+            section = &self.sections[number]
+            section.width = DTYPES[number % WAGMA_DTYPES].width
+            section.sum_width = DTYPES[number % WAGMA_DTYPES].sum_width
             section.snapshot = snapshot
             section.result = result
             section.first_chunk = self.chunks
             for i in range(self.leaf_count):
-                if dtypes[i] == dtype:
+                if numbers[i] == number:
                     section.count += counts[i]
             if section.count:
                 section.chunk_count = chunk_elements(section.count, section.width, group_size, network)
-                section.chunks = (section.count + section.chunk_count - 1) // section.chunk_count
+                if number < WAGMA_DTYPES:
+                    section.chunks = (section.count + section.chunk_count - 1) // section.chunk_count
                 self.chunk_bytes = max(self.chunk_bytes, section.chunk_count * section.sum_width)
             self.chunks += section.chunks
             snapshot = up(snapshot + section.count * section.width, LINE)
             result = up(result + section.count * section.sum_width, LINE)
+        self.private_bytes = snapshot
+        self.region_sums_bytes, self.region_bytes = result, up(result, PAGE)
         if not self.chunks:
             # A record has a chunk to finish even if there is nothing to sum.
             self.chunks = self.sections[0].chunks = self.sections[0].chunk_count = 1
-            for dtype in range(1, WAGMA_DTYPES):
-                self.sections[dtype].first_chunk = 1
+            for number in range(1, SECTIONS):
+                self.sections[number].first_chunk = 1
 
         # Leaves, and the first leaf of each chunk.
-        # One entry more, of no dtype: the first leaf of a chunk without elements may be past the last leaf.
+        # One entry more, of no section: the first leaf of a chunk without elements may be past the last leaf.
         self.leaves = <Leaf*> calloc(self.leaf_count + 1, sizeof(Leaf))
         self.first_leaf = <int*> calloc(self.chunks, sizeof(int))
         if self.leaves is NULL or self.first_leaf is NULL:
             raise MemoryError("Layout: no memory for the table of leaves")
-        self.leaves[self.leaf_count].dtype = WAGMA_DTYPES
-        cdef int64_t[WAGMA_DTYPES] filled
+        self.leaves[self.leaf_count].section = SECTIONS
+        cdef int64_t[SECTIONS] filled
         memset(filled, 0, sizeof(filled))
         for i in range(self.leaf_count):
-            dtype = dtypes[self.order[i]]
-            self.leaves[i].dtype = dtype
-            self.leaves[i].begin = filled[dtype]
+            number = numbers[self.order[i]]
+            self.leaves[i].section = number
+            self.leaves[i].begin = filled[number]
             self.leaves[i].count = counts[self.order[i]]
-            filled[dtype] += self.leaves[i].count
+            filled[number] += self.leaves[i].count
         cdef Chunk chunk
         i = 0
         for c in range(self.chunks):
             chunk = self.chunk(c)
-            while i < self.leaf_count and (self.leaves[i].dtype < chunk.dtype or (
-                    self.leaves[i].dtype == chunk.dtype
+            while i < self.leaf_count and (self.leaves[i].section < chunk.dtype or (
+                    self.leaves[i].section == chunk.dtype
                     and self.leaves[i].begin + self.leaves[i].count <= chunk.begin)):
                 i += 1
             self.first_leaf[c] = i
@@ -147,13 +160,11 @@ cdef class Layout:
         self.first_record = self.gathered + LINE
         self.record_bytes = LINE + up(8 + 8 * group_size + 8 * self.chunks, LINE)
         self.words_bytes = up(self.first_record + self.record_bytes * records, PAGE)
-        self.model_bytes = snapshot
-        self.snapshot_bytes = up(snapshot, PAGE)
         self.first_snapshot = self.words_bytes
-        self.sums_bytes = result
-        self.result_bytes = up(result, PAGE)
         self.first_result = self.first_snapshot + self.snapshot_bytes * slots
-        self.first_message = self.first_result + self.result_bytes * RESULTS
+        self.first_region = self.first_result + self.result_bytes * RESULTS
+        self.region_parts = 4 if network else 2
+        self.first_message = self.first_region + self.region_parts * self.region_bytes
         self.nbytes = self.first_message + up(2 * MESSAGE_BYTES, PAGE)
 
     def __dealloc__(self):
@@ -161,9 +172,9 @@ cdef class Layout:
         free(self.first_leaf)
 
     def offsets(self):
-        """Return where in a snapshot each leaf begins, bytes, in the order of the model."""
-        found = [0] * self.leaf_count
-        for i in range(self.leaf_count):
+        """Return where in a snapshot each leaf begins, bytes, in the order of the model; -1 if it is in none."""
+        found = [-1] * self.leaf_count
+        for i in range(self.group_leaves):
             found[self.order[i]] = self.leaf_place(i)
         return found
 
@@ -180,12 +191,16 @@ cdef class Layout:
         return chunk
 
     cdef int64_t leaf_place(self, int i) noexcept nogil:
-        """Return where in a snapshot the i-th leaf begins, bytes."""
-        cdef Section* section = &self.sections[self.leaves[i].dtype]
+        """Return where in a snapshot the i-th leaf begins, bytes; if it is in none, where in a private model."""
+        cdef Section* section = &self.sections[self.leaves[i].section]
         return section.snapshot + self.leaves[i].begin * section.width
 
     cdef int64_t snapshot(self, int slot) noexcept nogil:
         return self.first_snapshot + slot * self.snapshot_bytes
+
+    cdef int64_t region(self, int part) noexcept nogil:
+        """Return where a part of the region begins: REGION_MODEL, REGION_TOTALS or REGION_PARTIAL."""
+        return self.first_region + part * self.region_bytes
 
     cdef int64_t message(self, uint64_t barrier) noexcept nogil:
         return self.first_message + <int64_t> (barrier % 2) * MESSAGE_BYTES

@@ -65,7 +65,7 @@ cdef class Protocol:
         self.exchange = Exchange(window, layout, self.record)
 
     def prepare(self, LeafPointers pointers):
-        """Copy this rank's start into its first snapshot, and return it as writable bytes. Local."""
+        """Copy this rank's start into its window; return what Snapshots.prepare() does. Local."""
         started = self.waiter.now()
         first = self.snapshots.prepare(pointers)
         # The time to copy a model is the first guess of the time to sum one member's.
@@ -190,7 +190,7 @@ cdef class Protocol:
         memset(&self.last, 0, sizeof(Step))
         self.last.step = self.last.source_step = step
         self.last.outcome = LOCAL
-        self.snapshots.pass_on(pointers)
+        self.snapshots.pass_on(pointers, 0)
         self.last.seconds = self.waiter.now() - started
         return 0
 
@@ -209,6 +209,8 @@ cdef class Protocol:
         if self.calls.is_called(step):
             return 0
         self.gathered = self.performed = True
+        # Before any target is written: leaves that are averaged at synchronisations only are this rank's own here.
+        self.snapshots.pass_on(pointers, self.layout.group_leaves)
         last.seconds_waited = self.snapshots.seconds_waited
         if self.record.group.size == 1:
             last.initiated = True

@@ -12,13 +12,13 @@ cdef struct Range:
     int64_t begin, end   # elements of a section
 
 cdef struct Piece:
-    int dtype            # of its section
+    int section
     int64_t begin, count # elements of the section
     int first, sources   # its places among the sources
 
 cdef struct Source:
     int rank             # whose window is read
-    int64_t offset       # where its model, or its result, begins there
+    int which            # of its snapshots, or of its results
 
 @cython.final
 cdef class Reduction:
@@ -44,10 +44,11 @@ cdef class Reduction:
     cdef int most_sources      # that a piece has
     cdef const void** bytes    # of the pieces in the lanes, per lane and source
 
-    cdef Range part_of(self, int dtype, int column, tuple digits)
+    cdef Range part_of(self, int section, int column, tuple digits)
     cdef int begin_transfer(self) noexcept
     cdef int add_contributions(self) except -1
-    cdef int add_source(self, int rank, int64_t offset) except -1
+    cdef int add_source(self, int rank, int which) except -1
+    cdef int64_t sums_at(self, int result, int section) noexcept nogil
     cdef int add_pieces(self, int column, tuple digits, int first, int sources) except -1
     cdef int transfer(self, int kind, int result, LeafPointers pointers) except -1 nogil
     cdef int begin_piece(self, int lane, Piece* piece, int kind) except -1 nogil

@@ -21,7 +21,8 @@ cimport cython
 from libc.stdlib cimport calloc, free, realloc
 from wagma_rma.kernels.kernels cimport (WAGMA_DTYPES, WAGMA_F32, WAGMA_F64, wagma_average, wagma_copy, wagma_output,
                                         wagma_sum)
-from wagma_rma.protocol.layout cimport MESSAGE_BYTES, Leaf, Section
+from wagma_rma.protocol.layout cimport (MESSAGE_BYTES, REGION_MODEL, REGION_PARTIAL, REGION_TOTALS, SECTIONS, Leaf,
+                                        Section)
 from wagma_rma.protocol.words cimport SLOT_BITS, mask
 
 from array import array
@@ -113,7 +114,7 @@ cdef class Reduction:
         self.begin_transfer()
         for i, rank in enumerate(self.near):
             assert words[i] >> SLOT_BITS == self.barrier
-            self.add_source(rank, self.layout.snapshot(<int> (words[i] & mask(SLOT_BITS))))
+            self.add_source(rank, <int> (words[i] & mask(SLOT_BITS)))
         return 0
 
     @property
@@ -154,11 +155,11 @@ cdef class Reduction:
         target, stage = round.target, round.reaches
         self.begin_transfer()
         for host in round.sums:
-            self.add_source(self.peers[host], self.layout.result(round.source))
+            self.add_source(self.peers[host], round.source)
         if round.sums:
             self.add_pieces(self.column, round.part, 0, len(round.sums))
         for i, (host, part) in enumerate(round.copies):
-            self.add_source(self.peers[host], self.layout.result(round.source))
+            self.add_source(self.peers[host], round.source)
             self.add_pieces(self.column, part, len(round.sums) + i, 1)
         with nogil:
             self.transfer(SUMS, target, None)
@@ -193,19 +194,20 @@ cdef class Reduction:
         else:
             self.begin_transfer()
             for column in range(self.columns):
-                self.add_source(self.near[column], self.layout.result(TOTALS))
+                self.add_source(self.near[column], TOTALS)
                 self.add_pieces(column, (), column, 1)
         with nogil:
             self.snapshots.begin_mean(self.whole)
             self.transfer(kind, TOTALS, pointers)
             self.snapshots.publish_mean(step)
+            self.snapshots.restore_mean(pointers)
 
     # Transfers: of pieces, as many at a time as the window has lanes.
 
-    cdef Range part_of(self, int dtype, int column, tuple digits):
+    cdef Range part_of(self, int section, int column, tuple digits):
         """Return the part of a section that a column has, narrowed by the digits of hosts."""
         cdef Range part
-        cdef int64_t units = (self.layout.sections[dtype].count + UNIT - 1) // UNIT, begin, width
+        cdef int64_t units = (self.layout.sections[section].count + UNIT - 1) // UNIT, begin, width
         part.begin = units * column // max(1, self.columns)
         part.end = units * (column + 1) // max(1, self.columns)
         for digit, radix in zip(digits, self.plan.radices):
@@ -213,22 +215,22 @@ cdef class Reduction:
             part.begin = begin + width * <int64_t> digit // <int64_t> radix
             part.end = begin + width * <int64_t> (digit + 1) // <int64_t> radix
         part.begin = part.begin * UNIT
-        part.end = min(part.end * UNIT, self.layout.sections[dtype].count)
+        part.end = min(part.end * UNIT, self.layout.sections[section].count)
         return part
 
     cdef int begin_transfer(self) noexcept:
         self.piece_count = self.source_count = 0
         return 0
 
-    cdef int add_source(self, int rank, int64_t offset) except -1:
-        """Add a place that pieces are read from."""
+    cdef int add_source(self, int rank, int which) except -1:
+        """Add a place that pieces are read from: a snapshot of a rank, or a result."""
         if self.source_count == self.source_room:
             self.source_room = 2 * self.source_room + 16
             self.sources = <Source*> realloc(self.sources, self.source_room * sizeof(Source))
             if self.sources is NULL:
                 raise MemoryError("Reduction: no memory for the table of sources")
         self.sources[self.source_count].rank = rank
-        self.sources[self.source_count].offset = offset
+        self.sources[self.source_count].which = which
         self.source_count += 1
         return 0
 
@@ -238,13 +240,13 @@ cdef class Reduction:
         Args:
             first, sources: which of the sources have them.
         """
-        cdef int dtype
+        cdef int section
         cdef Range part
         cdef int64_t most
         cdef Piece* piece
-        for dtype in range(WAGMA_DTYPES):
-            part = self.part_of(dtype, column, digits)
-            most = self.layout.sections[dtype].chunk_count
+        for section in range(SECTIONS):
+            part = self.part_of(section, column, digits)
+            most = self.layout.sections[section].chunk_count
             while part.begin < part.end:
                 if self.piece_count == self.piece_room:
                     self.piece_room = 2 * self.piece_room + 16
@@ -252,7 +254,7 @@ cdef class Reduction:
                     if self.pieces is NULL:
                         raise MemoryError("Reduction: no memory for the table of pieces")
                 piece = &self.pieces[self.piece_count]
-                piece.dtype, piece.begin, piece.count = dtype, part.begin, min(most, part.end - part.begin)
+                piece.section, piece.begin, piece.count = section, part.begin, min(most, part.end - part.begin)
                 piece.first, piece.sources = first, sources
                 part.begin += piece.count
                 self.piece_count += 1
@@ -273,34 +275,49 @@ cdef class Reduction:
             ended += 1
         return 0
 
+    cdef int64_t sums_at(self, int result, int section) noexcept nogil:
+        """Return where a section begins in a result, or in the part of the region that stands for it."""
+        if section < WAGMA_DTYPES:
+            return self.layout.result(result) + self.layout.sections[section].result
+        return (self.layout.region(REGION_TOTALS if result == TOTALS else REGION_PARTIAL + result)
+                + self.layout.sections[section].result)
+
     cdef int begin_piece(self, int lane, Piece* piece, int kind) except -1 nogil:
         """Begin to read a piece from all its sources."""
-        cdef Section* section = &self.layout.sections[piece.dtype]
+        cdef Section* section = &self.layout.sections[piece.section]
         cdef Source* source
-        cdef bint models = kind == CONTRIBUTIONS or kind == WHOLE_MEAN
-        cdef int64_t offset = section.snapshot if models else section.result, nbytes
-        cdef int width = section.width if models else section.sum_width, s
-        nbytes = piece.count * width
+        cdef int64_t place, nbytes
+        cdef int s
         for s in range(piece.sources):
             source = &self.sources[piece.first + s]
+            nbytes = piece.count * section.sum_width
+            if kind == SUMS or kind == MEAN:
+                place = self.sums_at(source.which, piece.section) + piece.begin * section.sum_width
+            elif piece.section < WAGMA_DTYPES:
+                nbytes = piece.count * section.width
+                place = self.layout.snapshot(source.which) + section.snapshot + piece.begin * section.width
+            else:
+                place = self.layout.region(REGION_MODEL) + section.result + piece.begin * section.sum_width
             if source.rank != self.window.rank:
                 self.bytes_read += nbytes
                 if not self.window.is_near(source.rank):
                     self.bytes_over_network += nbytes
-            self.window.read(lane, s, source.rank, source.offset + offset + piece.begin * width, nbytes,
-                             &self.bytes[lane * self.most_sources + s])
+            self.window.read(lane, s, source.rank, place, nbytes, &self.bytes[lane * self.most_sources + s])
         return 0
 
     cdef int end_piece(self, int lane, Piece* piece, int kind, int result, LeafPointers pointers) except -1 nogil:
-        """Sum a piece that a lane has read; or write its mean into this rank's slot, and into the output."""
-        cdef Section* section = &self.layout.sections[piece.dtype]
+        """Sum a piece that a lane has read; or write its mean into this rank's slot, and into the output.
+
+        Of leaves that are in no snapshot the totals go into the region, where they stay.
+        """
+        cdef Section* section = &self.layout.sections[piece.section]
         cdef const void** bytes = &self.bytes[lane * self.most_sources]
-        cdef int dtype = piece.dtype
-        cdef int64_t place
+        cdef bint in_snapshots = piece.section < WAGMA_DTYPES
+        cdef int dtype = piece.section % WAGMA_DTYPES
+        cdef int64_t place = self.sums_at(result, piece.section) + piece.begin * section.sum_width
         cdef wagma_output output
         self.window.complete_reads(lane)
-        place = self.layout.result(result) + section.result + piece.begin * section.sum_width
-        if kind == MEAN or kind == WHOLE_MEAN:
+        if in_snapshots and (kind == MEAN or kind == WHOLE_MEAN):
             output.out = self.snapshots.own + section.snapshot + piece.begin * section.width
             output.own = NULL
             output.divisor = self.window.ranks
@@ -312,20 +329,22 @@ cdef class Reduction:
                 place -= piece.begin * section.sum_width
                 wagma_sum(dtype, self.window.own(place), bytes, piece.sources, piece.count, False, &output)
             return self.deliver(piece, pointers)
-        if kind == SUMS:
+        if kind == MEAN and self.sources[piece.first].rank == self.window.rank:
+            return 0  # the totals are here
+        if kind == SUMS or not in_snapshots:
             dtype = WAGMA_F64 if section.sum_width == 8 else WAGMA_F32
         wagma_sum(dtype, self.window.own(place), bytes, piece.sources, piece.count, self.snapshots.streaming.window, NULL)
         return self.window.wrote(place, piece.count * section.sum_width)
 
     cdef int deliver(self, Piece* piece, LeafPointers pointers) except -1 nogil:
         """Copy a piece of the mean from this rank's slot into the caller's output, leaf by leaf."""
-        cdef Section* section = &self.layout.sections[piece.dtype]
+        cdef Section* section = &self.layout.sections[piece.section]
         cdef int i = self.layout.first_leaf[section.first_chunk + piece.begin // section.chunk_count]
         cdef Leaf* leaf
         cdef int64_t begin, end
         while i < self.layout.leaf_count:
             leaf = &self.layout.leaves[i]
-            if leaf.dtype != piece.dtype or leaf.begin >= piece.begin + piece.count:
+            if leaf.section != piece.section or leaf.begin >= piece.begin + piece.count:
                 return 0
             begin = max(piece.begin, leaf.begin)
             end = min(piece.begin + piece.count, leaf.begin + leaf.count)

@@ -26,12 +26,16 @@ cdef class Snapshots:
     cdef int reserved           # slot with the model of the synchronisation under way, or -1
     cdef int mean               # slot with its mean
     cdef char* spare            # a private model, for a step that can't publish
+    cdef int mean_part          # of the region: where the leaves of no snapshot are, as they were synchronised last
+    cdef int mean_divisor       # what they are to be divided by
     cdef char* own              # this rank's model of its last step: a snapshot, or the spare
     cdef double seconds_waited  # for the last slot
 
     cdef int publish(self, uint64_t step, LeafPointers pointers, double patience) except -1 nogil
-    cdef int pass_on(self, LeafPointers pointers) except -1 nogil
+    cdef int pass_on(self, LeafPointers pointers, int first) except -1 nogil
+    cdef int copy_source(self, LeafPointers pointers, int i, char* place, bint stream) except -1 nogil
     cdef int restore(self, LeafPointers pointers) except -1 nogil
+    cdef int restore_mean(self, LeafPointers pointers) noexcept nogil
     cdef bint streams(self, LeafPointers pointers, int i) noexcept nogil
     cdef int pin(self, int rank, uint64_t* found) except -1 nogil
     cdef int unpin(self, int rank, int slot) except -1 nogil
@@ -40,7 +44,9 @@ cdef class Snapshots:
     cdef int free_slot(self, double patience) except -2 nogil
     cdef int write(self, int slot, LeafPointers pointers) except -1 nogil
     cdef int gather(self, LeafPointers pointers) except -1 nogil
+    cdef int widen(self, LeafPointers pointers, int part, int first) except -1 nogil
     cdef int name_newest(self, uint64_t step, int slot) except -1 nogil
     cdef int reserve(self, LeafPointers pointers) except -1 nogil
     cdef int begin_mean(self, bint others_read) noexcept nogil
     cdef int publish_mean(self, uint64_t step) except -1 nogil
+    cdef char* sums_of(self, int part, int section) noexcept nogil

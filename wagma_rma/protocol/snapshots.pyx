@@ -16,8 +16,8 @@ cimport cython
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from wagma_rma.kernels.kernels cimport wagma_copy
-from wagma_rma.protocol.layout cimport Leaf
+from wagma_rma.kernels.kernels cimport WAGMA_DTYPES, wagma_average, wagma_copy, wagma_output, wagma_sum
+from wagma_rma.protocol.layout cimport REGION_MODEL, REGION_TOTALS, Leaf
 from wagma_rma.protocol.words cimport PIN_BITS, mask, one_pin, pack_published, published_pins
 from wagma_rma.waiting.waiter cimport Wait
 
@@ -42,10 +42,10 @@ cdef class Snapshots:
         self.streaming = Streaming(layout.model_bytes)
         self.retired = <uint64_t*> calloc(layout.slots, sizeof(uint64_t))
         # Allocated now, since a step that has begun must not fail. Its pages are touched only when a step needs it.
-        self.spare = <char*> malloc(layout.snapshot_bytes)
+        self.spare = <char*> malloc(layout.private_bytes)
         self.lent = <char*> calloc(layout.slots, 1)
-        if self.retired is NULL or self.lent is NULL or (self.spare is NULL and layout.snapshot_bytes):
-            raise MemoryError(f"Snapshots: no memory for a private model of {layout.snapshot_bytes} bytes")
+        if self.retired is NULL or self.lent is NULL or (self.spare is NULL and layout.private_bytes):
+            raise MemoryError(f"Snapshots: no memory for a private model of {layout.private_bytes} bytes")
 
     def __dealloc__(self):
         free(self.retired)
@@ -53,10 +53,17 @@ cdef class Snapshots:
         free(self.lent)
 
     def prepare(self, LeafPointers pointers):
-        """Copy the model at the start of a run into the first snapshot; return it as writable bytes."""
-        self.own = self.window.own(self.layout.snapshot(self.current_slot))
+        """Copy the model at the start of a run into the first snapshot; return it as writable bytes.
+
+        The leaves that are in no snapshot follow, in the type of their sums: (bytes of the snapshot, their bytes).
+        """
+        cdef Layout layout = self.layout
+        self.own = self.window.own(layout.snapshot(self.current_slot))
         self.gather(pointers)
-        return PyMemoryView_FromMemory(self.own, self.layout.snapshot_bytes, PyBUF_WRITE)
+        self.mean_part, self.mean_divisor = REGION_MODEL, 1
+        self.widen(pointers, REGION_MODEL, layout.group_leaves)
+        return (PyMemoryView_FromMemory(self.own, layout.snapshot_bytes, PyBUF_WRITE),
+                PyMemoryView_FromMemory(self.window.own(layout.region(0)), layout.region_bytes, PyBUF_WRITE))
 
     def begin(self, uint64_t step):
         """Publish what prepare() has returned, as the model of `step`."""
@@ -65,9 +72,10 @@ cdef class Snapshots:
             self.name_newest(step, self.current_slot)
 
     def restore_all(self, LeafPointers pointers):
-        """Copy the model as published into the caller's output."""
+        """Copy the model as published into the caller's output; leaves that are in no snapshot as synchronised last."""
         with nogil:
             self.restore(pointers)
+            self.restore_mean(pointers)
 
     cdef int publish(self, uint64_t step, LeafPointers pointers, double patience) except -1 nogil:
         """Publish the caller's model as this rank's of `step`; return whether a slot was free.
@@ -127,52 +135,64 @@ cdef class Snapshots:
         return 0
 
     cdef int gather(self, LeafPointers pointers) except -1 nogil:
-        """Copy the caller's model into `own`, leaf by leaf, except leaves that lie there already."""
+        """Copy what a snapshot holds of the caller's model into `own`, except leaves that lie there already."""
         cdef int i
-        cdef Leaf* leaf
-        cdef char* place
-        for i in range(pointers.count):
-            leaf = &self.layout.leaves[i]
-            if pointers.sources[i] is NULL and leaf.count > 0:
-                with gil:
-                    pointers.fetch(i)
-            place = self.own + self.layout.leaf_place(i)
-            if pointers.sources[i] != place:
-                wagma_copy(place, pointers.sources[i], leaf.count * self.layout.sections[leaf.dtype].width,
-                           self.streaming.window)
+        for i in range(self.layout.group_leaves):
+            self.copy_source(pointers, i, self.own + self.layout.leaf_place(i), self.streaming.window)
         return 0
 
-    cdef int pass_on(self, LeafPointers pointers) except -1 nogil:
-        """Copy the caller's model into the caller's output, and publish nothing."""
-        cdef char* own = self.own
+    cdef int copy_source(self, LeafPointers pointers, int i, char* place, bint stream) except -1 nogil:
+        """Copy the i-th leaf of the caller's model to a place, unless it lies there."""
+        cdef Leaf* leaf = &self.layout.leaves[i]
+        if pointers.sources[i] == place:
+            return 0
+        if pointers.sources[i] is NULL and leaf.count > 0:
+            with gil:
+                pointers.fetch(i)
+        wagma_copy(place, pointers.sources[i], leaf.count * self.layout.sections[leaf.section].width, stream)
+        return 0
+
+    cdef int pass_on(self, LeafPointers pointers, int first) except -1 nogil:
+        """Copy the caller's leaves from the `first` one on into the caller's output: nothing averages them now."""
+        # By way of private memory if a target may be another leaf's source.
+        cdef bint by_spare = pointers.entangled
         cdef int i
         cdef Leaf* leaf
-        if pointers.entangled:
-            # By way of private memory: a target may be another leaf's source.
-            self.own = self.spare
-            self.gather(pointers)
-            self.restore(pointers)
-            self.own = own
-            return 0
-        for i in range(pointers.count):
+        if by_spare:
+            for i in range(first, pointers.count):
+                self.copy_source(pointers, i, self.spare + self.layout.leaf_place(i), False)
+        for i in range(first, pointers.count):
             leaf = &self.layout.leaves[i]
-            if pointers.sources[i] == pointers.targets[i] or leaf.count == 0:
-                continue
-            if pointers.sources[i] is NULL:
-                with gil:
-                    pointers.fetch(i)
-            wagma_copy(pointers.targets[i], pointers.sources[i],
-                       leaf.count * self.layout.sections[leaf.dtype].width, self.streaming.output)
+            if by_spare:
+                wagma_copy(pointers.targets[i], self.spare + self.layout.leaf_place(i),
+                           leaf.count * self.layout.sections[leaf.section].width, False)
+            else:
+                self.copy_source(pointers, i, pointers.targets[i], self.streaming.output)
         return 0
 
     cdef int restore(self, LeafPointers pointers) except -1 nogil:
-        """Copy `own` into the caller's output, leaf by leaf."""
+        """Copy `own` into the caller's output, leaf by leaf; the leaves that are in no snapshot stay as they are."""
         cdef int i
         cdef Leaf* leaf
-        for i in range(pointers.count):
+        for i in range(self.layout.group_leaves):
             leaf = &self.layout.leaves[i]
             wagma_copy(pointers.targets[i], self.own + self.layout.leaf_place(i),
-                       leaf.count * self.layout.sections[leaf.dtype].width, self.streams(pointers, i))
+                       leaf.count * self.layout.sections[leaf.section].width, self.streams(pointers, i))
+        return 0
+
+    cdef int restore_mean(self, LeafPointers pointers) noexcept nogil:
+        """Write the leaves that are in no snapshot into the caller's output, as they were synchronised last."""
+        cdef int i
+        cdef Leaf* leaf
+        cdef wagma_output output
+        output.own = NULL
+        output.divisor = self.mean_divisor
+        for i in range(self.layout.group_leaves, pointers.count):
+            leaf = &self.layout.leaves[i]
+            output.out = pointers.targets[i]
+            output.stream = self.streams(pointers, i)
+            wagma_average(leaf.section % WAGMA_DTYPES, self.sums_of(self.mean_part, leaf.section)
+                          + leaf.begin * self.layout.sections[leaf.section].sum_width, leaf.count, &output)
         return 0
 
     cdef bint streams(self, LeafPointers pointers, int i) noexcept nogil:
@@ -241,7 +261,7 @@ cdef class Snapshots:
                 continue
             begin = self.window.own(self.layout.snapshot(slot))
             holds = self.layout.sums_bytes > 0  # a model without elements is in no slot
-            for i in range(pointers.count):
+            for i in range(self.layout.group_leaves):
                 if self.layout.leaves[i].count > 0:
                     holds = (holds and pointers.sources[i] == begin + self.layout.leaf_place(i)
                              and not begin <= pointers.targets[i] < begin + self.layout.snapshot_bytes)
@@ -268,8 +288,29 @@ cdef class Snapshots:
                 raise RuntimeError(f"synchronize: rank {self.window.rank} finds all its snapshots pinned "
                                    f"({self.pins()}); this is a defect of wagma_rma")
         self.write(slot, pointers)
+        self.widen(pointers, REGION_MODEL, self.layout.group_leaves)
+        self.window.wrote(self.layout.region(REGION_MODEL), self.layout.region_bytes)
+        self.mean_part, self.mean_divisor = REGION_MODEL, 1
         self.reserved = slot
         return slot
+
+    cdef int widen(self, LeafPointers pointers, int part, int first) except -1 nogil:
+        """Write the caller's leaves from the `first` one on into a part of the region, in the type of the sums."""
+        cdef int i
+        cdef Leaf* leaf
+        for i in range(first, pointers.count):
+            leaf = &self.layout.leaves[i]
+            if pointers.sources[i] is NULL and leaf.count > 0:
+                with gil:
+                    pointers.fetch(i)
+            wagma_sum(leaf.section % WAGMA_DTYPES, self.sums_of(part, leaf.section)
+                      + leaf.begin * self.layout.sections[leaf.section].sum_width,
+                      <const void* const*> &pointers.sources[i], 1, leaf.count, False, NULL)
+        return 0
+
+    cdef char* sums_of(self, int part, int section) noexcept nogil:
+        """Return where a section begins in a part of this rank's region."""
+        return self.window.own(self.layout.region(part)) + self.layout.sections[section].result
 
     cdef int begin_mean(self, bint others_read) noexcept nogil:
         """Have `own` point to the slot for the mean.
@@ -284,7 +325,8 @@ cdef class Snapshots:
         return 0
 
     cdef int publish_mean(self, uint64_t step) except -1 nogil:
-        """Publish the mean as this rank's model of `step`."""
+        """Publish the mean as this rank's model of `step`. Totals of leaves that are in no snapshot are in the region."""
+        self.mean_part, self.mean_divisor = REGION_TOTALS, self.window.ranks
         self.window.wrote(self.layout.snapshot(self.mean), self.layout.snapshot_bytes)
         return self.name_newest(step, self.mean)
 

@@ -47,7 +47,7 @@ cdef class Sums:
         for m in range(self.record.group.size):
             slot = contribution_slot(self.record.contributions[m])
             self.read(lane, m, m, self.layout.snapshot(slot) + section.snapshot + chunk.begin * section.width, nbytes)
-            if (m == self.record.group.me and self.fresh and not pointers.entangled and leaf.dtype == chunk.dtype
+            if (m == self.record.group.me and self.fresh and not pointers.entangled and leaf.section == chunk.dtype
                     and leaf.begin + leaf.count >= chunk.begin + chunk.count):
                 # The caller still has what was published, in nearer caches: no element of the output is written
                 # before its sum is made.
@@ -109,7 +109,7 @@ cdef class Sums:
         output.divisor = self.record.group.size + self.mixes
         while i < self.layout.leaf_count:
             leaf = &self.layout.leaves[i]
-            if leaf.dtype != chunk.dtype or leaf.begin >= chunk.begin + chunk.count:
+            if leaf.section != chunk.dtype or leaf.begin >= chunk.begin + chunk.count:
                 return
             begin = max(chunk.begin, leaf.begin)
             count = min(chunk.begin + chunk.count, leaf.begin + leaf.count) - begin

@@ -213,6 +213,46 @@ def moments(comm):
     return wrong
 
 
+def moments_synchronized(comm):
+    """Average the state at synchronisations only; return differences, and what is refused."""
+    wrong = []
+    start, inner = parameters(comm.rank), optax.adam(0.1)
+    pair = (start, inner.init(start))
+    gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, comm.rank + 1), start)
+    options = {"sync_period": 3, "group_size": comm.size, "quorum": comm.size, "broadcast": False}
+    for jit in (False, True):
+        with PytreeAverager(
+            comm, pair, select=floating, select_synchronized=(False, True), **options
+        ) as averager:
+            optimizer = wagma(inner, averager, moments="synchronize")
+            update = jax.jit(optimizer.update) if jit else optimizer.update
+            params, state = start, optimizer.init(start)
+            own, own_state = start, inner.init(start)
+            for step in range(1, 8):
+                updates, state = update(gradient, state, params)
+                params = optax.apply_updates(params, updates)
+                updates, own_state = inner.update(gradient, own_state, own)
+                own = jax.tree.map(lambda leaf: mean(comm, leaf), optax.apply_updates(own, updates))
+                if step % 3 == 0:
+                    own_state = jax.tree.map(
+                        lambda leaf: mean(comm, leaf) if floating((), leaf) else leaf, own_state
+                    )
+                for name, found, expected in (("params", params, own), ("state", state.inner, own_state)):
+                    if not all(
+                        np.allclose(a, b, rtol=2e-2 if a.dtype == jnp.bfloat16 else 1e-5)
+                        for a, b in zip(numpy_leaves(found), numpy_leaves(expected), strict=True)
+                    ):
+                        wrong.append(f"jit {jit}, step {step}: {name}")
+            if averager.statistics.fresh != 5 or not averager.synchronized:
+                wrong.append(f"jit {jit}: {averager.statistics}")
+    refused = []
+    for select in (None, (True, False), (False, False)):
+        with PytreeAverager(comm, pair, select=floating, select_synchronized=select, **options) as averager:
+            refused.append(message(lambda one=averager: wagma(inner, one, moments="synchronize")))
+            refused.append(message(lambda one=averager: wagma(inner, one, moments="always")))
+    return wrong, refused
+
+
 def mean(comm, leaf):
     everywhere = comm.allgather(np.asarray(leaf, np.float32))
     return jnp.asarray(np.mean(everywhere, axis=0), leaf.dtype)

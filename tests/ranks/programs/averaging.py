@@ -290,3 +290,76 @@ def seldom(comm, group_period, start_step=0):
     if counts.local + counts.fresh + counts.synchronized != counts.steps or counts.unpublished:
         wrong.append(f"{counts}")
     return wrong
+
+
+def pair(rank, step):
+    """Return a model of params and of moments, which differ from rank to rank and step to step."""
+    random = np.random.default_rng([rank, step, 3])
+    moments = [random.normal(size=size).astype(dtype) for size, dtype in ((301, "e"), (40, "d"), (5, "f"))]
+    return {"moments": moments, "params": random.normal(size=1000).astype("f")}
+
+
+def moments_alone(comm, out, group_period=1):
+    """Average params in groups, moments at synchronisations only, in one of three ways; return differences.
+
+    Args:
+        out: "new", "in place", or "lent".
+    """
+    wrong, everybody = [], range(comm.size)
+    select = {"params": False, "moments": True}
+    options = {"sync_period": 4, "group_period": group_period, "group_size": comm.size, "quorum": comm.size}
+    with wagma_rma.GroupAverager(comm, pair(comm.rank, 0), select_synchronized=select, **options) as averager:
+        if out == "lent":
+            result = averager.buffers()
+            if not models.same_bits(result, models.leaves(pair(0, 0))):
+                wrong.append("the start is not rank 0's")
+        for step in range(1, 10):
+            mine = given = pair(comm.rank, step)
+            if out == "lent":
+                for leaf, other in zip(models.leaves(result), models.leaves(mine), strict=True):
+                    leaf[...] = other
+                given = result
+            before = given["moments"][0]
+            result = averager.average(given, out=given if out == "in place" else None)
+            if (result["moments"][0] is before) != (out != "new"):
+                wrong.append(f"step {step}: the moments have moved")
+            report, where = averager.report, f"step {step}: {averager.report}"
+            mean = models.group_mean([models.leaves(pair(rank, step)) for rank in everybody])
+            own = models.leaves(pair(comm.rank, step))
+            local = report.outcome is wagma_rma.Outcome.LOCAL
+            # In the order of leaves: three of moments, then the params.
+            expected = own if local else mean if step % 4 == 0 else [*own[:3], mean[3]]
+            found = models.leaves(result)
+            near = [1e-2, 1e-12, 1e-5, 1e-5]
+            for one, other, tolerance in zip(found, expected, near, strict=True):
+                if not np.allclose(one, other, rtol=tolerance, atol=tolerance):
+                    wrong.append(f"values: {where}")
+            if step % 4 and not models.same_bits(found[:3], own[:3]):
+                wrong.append(f"moments that are not as they came: {where}")
+            if report.bytes_read > 4 * 1000 * comm.size:
+                wrong.append(f"moments were read: {where}")
+        # Ranks have other numbers of steps; then all have the mean, of moments too.
+        if comm.rank:
+            averager.average(pair(comm.rank, 10))
+        joined = averager.join(pair(comm.rank, 11))
+        alike = comm.allgather([leaf.tobytes() for leaf in models.leaves(joined)])
+        mean = models.group_mean([models.leaves(pair(rank, 11)) for rank in everybody])
+        if alike != [alike[0]] * comm.size:
+            wrong.append("ranks end with different bits")
+        if not np.allclose(joined["moments"][1], mean[1]):
+            wrong.append("join() has lost the moments")
+        for leaf, other in zip(models.leaves(averager.buffers()), models.leaves(joined), strict=True):
+            if not np.array_equal(leaf, other):
+                wrong.append("buffers() does not hold the newest model")
+        nbytes = wagma_rma.window_bytes(
+            pair(0, 0),
+            comm.size,
+            group_size=comm.size,
+            sync_period=4,
+            group_period=group_period,
+            select_synchronized=lambda path, leaf: path.startswith("['moments']"),
+        )
+        if averager.window == "shared" and averager.bytes != nbytes:
+            wrong.append(f"window_bytes() says {nbytes}, and it is {averager.bytes}")
+        result = given = before = found = own = joined = None
+    return wrong
