@@ -132,7 +132,8 @@ def _open(
     found: Facts | Exception = {}
     try:
         barrier = Barrier(window, layout, hosts, options.sync_quorum, options.sync_period)
-        calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
+        leader = barrier.leader if barrier.elastic else -1
+        calls = Calls(window, layout, leader, options.sync_period, options.group_period)
         how = options.quorum, options.patience, options.group_period, calls
         protocol = Protocol(window, layout, groups, *how)
         reduction = Reduction(window, layout, protocol.snapshots, hosts)

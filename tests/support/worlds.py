@@ -21,7 +21,7 @@ from wagma_rma.protocol.words import MOST_SLOTS, PINS_SHIFT
 from wagma_rma.testing import ThreadMemory, ThreadWindow, Verbs
 
 
-def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchronized=()):
+def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchronized=(), network=False):
     """Return a layout for the leaves of a model; `chunk_bytes` makes chunks of about so many bytes."""
     structure = Structure("test", leaves)
     usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
@@ -29,7 +29,7 @@ def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchr
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = chunk_bytes, 1 << 40
     try:
         shapes = structure.dtype_numbers, structure.counts
-        return Layout(*shapes, group_size, records, slots, synchronized=synchronized)
+        return Layout(*shapes, group_size, records, slots, network, synchronized)
     finally:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
 
@@ -103,15 +103,17 @@ def make_ranks(
     patience=0.0,
     group_period=1,
     hosts=None,
+    synchronized=(),
 ):
     """Return the ranks of a world, all of which have published the leaves `start` at `step`.
 
     Args:
         turn: the groups at group step 1, 2, ... of a full turn; a rank that is in none of them is alone then.
         hosts: the host of each rank; None: one host.
+        synchronized: whether each leaf is averaged at synchronisations only; (): none is.
     """
     size = max(len(group) for groups in turn for group in groups)
-    layout = layout_of(start, size, records, slots, chunk_bytes)
+    layout = layout_of(start, size, records, slots, chunk_bytes, synchronized, max(hosts or [0]) > 0)
     memory = ThreadMemory(ranks, layout.nbytes)
     made = []
     for rank in range(ranks):

@@ -111,9 +111,10 @@ class Member:
         return self.synchronizer.close(keeps_arrays)
 
 
-def world(size=2, start=None, hosts=None):
+def world(size=2, start=None, hosts=None, **options):
     start = start or [np.zeros(COUNT, np.float32)]
-    return [Member(rank) for rank in make_ranks(start, ([tuple(range(size))],), size, hosts=hosts)]
+    ranks = make_ranks(start, ([tuple(range(size))],), size, hosts=hosts, **options)
+    return [Member(rank) for rank in ranks]
 
 
 def model(value):
@@ -161,6 +162,31 @@ def test_every_rank_gets_the_mean_of_all_to_the_bit(hosts, columns, monkeypatch)
         ]
         for mean in together(calls):
             assert models.same_bits(mean, models.mean_over_hosts(own, hosts))
+
+
+@pytest.mark.parametrize("hosts", [[0, 0, 0], [0, 1], [0, 0, 1, 1, 2]], ids=str)
+@pytest.mark.parametrize("columns", [False, True])
+def test_leaves_that_are_averaged_at_synchronisations_only_are_summed_too(hosts, columns, monkeypatch):
+    monkeypatch.setattr(reduction, "SPARED_WAIT", -(1 << 40) if columns else 1 << 40)
+    rng = np.random.default_rng(1)
+    own = [
+        [rng.standard_normal(300).astype(dtype) for dtype in models.DTYPES for _ in range(2)] for _ in hosts
+    ]
+    members = world(
+        len(hosts), [np.zeros_like(leaf) for leaf in own[0]], hosts, synchronized=(False, True) * 4
+    )
+    for step in (3, 6):
+        calls = [
+            partial(member.synchronize, step, leaves) for member, leaves in zip(members, own, strict=True)
+        ]
+        for mean in together(calls):
+            assert models.same_bits(mean, models.mean_over_hosts(own, hosts))
+    # The mean stays, for a call that wants it later.
+    for member in members:
+        out = [np.full_like(leaf, 77) for leaf in own[0]]
+        member.rank.pointers.hold(out, out)
+        member.rank.snapshots.restore_all(member.rank.pointers)
+        assert models.same_bits(out, models.mean_over_hosts(own, hosts))
 
 
 def test_hosts_beyond_a_power_of_two_take_part_through_others():

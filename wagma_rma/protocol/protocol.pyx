@@ -211,7 +211,7 @@ cdef class Protocol:
         self.gathered = self.performed = True
         # Before any target is written: leaves that are averaged at synchronisations only are this rank's own here.
         self.snapshots.pass_on(pointers, self.layout.group_leaves)
-        last.seconds_waited = self.snapshots.seconds_waited
+        last.seconds_waited = self.snapshots.seconds_waited + self.calls.seconds_waited
         if self.record.group.size == 1:
             last.initiated = True
             self.snapshots.restore(pointers)
