@@ -57,6 +57,7 @@ class World:
     pins_before: int = (
         0  # pins that were taken on each rank's first snapshot, and given back, before it began
     )
+    joins: tuple[int, ...] = ()  # by rank: the step after which it joins; or nobody joins
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Step(Report):
 
     came: int  # the step whose model the rank came with; if it has skipped steps, before the one that it did
     interrupted: bool
+    joined: bool
     ended: int  # turn of the simulation
     result: tuple[np.ndarray, ...]
 
@@ -145,12 +147,16 @@ class _Rank:
                 assert str(error).startswith(CAUSES), error
 
     def _run(self, rank):
-        while self.protocol.last_step < self.world.steps:
+        own = self.world.joins[rank] if self.world.joins else self.world.steps
+        while True:
+            joined = self.protocol.last_step >= own
+            if joined and (not self.world.joins or self.synchronizer.all_joined):
+                return
             came = step = self.protocol.last_step + 1
             mine = model(self.world.leaves, rank, step)
             if self.world.chained and step > 1:
                 mine = self.steps[-1].result
-            synchronizes = step % self.world.sync_period == 0
+            synchronizes = joined or step % self.world.sync_period == 0
             self.scheduler.compute(rank, self.world.computes[(step - 1) % len(self.world.computes)])
             sources, targets = self._again(self._memory, step, mine, synchronizes)
             self.pointers.hold(sources, targets)
@@ -161,13 +167,16 @@ class _Rank:
                 if not performed:
                     skipped = 0
                     if not synchronizes:
-                        # Called: nothing has been done, and the rank comes with the same model to the multiple.
+                        # Called: nothing has been done; the rank comes with the same model to the multiple.
                         step = -(-came // self.world.sync_period) * self.world.sync_period
                         skipped, synchronizes = step - came, True
                         self._again(self.buffers.settle)
                         sources, targets = self._again(self._memory, came, mine, True)
                         self.pointers.hold(sources, targets)
-                    interrupted = self._synchronize(step) or interrupted
+                    interrupted = self._synchronize(step, joined) or interrupted
+                    if joined:
+                        step = self.synchronizer.step
+                        skipped = step - came
             except Departs:
                 untouched = [np.full_like(leaf, 77) for leaf in mine]
                 if not (self.world.lent or synchronizes):
@@ -182,7 +191,14 @@ class _Rank:
             result = tuple(leaf.copy() for leaf in targets)
             fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
             self.steps.append(
-                Step(**fields, came=came, interrupted=interrupted, ended=self.scheduler.turns, result=result)
+                Step(
+                    **fields,
+                    came=came,
+                    interrupted=interrupted,
+                    joined=joined,
+                    ended=self.scheduler.turns,
+                    result=result,
+                )
             )
 
     def _memory(self, step, mine, synchronizes):
@@ -221,12 +237,19 @@ class _Rank:
 
     def _check_group(self, step, group):
         self.synchronizer.check_group("average", step, group, self.protocol.waits_for_record())
+        self.protocol.expect_fewer(self.synchronizer.count_joined(group))
 
-    def _synchronize(self, step):
+    def _synchronize(self, step, joined):
+        """Synchronise a step; or, if this rank has joined, whatever step the others synchronise."""
         interrupted = False
         while True:
             try:
-                self.synchronizer.synchronize("average", step, None, calls=True)
+                if joined:
+                    self.synchronizer.synchronize(
+                        "join", self.protocol.last_step, None, joined=True, calls=True
+                    )
+                else:
+                    self.synchronizer.synchronize("average", step, None, calls=True)
                 break
             except Interruption.KINDS as error:
                 assert str(error).startswith(CAUSES), error
@@ -241,7 +264,7 @@ class _Rank:
                 # In a generator Python puts this in the place of what ends generators.
                 assert isinstance(error.__cause__, StopIteration)
                 raise Departs(error.__cause__) from error
-        self.protocol.synchronized(step)
+        self.protocol.synchronized(self.synchronizer.step)
         return interrupted
 
 
@@ -297,7 +320,7 @@ def run(world, schedule, most_turns=100_000):
         departures = Departures(rank, [0] * world.ranks, announcements, window.waiter)
         watch = Watch(announcements.published, None, Interrupts())
         reduction = Reduction(window, layout, protocol.snapshots, hosts(world))
-        if scheduler.silences:
+        if scheduler.silences or world.joins:
             window.waiter.watcher = watch
         synchronizer = Synchronizer(
             protocol, barrier, reduction, announcements, departures, pointers, watch, 0
