@@ -67,6 +67,9 @@ class Replay:
         self.snapshots_at = layout.words_bytes
         self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes
         self.ended = [[step.ended for step in steps] for steps in history.steps]
+        self.synchronized = {
+            step.step for steps in history.steps for step in steps if step.outcome is Outcome.SYNCHRONIZED
+        }
         # Where the replay is.
         self.turn = 0
         self.newest = dict.fromkeys(range(self.world.ranks), (0, 0))  # rank: (step, slot)
@@ -77,6 +80,7 @@ class Replay:
         self.records = {}  # (home, step)
         self.tags = defaultdict(list)  # (rank, result slot): [(turn, step)]
         self.called = 0  # the last step to which a quorum has called
+        self.calls = set()  # all of these steps
         self.arrivals = dict.fromkeys(range(self.world.ranks), 0)  # rank: at barriers
         for self.turn, *event in history.events:
             if self.turn > 0:  # before that the world is set up
@@ -97,7 +101,19 @@ class Replay:
 
     def is_local(self, step):
         """Say whether a rank exchanges nothing at a step."""
-        return step % self.world.sync_period != 0 and step % self.world.group_period != 0
+        return not self.is_synchronized(step) and step % self.world.group_period != 0
+
+    def is_synchronized(self, step):
+        """Say whether a step is a synchronisation; the last of ranks that have joined is no multiple."""
+        return step % self.world.sync_period == 0 or step in self.synchronized
+
+    def in_join(self, rank):
+        """Say whether a rank has done its last step of its own."""
+        if not self.world.joins:
+            return False
+        done = bisect_left(self.ended[rank], self.turn)
+        last = self.history.steps[rank][done - 1].step if done else 0
+        return last >= self.world.joins[rank]
 
     def ends_waits(self, group, step):
         """Say whether an exception may have ended a member's wait for the quorum at a step."""
@@ -127,8 +143,10 @@ class Replay:
 
     def play(self, rank, kind, target, offset, before, after):
         announces = self.latest_at < offset < self.records_at  # that it closes, or has departed
-        step = self.under_way(rank)  # or a later one, if the rank was called and has not got through
-        if kind != "shown" and not announces and self.is_local(step) and self.called < step:
+        step = self.under_way(rank)
+        # A rank that has departed at a synchronisation may have jumped there, or joined.
+        jumps = step > self.last_step(rank) and (self.called >= step or self.in_join(rank))
+        if kind != "shown" and not announces and self.is_local(step) and not jumps:
             self.say("local", f"rank {rank} changes {target, offset} at step {step}")
         if kind != "changed":
             if after and offset >= self.results_at:
@@ -215,7 +233,7 @@ class Replay:
         self.unsettled[target, self.newest[target][1]] = self.taken.pop(target, 0)
         self.newest[target] = step, slot
         self.content[target, slot] = step
-        if step % self.world.sync_period == 0:
+        if self.is_synchronized(step):
             self.check_settled(f"the synchronisation at step {step}")
 
     def check_settled(self, when):
@@ -241,10 +259,14 @@ class Replay:
 
     def play_called(self, rank, before, after):
         quorum = self.world.sync_quorum
-        arrived = sum(arrivals >= self.arrivals[rank] for arrivals in self.arrivals.values())
+        arrived = sum(
+            arrivals >= self.arrivals[rank] and not self.in_join(other)
+            for other, arrivals in self.arrivals.items()
+        )
         if after % self.world.sync_period or after <= before or quorum is None or arrived < quorum:
             self.say("called", f"rank {rank} calls to step {after} after {before}, with {arrived} arrivals")
         self.called = after
+        self.calls.add(after)
 
     def play_record(self, rank, home, word, before, after):
         layout = self.layout
@@ -293,7 +315,7 @@ class Replay:
             fine = (phase, arrivals - field_of(before, ARRIVALS)) in moves
         record = self.records[home, step]
         record.phase = phase
-        quorum = min(self.world.quorum, len(record.group))
+        quorum = min(self.world.quorum, sum(not self.in_join(other) for other in record.group))
         if phase == OPEN and arrivals < quorum and not self.ends_waits(record.group, step):
             self.say("quorum", f"step {step} is opened with {arrivals} members, not {quorum}: {record}")
         if phase == OPEN:
@@ -334,7 +356,7 @@ class Results:
         """Return what a rank published as its model of a step."""
         if step == 0:
             return simulation.model(self.world.leaves, 0, 0)
-        if step % self.world.sync_period == 0:
+        if self.replay.is_synchronized(step):
             everybody = [
                 simulation.model(self.world.leaves, r, self.came(r, step)) for r in range(self.world.ranks)
             ]
@@ -360,6 +382,8 @@ class Results:
                 self.wrong["local"].append(f"LOCAL with another model: {here}")
             return
         if step.outcome is Outcome.SYNCHRONIZED:
+            if step.skipped and not step.joined and step.step not in self.replay.calls:
+                self.wrong["called"].append(f"jumps though nobody has called: {here}")
             if not models.same_bits(step.result, self.model(rank, step.step)):
                 self.wrong["models_equal"].append(f"not the mean of all: {here}")
             return

@@ -61,6 +61,7 @@ class World:
     pins_before: int = (
         0  # pins that were taken on each rank's first snapshot, and given back, before it began
     )
+    joins: tuple[int, ...] = ()  # by rank: the step after which it joins; or nobody joins
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Step(Report):
 
     came: int  # the step whose model the rank came with; if it has skipped steps, before the one that it did
     interrupted: bool
+    joined: bool
     ended: int  # turn of the simulation
     result: tuple[np.ndarray, ...]
 
@@ -149,12 +151,16 @@ class _Rank:
                 assert str(error).startswith(CAUSES), error
 
     def _run(self, rank):
-        while self.protocol.last_step < self.world.steps:
+        own = self.world.joins[rank] if self.world.joins else self.world.steps
+        while True:
+            joined = self.protocol.last_step >= own
+            if joined and (not self.world.joins or self.synchronizer.all_joined):
+                return
             came = step = self.protocol.last_step + 1
             mine = model(self.world.leaves, rank, step)
             if self.world.chained and step > 1:
                 mine = self.steps[-1].result
-            synchronizes = step % self.world.sync_period == 0
+            synchronizes = joined or step % self.world.sync_period == 0
             self.scheduler.compute(rank, self.world.computes[(step - 1) % len(self.world.computes)])
             sources, targets = self._again(self._memory, step, mine, synchronizes)
             self.pointers.hold(sources, targets)
@@ -165,14 +171,16 @@ class _Rank:
                 if not performed:
                     skipped = 0
                     if not synchronizes:
-                        # Called: nothing has been done, and the rank comes with the same model to the
-                        # multiple.
+                        # Called: nothing has been done; the rank comes with the same model to the multiple.
                         step = -(-came // self.world.sync_period) * self.world.sync_period
                         skipped, synchronizes = step - came, True
                         self._again(self.buffers.settle)
                         sources, targets = self._again(self._memory, came, mine, True)
                         self.pointers.hold(sources, targets)
-                    interrupted = self._synchronize(step) or interrupted
+                    interrupted = self._synchronize(step, joined) or interrupted
+                    if joined:
+                        step = self.synchronizer.step
+                        skipped = step - came
             except Departs:
                 untouched = [np.full_like(leaf, 77) for leaf in mine]
                 if not (self.world.lent or synchronizes):
@@ -187,7 +195,14 @@ class _Rank:
             result = tuple(leaf.copy() for leaf in targets)
             fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
             self.steps.append(
-                Step(**fields, came=came, interrupted=interrupted, ended=self.scheduler.turns, result=result)
+                Step(
+                    **fields,
+                    came=came,
+                    interrupted=interrupted,
+                    joined=joined,
+                    ended=self.scheduler.turns,
+                    result=result,
+                )
             )
 
     def _memory(self, step, mine, synchronizes):
@@ -226,12 +241,19 @@ class _Rank:
 
     def _check_group(self, step, group):
         self.synchronizer.check_group("average", step, group, self.protocol.waits_for_record())
+        self.protocol.expect_fewer(self.synchronizer.count_joined(group))
 
-    def _synchronize(self, step):
+    def _synchronize(self, step, joined):
+        """Synchronise a step; or, if this rank has joined, whatever step the others synchronise."""
         interrupted = False
         while True:
             try:
-                self.synchronizer.synchronize("average", step, None, calls=True)
+                if joined:
+                    self.synchronizer.synchronize(
+                        "join", self.protocol.last_step, None, joined=True, calls=True
+                    )
+                else:
+                    self.synchronizer.synchronize("average", step, None, calls=True)
                 break
             except Interruption.KINDS as error:
                 assert str(error).startswith(CAUSES), error
@@ -246,7 +268,7 @@ class _Rank:
                 # In a generator Python puts this in the place of what ends generators.
                 assert isinstance(error.__cause__, StopIteration)
                 raise Departs(error.__cause__) from error
-        self.protocol.synchronized(step)
+        self.protocol.synchronized(self.synchronizer.step)
         return interrupted
 
 
@@ -272,16 +294,13 @@ def run(world, schedule, most_turns=100_000):
     )
     groups = [options.groups(rank) for rank in range(world.ranks)]
     start = list(model(world.leaves, 0, 0))
-    usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
     largest = max([8, *(leaf.nbytes for leaf in start)])
-    layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = -(-largest // world.chunks), 1 << 40
-    try:
+    sizes = {"CHUNK_BYTES": -(-largest // world.chunks), "LEAST_CHUNK_BYTES": 1 << 40, "NETWORK_FACTOR": 1}
+    with changed(layouts, **sizes):
         structure = Structure("simulation", start)
         in_groups = len(start) - world.synchronized
         structure.synchronized = [i >= in_groups for i in range(len(start))]
-        layout = options.layout(structure, False)
-    finally:
-        layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
+        layout = options.layout(structure, world.hosts > 1)
     scheduler = Scheduler(world.ranks, schedule, most_turns)
     memory = SimulatedMemory(scheduler, layout.nbytes, layout.words_bytes)
     ranks = []
@@ -293,7 +312,8 @@ def run(world, schedule, most_turns=100_000):
             verbs.fetch_add(rank, layout.published, world.pins_before << words.PINS_SHIFT)
             verbs.fetch_add(rank, layout.retired, -world.pins_before % (1 << 64))
         barrier = Barrier(window, layout, hosts(world), options.sync_quorum, options.sync_period)
-        calls = Calls(window, layout, barrier.leader if barrier.elastic else -1)
+        calling = barrier.leader if barrier.elastic else -1
+        calls = Calls(window, layout, calling, world.sync_period, world.group_period)
         how = options.quorum, options.patience, options.group_period, calls
         protocol = Protocol(window, layout, groups[rank], *how)
         pointers = LeafPointers(layout.order)
@@ -305,7 +325,7 @@ def run(world, schedule, most_turns=100_000):
         watch = Watch(announcements.published, None, Interrupts())
         with changed(reductions, SPARED_WAIT=-(1 << 40) if world.columns else 1 << 40):
             reduction = Reduction(window, layout, protocol.snapshots, hosts(world))
-        if scheduler.silences:
+        if scheduler.silences or world.joins:
             window.waiter.watcher = watch
         synchronizer = Synchronizer(
             protocol, barrier, reduction, announcements, departures, pointers, watch, 0

@@ -36,6 +36,8 @@ def worlds(draw, **fixed):
     ranks = draw(st.integers(1, 6))
     group_size = draw(st.integers(1, ranks))
     sync_period = fixed.get("sync_period") or draw(st.integers(1, 5))
+    steps = draw(st.integers(1, 2 * sync_period + 1))
+    joins = st.tuples(*[st.integers(0, steps)] * ranks)
     world = World(
         ranks=ranks,
         group_size=group_size,
@@ -44,7 +46,7 @@ def worlds(draw, **fixed):
         quorum=draw(st.one_of(st.just(1), st.integers(1, group_size))),
         sync_quorum=draw(st.one_of(st.none(), st.just(1), st.integers(1, ranks))),
         patience=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3, -1.0])),
-        steps=draw(st.integers(1, 2 * sync_period + 1)),
+        steps=steps,
         leaves=(leaves := tuple(draw(LEAVES))),
         synchronized=draw(st.integers(0, len(leaves) - 1)),
         chunks=draw(st.integers(1, 4)),
@@ -54,6 +56,7 @@ def worlds(draw, **fixed):
         hosts=draw(st.sampled_from([1, 1, min(2, ranks), min(3, ranks)])),
         # The field of the pins that were ever taken has 20 bits.
         pins_before=draw(st.sampled_from([0, 0, (1 << 20) - 1, (1 << 20) - 3])),
+        joins=draw(st.one_of(st.just(()), st.just(()), st.just(()), joins)),
     )
     return replace(world, **fixed)
 
@@ -88,7 +91,7 @@ def cases(draw, **fixed):
 def cases_with_stops_for_good(draw):
     """Return a world without a synchronisation, and a schedule that stops at least one rank for good."""
     period = draw(st.integers(2, 6))
-    world = draw(worlds(sync_period=period, steps=period - 1, quorum=1))
+    world = draw(worlds(sync_period=period, steps=period - 1, quorum=1, joins=()))
     return world, draw(schedules(world, forever=True))
 
 
@@ -293,6 +296,19 @@ def test_all_pins_are_back_and_all_chunks_counted_at_every_synchronisation():
     explore(
         "pins", cases, [(world, Schedule(policy="priorities", seed=269, span=100, changes=5, stops=stops))]
     )
+
+
+@st.composite
+def cases_with_joins(draw):
+    """Return a world whose ranks join after different steps, and a schedule."""
+    world = draw(worlds())
+    steps = draw(st.tuples(*[st.integers(0, world.steps)] * world.ranks))
+    world = replace(world, joins=steps)
+    return world, draw(schedules(world))
+
+
+def test_ranks_that_join_after_different_steps_end_together_with_one_mean():
+    explore("", cases_with_joins)
 
 
 def test_only_a_quorum_of_arrivals_calls_the_others():

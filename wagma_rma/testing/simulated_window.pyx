@@ -282,7 +282,7 @@ cdef class ScheduledWaiter(Waiter):
             with gil:
                 self.interruption = self.scheduler.interruption(self.rank)
                 self.interrupted = self.interruption is not None
-        if self.scheduler.silences:
-            # Ranks may depart then, which others learn where they wait.
+        if self.watcher is not None:
+            # Ranks may depart, or join, which others learn where they wait.
             self.run_handlers(clock[0] - wait.since, wait.rank)
         return 0
