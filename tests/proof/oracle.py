@@ -66,6 +66,7 @@ class Replay:
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
         self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes
+        self.region_at = self.results_at + RESULTS * layout.result_bytes
         self.ended = [[step.ended for step in steps] for steps in history.steps]
         self.synchronized = {
             step.step for steps in history.steps for step in steps if step.outcome is Outcome.SYNCHRONIZED
@@ -149,7 +150,10 @@ class Replay:
         if kind != "shown" and not announces and self.is_local(step) and not jumps:
             self.say("local", f"rank {rank} changes {target, offset} at step {step}")
         if kind != "changed":
-            if after and offset >= self.results_at:
+            if after and offset >= self.region_at:
+                if kind == "wrote" and offset == self.region_at and self.arrivals[rank] % 2:
+                    self.say("slot", f"rank {rank} writes a model that others may still sum")
+            elif after and offset >= self.results_at:
                 self.play_result(rank, kind, offset)
             elif after and kind == "wrote":
                 self.play_snapshot(rank, offset)

@@ -9,6 +9,7 @@ from wagma_rma.windows.window cimport Window
 @cython.final
 cdef class Calls:
     cdef Window window
+    cdef Waiter waiter
     cdef int leader     # the rank whose window holds the word of this host; -1: nobody is called
     cdef uint64_t sync_period, group_period
     cdef int64_t word, latest_word

@@ -25,6 +25,7 @@ cdef class Calls:
 
     def __cinit__(self, Window window, Layout layout, int leader=-1, uint64_t sync_period=1, uint64_t group_period=1):
         self.window = window
+        self.waiter = window.waiter
         self.leader = leader
         self.sync_period, self.group_period = sync_period, group_period
         self.word, self.latest_word = layout.called, layout.latest
@@ -57,15 +58,14 @@ cdef class Calls:
     cdef int wait(self, uint64_t step, double patience) except -1 nogil:
         """Wait for a call that is due, for `patience` seconds at most."""
         cdef Wait wait
-        cdef Waiter waiter = self.window.waiter
         self.seconds_waited = 0
         if not self.is_due(step) or self.is_called(step):
             return 0
-        wait = waiter.begin(0)
+        wait = self.waiter.begin(0)
         wait.until = wait.since + patience
-        while waiter.now() < wait.until and not self.is_called(step) and not waiter.interrupted:
-            waiter.pause(&wait)
+        while self.waiter.now() < wait.until and not self.is_called(step) and not self.waiter.interrupted:
+            self.waiter.pause(&wait)
             self.begin_look()
             self.window.complete()
-        self.seconds_waited = waiter.now() - wait.since
+        self.seconds_waited = self.waiter.now() - wait.since
         return 0
