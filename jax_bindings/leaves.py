@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -54,6 +55,13 @@ class Flat:
         for path, leaf in zip(self.model, self.selected, strict=True):
             if isinstance(leaf, jax.Array) and path not in unmoved:
                 leaf.copy_to_host_async()
+
+    def fetchers(self) -> list[Callable[[], Array]]:
+        """Return functions that fetch the leaves, one each, as plain arrays of the host."""
+        return [
+            partial(np.ascontiguousarray, leaf if is_on_accelerator(leaf) else array)
+            for array, leaf in zip(self.model.values(), self.selected, strict=True)
+        ]
 
     def rebuilt(self, averages: list[jax.Array]) -> PyTree:
         """Return the pytree with other values for the leaves that are averaged."""

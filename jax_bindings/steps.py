@@ -5,13 +5,12 @@ import enum
 import threading
 import weakref
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from jax_bindings import xla_call
-from jax_bindings.leaves import Flat, empty, is_on_accelerator
+from jax_bindings.leaves import Flat, empty
 from jax_bindings.packs import packing
 from wagma_rma.bindings import Array, GroupAverager, Leaves, NamedAverager, Sources, Structure, hear_ctrl_c
 
@@ -125,10 +124,8 @@ class HostSteps:
             out = self._new_out(unmoved)
             # From an accelerator a leaf is published while the next is still being copied.
             sources: Any = [
-                partial(np.ascontiguousarray, leaf if is_on_accelerator(leaf) else array)
-                if path in out
-                else NOWHERE
-                for (path, array), leaf in zip(flat.model.items(), flat.selected, strict=True)
+                fetch if path in out else NOWHERE
+                for path, fetch in zip(flat.model, flat.fetchers(), strict=True)
             ]
             targets = [out[path].ctypes.data if path in out else NOWHERE for path in flat.model]
             step.at_addresses(self._averager, sources, targets)

@@ -39,6 +39,7 @@ REASONS = {
     "bytes_over_network += nbytes": NETWORK,
     "self.spare + self.layout.leaf_place(i)": "leaves that overlap: tests of steps pass such on",
     "if by_spare": "the same",
+    "for i in range(first, pointers.count)": "the same",
     "pointers.entangled": "leaves that overlap: tests on real ranks average such",
     "if window.lanes > MOST_LANES": LANES,
     "at most {MOST_LANES} can be used": LANES,
