@@ -15,9 +15,10 @@ cdef class Calls:
     cdef int64_t word, latest_word
     cdef uint64_t called         # as looked at last
     cdef uint64_t latest         # the last step that a group of this rank has done without it
+    cdef double patience         # seconds to wait for a call that is due
     cdef double seconds_waited   # at this step
 
     cdef int begin_look(self) except -1 nogil
     cdef bint is_called(self, uint64_t step) noexcept nogil
     cdef bint is_due(self, uint64_t step) noexcept nogil
-    cdef int wait(self, uint64_t step, double patience) except -1 nogil
+    cdef int wait(self, uint64_t step) except -1 nogil

@@ -5,7 +5,7 @@ So a call costs it no round trip.
 
 A rank that is behind may find that its group has done the last step before the synchronisation without it. The others are
 then computing the step that calls. If it began its own step now, they would wait for all of it; so it first waits for the
-call, as long as it would wait for its group (patience).
+call: half as long as its own step takes, or a patience that the user has chosen.
 """
 
 cimport cython
@@ -55,14 +55,14 @@ cdef class Calls:
         cdef uint64_t synchronized = (step // self.sync_period + 1) * self.sync_period
         return self.leader >= 0 and self.latest >= (synchronized - 1) // self.group_period * self.group_period >= step
 
-    cdef int wait(self, uint64_t step, double patience) except -1 nogil:
+    cdef int wait(self, uint64_t step) except -1 nogil:
         """Wait for a call that is due, for `patience` seconds at most."""
         cdef Wait wait
         self.seconds_waited = 0
         if not self.is_due(step) or self.is_called(step):
             return 0
         wait = self.waiter.begin(0)
-        wait.until = wait.since + patience
+        wait.until = wait.since + self.patience
         while self.waiter.now() < wait.until and not self.is_called(step) and not self.waiter.interrupted:
             self.waiter.pause(&wait)
             self.begin_look()

@@ -32,6 +32,8 @@ cdef double LEAST_PATIENCE = 100e-6
 # The part of a rank's own time between two steps that it may wait. The steps of balanced ranks vary by some per cent,
 # and where they vary by 2, partners of changing groups differ by up to 9 (benchmarks/README.md, "Late ranks").
 cdef double SHARE = 0.1
+# The same for a call to a synchronisation that is due: all others would wait for the step that this rank begins.
+cdef double CALL_SHARE = 0.5
 
 
 @cython.final
@@ -204,6 +206,7 @@ cdef class Protocol:
         memset(last, 0, sizeof(Step))
         last.step = last.source_step = step
         self.record.select(step)
+        self.calls.patience = patience if self.patience >= 0 else max(patience, CALL_SHARE * self.pace.usual())
         # 1. Publish.
         last.published = self.snapshots.publish(step, pointers, patience)
         if self.calls.is_called(step):

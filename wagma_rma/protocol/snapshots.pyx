@@ -90,7 +90,7 @@ cdef class Snapshots:
             self.seconds_waited = 0
         else:
             slot = self.free_slot(patience)
-        self.calls.wait(step, patience)
+        self.calls.wait(step)
         if self.calls.is_called(step):
             return 0
         if slot >= 0:
