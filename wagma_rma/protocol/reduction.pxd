@@ -26,6 +26,7 @@ cdef class Reduction:
     cdef Layout layout
     cdef Snapshots snapshots
     cdef list near             # the ranks of this host
+    cdef bint callers          # the caller still has the model that this rank has contributed
     cdef bint whole            # each rank sums the whole model for itself
     cdef int columns           # parts of the model that ranks of a host sum: each rank one, in rank order
     cdef int column            # this rank's, or -1
@@ -51,7 +52,8 @@ cdef class Reduction:
     cdef int64_t sums_at(self, int result, int section) noexcept nogil
     cdef int add_pieces(self, int column, tuple digits, int first, int sources) except -1
     cdef int transfer(self, int kind, int result, LeafPointers pointers) except -1 nogil
-    cdef int begin_piece(self, int lane, Piece* piece, int kind) except -1 nogil
+    cdef int begin_piece(self, int lane, Piece* piece, int kind, LeafPointers pointers) except -1 nogil
+    cdef int read_callers(self, const void** bytes, Piece* piece, LeafPointers pointers) noexcept nogil
     cdef int end_piece(self, int lane, Piece* piece, int kind, int result, LeafPointers pointers) except -1 nogil
-    cdef int deliver(self, Piece* piece, LeafPointers pointers) except -1 nogil
+    cdef int write_mean(self, Piece* piece, int kind, const void** bytes, LeafPointers pointers) except -1 nogil
     cdef int tell_stage(self, int stage) except -1 nogil

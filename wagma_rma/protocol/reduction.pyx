@@ -90,15 +90,20 @@ cdef class Reduction:
             self.window.fetch_max(self.window.rank, self.layout.contributed, barrier << SLOT_BITS | slot, &self.ignored)
             self.window.complete()
 
-    def sum_host(self):
-        """Sum this rank's column over the ranks of its host. The barrier is over."""
+    def sum_host(self, bint callers, LeafPointers pointers):
+        """Sum this rank's column over the ranks of its host. The barrier is over.
+
+        Args:
+            callers: `pointers` still hold the model that this rank has contributed.
+        """
         cdef int target = self.plan.target, stage = self.plan.stage
+        self.callers = callers
         if self.column < 0:
             return
         self.add_contributions()
         self.add_pieces(self.column, (), 0, len(self.near))
         with nogil:
-            self.transfer(CONTRIBUTIONS, target, None)
+            self.transfer(CONTRIBUTIONS, target, pointers)
             self.tell_stage(stage)
 
     cdef int add_contributions(self) except -1:
@@ -185,9 +190,14 @@ cdef class Reduction:
             self.window.complete()
         return found >= self.summed
 
-    def collect(self, uint64_t step, LeafPointers pointers):
-        """Publish the mean as this rank's model of a step, and write it into the caller's output."""
+    def collect(self, uint64_t step, bint callers, LeafPointers pointers):
+        """Publish the mean as this rank's model of a step, and write it into the caller's output.
+
+        Args:
+            callers: as of sum_host().
+        """
         cdef int column, kind = WHOLE_MEAN if self.whole else MEAN
+        self.callers = callers
         if self.whole:
             self.add_contributions()
             self.add_pieces(0, (), 0, len(self.near))
@@ -269,7 +279,7 @@ cdef class Reduction:
         cdef int begun = 0, ended = 0
         while ended < self.piece_count:
             while begun < self.piece_count and begun - ended < self.window.lanes:
-                self.begin_piece(begun % self.window.lanes, &self.pieces[begun], kind)
+                self.begin_piece(begun % self.window.lanes, &self.pieces[begun], kind, pointers)
                 begun += 1
             self.end_piece(ended % self.window.lanes, &self.pieces[ended], kind, result, pointers)
             ended += 1
@@ -282,7 +292,7 @@ cdef class Reduction:
         return (self.layout.region(REGION_TOTALS if result == TOTALS else REGION_PARTIAL + result)
                 + self.layout.sections[section].result)
 
-    cdef int begin_piece(self, int lane, Piece* piece, int kind) except -1 nogil:
+    cdef int begin_piece(self, int lane, Piece* piece, int kind, LeafPointers pointers) except -1 nogil:
         """Begin to read a piece from all its sources."""
         cdef Section* section = &self.layout.sections[piece.section]
         cdef Source* source
@@ -303,6 +313,26 @@ cdef class Reduction:
                 if not self.window.is_near(source.rank):
                     self.bytes_over_network += nbytes
             self.window.read(lane, s, source.rank, place, nbytes, &self.bytes[lane * self.most_sources + s])
+            if source.rank == self.window.rank and (kind == CONTRIBUTIONS or kind == WHOLE_MEAN):
+                self.read_callers(&self.bytes[lane * self.most_sources + s], piece, pointers)
+        return 0
+
+    cdef int read_callers(self, const void** bytes, Piece* piece, LeafPointers pointers) noexcept nogil:
+        """Have a piece of this rank's model read where the caller has it, in nearer caches, if it lies there in one."""
+        cdef Section* section = &self.layout.sections[piece.section]
+        cdef int i
+        cdef Leaf* leaf
+        if not self.callers or pointers.entangled or piece.section >= WAGMA_DTYPES:
+            return 0
+        i = self.layout.first_leaf[section.first_chunk + piece.begin // section.chunk_count]
+        while i < self.layout.leaf_count and self.layout.leaves[i].section == piece.section:
+            leaf = &self.layout.leaves[i]
+            if leaf.begin <= piece.begin and piece.begin + piece.count <= leaf.begin + leaf.count:
+                bytes[0] = pointers.sources[i] + (piece.begin - leaf.begin) * section.width
+                return 0
+            if leaf.begin > piece.begin:
+                return 0
+            i += 1
         return 0
 
     cdef int end_piece(self, int lane, Piece* piece, int kind, int result, LeafPointers pointers) except -1 nogil:
@@ -315,20 +345,9 @@ cdef class Reduction:
         cdef bint in_snapshots = piece.section < WAGMA_DTYPES
         cdef int dtype = piece.section % WAGMA_DTYPES
         cdef int64_t place = self.sums_at(result, piece.section) + piece.begin * section.sum_width
-        cdef wagma_output output
         self.window.complete_reads(lane)
         if in_snapshots and (kind == MEAN or kind == WHOLE_MEAN):
-            output.out = self.snapshots.own + section.snapshot + piece.begin * section.width
-            output.own = NULL
-            output.divisor = self.window.ranks
-            output.stream = False
-            if kind == MEAN:
-                wagma_average(dtype, bytes[0], piece.count, &output)
-            else:
-                # Nobody reads these sums: those of all pieces go to the same place, which stays in the caches.
-                place -= piece.begin * section.sum_width
-                wagma_sum(dtype, self.window.own(place), bytes, piece.sources, piece.count, False, &output)
-            return self.deliver(piece, pointers)
+            return self.write_mean(piece, kind, bytes, pointers)
         if kind == MEAN and self.sources[piece.first].rank == self.window.rank:
             return 0  # the totals are here
         if kind == SUMS or not in_snapshots:
@@ -336,22 +355,48 @@ cdef class Reduction:
         wagma_sum(dtype, self.window.own(place), bytes, piece.sources, piece.count, self.snapshots.streaming.window, NULL)
         return self.window.wrote(place, piece.count * section.sum_width)
 
-    cdef int deliver(self, Piece* piece, LeafPointers pointers) except -1 nogil:
-        """Copy a piece of the mean from this rank's slot into the caller's output, leaf by leaf."""
+    cdef int write_mean(self, Piece* piece, int kind, const void** bytes, LeafPointers pointers) except -1 nogil:
+        """Write the mean of a piece into the caller's output and this rank's slot, leaf by leaf.
+
+        Args:
+            bytes: its total; or, of kind WHOLE_MEAN, the piece in each contribution (the pointers are moved).
+        """
         cdef Section* section = &self.layout.sections[piece.section]
-        cdef int i = self.layout.first_leaf[section.first_chunk + piece.begin // section.chunk_count]
+        cdef int i = self.layout.first_leaf[section.first_chunk + piece.begin // section.chunk_count], s
+        # Nobody reads the sums of a whole mean: those of all pieces go to the same place, which stays in the caches.
+        cdef char* sums = self.window.own(self.sums_at(TOTALS, piece.section))
+        cdef int width = section.width if kind == WHOLE_MEAN else section.sum_width
         cdef Leaf* leaf
-        cdef int64_t begin, end
+        cdef int64_t begin, count
+        cdef char* target
+        cdef char* slot
+        cdef bint streams
+        cdef wagma_output output
+        output.own = NULL
+        output.divisor = self.window.ranks
+        output.stream = False
         while i < self.layout.leaf_count:
             leaf = &self.layout.leaves[i]
             if leaf.section != piece.section or leaf.begin >= piece.begin + piece.count:
                 return 0
             begin = max(piece.begin, leaf.begin)
-            end = min(piece.begin + piece.count, leaf.begin + leaf.count)
-            if begin < end:
-                wagma_copy(pointers.targets[i] + (begin - leaf.begin) * section.width,
-                           self.snapshots.own + section.snapshot + begin * section.width,
-                           (end - begin) * section.width, self.snapshots.streams(pointers, i))
+            count = min(piece.begin + piece.count, leaf.begin + leaf.count) - begin
+            if count > 0:
+                target = pointers.targets[i] + (begin - leaf.begin) * section.width
+                slot = self.snapshots.own + section.snapshot + begin * section.width
+                # First to where the caches keep it, then from there.
+                streams = self.snapshots.streams(pointers, i)
+                output.out = slot if streams else target
+                if kind == WHOLE_MEAN:
+                    wagma_sum(piece.section, sums, bytes, piece.sources, count, False, &output)
+                else:
+                    wagma_average(piece.section, bytes[0], count, &output)
+                if streams:
+                    wagma_copy(target, slot, count * section.width, True)
+                else:
+                    wagma_copy(slot, target, count * section.width, self.snapshots.streaming.window)
+                for s in range(piece.sources):
+                    bytes[s] = <const char*> bytes[s] + count * width
             i += 1
         return 0
 

@@ -333,6 +333,7 @@ class Synchronizer:
             self._reduction.contribute(number, self._pointers)
         else:
             self._words.tell_error(number, "\n".join(describe(error)))
+        came_in = self._calls
         # 2. All ranks arrive. They have left their group steps then, so nobody reads results.
         if not joined:
             self._words.announce(pack_entered(self._step, self._attempt, ARRIVED))
@@ -350,7 +351,7 @@ class Synchronizer:
         if self._barrier.refuser >= 0:
             self._refuse(error)
         # 3. Sums: within the host, between hosts, and the way back.
-        self._reduction.sum_host()
+        self._reduction.sum_host(self._calls == came_in, self._pointers)
         for number in range(self._reduction.rounds):
             self._round = number
             yield partial(self._reduction.is_ready, number)
@@ -361,7 +362,7 @@ class Synchronizer:
         self._round = None
         # 4. Each rank publishes the mean. No rank may meet a snapshot from before this step, or overwrite
         # sums that others still read: all wait for all.
-        self._reduction.collect(self._step, self._pointers)
+        self._reduction.collect(self._step, self._calls == came_in, self._pointers)
         calls_before = self._calls
         self._all_joined = self._barrier.all_joined
         leaving = -int(joined and self._all_joined)
