@@ -325,6 +325,9 @@ class Replay:
             self.say("opened_once", f"rank {rank} moves a state from {before:x} to {after:x}: {record}")
 
     def play_contribution(self, record, member, age, slot):
+        if member >= len(record.group):
+            self.say("opened_once", f"member {member} contributes, of a smaller group: {record}")
+            return
         rank, step = record.group[member], record.step
         if record.phase != ACTIVATING or member in record.contributions:
             self.say("opened_once", f"the contribution of rank {rank} to step {step} is changed: {record}")
