@@ -317,6 +317,27 @@ def test_no_rank_passes_a_barrier_before_all_have_arrived():
     explore("barrier")
 
 
+@st.composite
+def cases_with_many_arrivals(draw):
+    """Return a world whose ranks call each other at every step, on two hosts, and a schedule."""
+    ranks = draw(st.integers(4, 6))
+    world = World(
+        ranks=ranks,
+        group_size=1,
+        sync_period=1,
+        sync_quorum=draw(st.integers(ranks - 2, ranks - 1)),
+        steps=4,
+        leaves=((1, 0),),
+        hosts=2,
+        joins=draw(st.one_of(st.just(()), st.tuples(*[st.integers(0, 4)] * ranks))),
+    )
+    return world, draw(schedules(world))
+
+
+def test_arrivals_are_handed_on_to_another_host_once_and_in_their_barrier():
+    explore("barrier", cases_with_many_arrivals)
+
+
 def test_all_models_are_equal_to_the_bit_after_every_synchronisation():
     explore("models_equal")
 

@@ -211,11 +211,16 @@ cdef class Barrier:
             known = found
 
     cdef uint64_t claim(self, int host) except? 0 nogil:
-        """Claim the arrivals at a node that nobody has forwarded; return how many, as `reached` counts them."""
+        """Claim the arrivals at a node that nobody has forwarded; return how many, as `reached` counts them.
+
+        A rank that is slow may find arrivals at the next barrier. They are for ranks that are there to forward: what
+        they say is of that barrier's number.
+        """
         cdef uint64_t forwarded = self.load_word(host, self.layout.forwarded), reached, found = 0
         while True:
             reached = self.load_word(host, self.layout.reached)
-            if reached == forwarded:
+            if (reached == forwarded
+                    or reached & mask(ARRIVAL_BITS) > self.number * <uint64_t> self.nodes[host].ranks):
                 return 0
             self.window.compare_and_swap(self.nodes[host].leader, self.layout.forwarded, forwarded, reached, &found)
             self.window.complete()
