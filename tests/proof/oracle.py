@@ -24,6 +24,7 @@ RECORD_STEP, PHASE, ARRIVALS = (28, 36), (26, 2), (0, 26)  # of a state; RECORD_
 AGE, SLOT = (8, 20), (0, 8)  # of a contribution
 MARK, OWNER = (26, 2), (0, 26)  # of a chunk
 BARRIER = (26, 36)  # of `gathered`
+NUMBER = (0, 25)  # of `newest`
 
 
 def field_of(word, place):
@@ -62,6 +63,7 @@ class Replay:
         self.reached_at = self.latest_at + 3 * LINE
         self.gathered_at = self.reached_at + LINE
         self.called_at = self.gathered_at + 16
+        self.newest_at = layout.newest
         self.records_at = self.gathered_at + LINE
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
@@ -175,6 +177,9 @@ class Replay:
                 self.arrivals[rank] += 1
         elif offset == self.gathered_at:
             self.play_gathered(rank, field_of(after, BARRIER))
+        elif offset == self.newest_at:
+            if field_of(after, NUMBER) < field_of(before, NUMBER):
+                self.say("barrier", f"rank {rank} forgets what others have said at a later barrier")
         elif offset == self.called_at:
             self.play_called(rank, before, after)
         elif offset >= self.records_at:
@@ -329,6 +334,9 @@ class Replay:
             self.say("opened_once", f"rank {rank} moves a state from {before:x} to {after:x}: {record}")
 
     def play_contribution(self, record, member, age, slot):
+        if member >= len(record.group):
+            self.say("opened_once", f"member {member} contributes, of a smaller group: {record}")
+            return
         rank, step = record.group[member], record.step
         if record.phase != ACTIVATING or member in record.contributions:
             self.say("opened_once", f"the contribution of rank {rank} to step {step} is changed: {record}")

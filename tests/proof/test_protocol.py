@@ -319,6 +319,27 @@ def test_no_rank_passes_a_barrier_before_all_have_arrived():
     explore("barrier")
 
 
+@st.composite
+def cases_with_many_arrivals(draw):
+    """Return a world whose ranks call each other at every step, on two hosts, and a schedule."""
+    ranks = draw(st.integers(4, 6))
+    world = World(
+        ranks=ranks,
+        group_size=1,
+        sync_period=1,
+        sync_quorum=draw(st.integers(ranks - 2, ranks - 1)),
+        steps=4,
+        leaves=((1, 0),),
+        hosts=2,
+        joins=draw(st.one_of(st.just(()), st.tuples(*[st.integers(0, 4)] * ranks))),
+    )
+    return world, draw(schedules(world))
+
+
+def test_arrivals_are_handed_on_to_another_host_once_and_in_their_barrier():
+    explore("barrier", cases_with_many_arrivals)
+
+
 def test_all_models_are_equal_to_the_bit_after_every_synchronisation():
     explore("models_equal")
 
@@ -364,6 +385,18 @@ def test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting(
         World(ranks=3, sync_period=2, steps=3),
     ]
     examples = [(world, Schedule(silences=(Silence(trip, 1),))) for world in worlds for trip in range(1, 50)]
+    # A rank of the first host told the end of the last synchronisation closes before the third host is told.
+    stops = (Stop(22, 0, 509), Stop(22, 4, 509), Stop(1160, 1, 1503), Stop(10, 3, 256, "compare_and_swap"))
+    interruptions = (Interruption(118, 3, StopIteration), Interruption(383, 1, StopIteration))
+    silences = tuple(Silence(trip, rank, StopIteration) for trip, rank in ((1, 1), (25, 2), (22, 4)))
+    hosts = World(
+        ranks=6, group_size=6, sync_period=1, sync_quorum=1, patience=-1.0, steps=3, leaves=((1, 1),)
+    )
+    schedule = Schedule(
+        policy="round-robin", seed=23462932, span=19, stops=stops, interruptions=interruptions
+    )
+    hosts = replace(hosts, lanes=3, hosts=3, lent=True, pins_before=(1 << 20) - 3)
+    examples.append((hosts, replace(schedule, silences=silences)))
     explore("", cases_with_silence, examples, check=departs_without_cause)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.worlds import layout_of
-from wagma_rma.protocol.barrier import Barrier
+from wagma_rma.protocol.barrier import MISMATCH, Barrier
 from wagma_rma.testing import ThreadMemory, ThreadWindow, Verbs
 
 PERIOD = 10
@@ -21,12 +21,12 @@ class World:
         self.verbs = Verbs(windows[0])
         self.barriers = [Barrier(window, self.layout, hosts, quorum, PERIOD) for window in windows]
 
-    def arrive(self, rank, step, joined=False, joining=0, calls=True):
-        self.barriers[rank].arrive(step, not joined, joining=joining, calls=calls)
+    def arrive(self, rank, step, joined=False, joining=0, calls=True, refuses=False):
+        self.barriers[rank].arrive(step, not joined, refuses, joining, calls)
 
     def over(self):
-        """Return which ranks find the barrier over, the hosts below told by their leaders at a first look."""
-        for _ in range(2):
+        """Return which ranks find the barrier over, the hosts below told by earlier looks."""
+        for _ in range(3):
             found = [barrier.is_over() for barrier in self.barriers]
         return found
 
@@ -76,3 +76,76 @@ def test_without_a_quorum_the_last_arrival_of_a_host_alone_goes_to_another_host(
     assert (world.reached(0), world.reached(2)) == (0, 1)
     world.arrive(3, 10)
     assert (world.reached(0), world.reached(2)) == (2, 2)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)], ids=str)
+@pytest.mark.parametrize("hosts", [[0] * 4, TWO_HOSTS], ids=str)
+def test_a_barrier_is_over_when_the_last_rank_has_arrived(hosts, order):
+    world = World(hosts)
+    for step in (10, 20):
+        for rank in order:
+            assert not any(barrier.next_is_over(0) for barrier in world.barriers)
+            world.arrive(rank, step)
+        assert world.over() == [True] * 4
+
+
+@pytest.mark.parametrize("hosts", [[0] * 4, TWO_HOSTS], ids=str)
+def test_the_last_arrival_of_a_quorum_calls(hosts):
+    world = World(hosts, quorum=3)
+    for rank, called in ((3, 0), (1, 0), (2, 10), (0, 10)):
+        world.arrive(rank, 10)
+        assert world.called() == called
+
+
+def test_a_rank_that_has_joined_does_not_count_in_the_quorum():
+    world = World([0] * 4, quorum=2)
+    world.synchronize(10, 3)
+    world.arrive(3, 11, joined=True)
+    world.arrive(0, 20)
+    assert world.called() == 10
+    world.arrive(1, 20)
+    assert world.called() == 20
+
+
+@pytest.mark.parametrize("refusing", [(0,), (3,), (1, 2), (2, 3)], ids=str)
+@pytest.mark.parametrize("hosts", [[0] * 4, TWO_HOSTS], ids=str)
+def test_the_lowest_rank_that_refuses_is_told_everywhere_and_once(hosts, refusing):
+    world = World(hosts)
+    for rank in (2, 3, 1, 0):
+        world.arrive(rank, 10, refuses=rank in refusing)
+    assert all(world.over())
+    assert {barrier.refuser for barrier in world.barriers} == {refusing[0]}
+    for rank in range(4):
+        world.arrive(rank, 10)
+    assert all(world.over())
+    assert {barrier.refuser for barrier in world.barriers} == {-1}
+
+
+@pytest.mark.parametrize("other", range(4))
+@pytest.mark.parametrize("hosts", [[0] * 4, TWO_HOSTS], ids=str)
+def test_ranks_that_come_for_different_steps_are_told_so(hosts, other):
+    world = World(hosts)
+    for rank in range(4):
+        world.arrive(rank, 20 if rank == other else 10)
+    assert all(world.over())
+    assert {barrier.refuser for barrier in world.barriers} == {MISMATCH}
+
+
+def test_the_end_of_a_barrier_reaches_hosts_on_every_level_of_the_tree():
+    """The root tells hosts 1 to 16, and host 1 those from 17 on."""
+    world = World(range(20))
+    for step in (10, 20):
+        for rank in range(20):
+            world.arrive(rank, step)
+        assert all(world.over())
+
+
+def test_who_asks_the_host_of_a_rank_that_has_gone_on_learns_the_end_and_tells_its_own_host():
+    """The leader of host 1 has yet to tell host 17."""
+    world = World(range(20))
+    for rank in range(20):
+        world.arrive(rank, 10)
+    assert not world.barriers[17].is_over()
+    assert not world.barriers[17].next_is_over(18)
+    assert world.barriers[17].next_is_over(0)
+    assert world.barriers[17].is_over()

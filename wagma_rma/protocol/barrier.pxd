@@ -17,6 +17,7 @@ cdef class Barrier:
     cdef Window window
     cdef Layout layout
     cdef Node* nodes          # by host
+    cdef tuple host_of        # the number of each rank's host
     cdef int hosts
     cdef int host             # this rank's
     cdef bint leads           # this rank is its host's leader
@@ -31,6 +32,7 @@ cdef class Barrier:
     cdef uint64_t agreed_before        # what this leader has told the hosts below
     cdef uint64_t ignored              # what an operation finds
 
+    cdef bint hear(self, int host) except -1 nogil
     cdef int arrive_at(self, uint64_t newest, uint64_t code, int64_t joining, uint64_t calls) except -1 nogil
     cdef uint64_t look(self) except? 0 nogil
     cdef bint say_newest(self, int host, uint64_t newest) except -1 nogil

@@ -48,6 +48,7 @@ cdef class Barrier:
         cdef int rank, host
         self.window = window
         self.layout = layout
+        self.host_of = tuple(hosts)
         self.hosts = max(hosts) + 1
         self.host = hosts[window.rank]
         self.refuser = -1
@@ -129,12 +130,30 @@ cdef class Barrier:
             self.step = self.load_word(self.host, self.layout.agreed)
         return gathered
 
-    def next_is_over(self):
-        """Return whether all ranks have arrived at the barrier after the last that this rank has passed. Local."""
-        cdef uint64_t gathered
+    def next_is_over(self, int rank):
+        """Return whether all ranks have arrived at the barrier after the last that this rank has passed. Local.
+
+        Hosts are told one after another, so a rank of another host may know it before, and go on. Then this rank tells
+        its own host: who should have done so may have departed meanwhile.
+
+        Args:
+            rank: whose host is asked too.
+        """
+        cdef int host = self.host_of[rank]
+        cdef bint over
         with nogil:
-            gathered = self.load_word(self.host, self.layout.gathered)
-        return gathered >> MEMBER_BITS > self.passed
+            over = self.load_word(self.host, self.layout.gathered) >> MEMBER_BITS > self.passed or self.hear(host)
+        return over
+
+    cdef bint hear(self, int host) except -1 nogil:
+        """Return whether another host has been told the end of the next barrier; if so, tell this host too."""
+        cdef uint64_t gathered = self.load_word(host, self.layout.gathered), agreed, before
+        if gathered >> MEMBER_BITS <= self.passed:
+            return False
+        agreed = self.load_word(host, self.layout.agreed)
+        before = self.load_word(self.host, self.layout.agreed)
+        self.tell(self.host, 1, before, agreed, gathered)
+        return True
 
     cdef int arrive_at(self, uint64_t newest, uint64_t code, int64_t joining, uint64_t calls) except -1 nogil:
         """Count this rank in at its host, and what a node has gathered at the node above it."""
@@ -192,11 +211,16 @@ cdef class Barrier:
             known = found
 
     cdef uint64_t claim(self, int host) except? 0 nogil:
-        """Claim the arrivals at a node that nobody has forwarded; return how many, as `reached` counts them."""
+        """Claim the arrivals at a node that nobody has forwarded; return how many, as `reached` counts them.
+
+        A rank that is slow may find arrivals at the next barrier. They are for ranks that are there to forward: what
+        they say is of that barrier's number.
+        """
         cdef uint64_t forwarded = self.load_word(host, self.layout.forwarded), reached, found = 0
         while True:
             reached = self.load_word(host, self.layout.reached)
-            if reached == forwarded:
+            if (reached == forwarded
+                    or reached & mask(ARRIVAL_BITS) > self.number * <uint64_t> self.nodes[host].ranks):
                 return 0
             self.window.compare_and_swap(self.nodes[host].leader, self.layout.forwarded, forwarded, reached, &found)
             self.window.complete()

@@ -425,9 +425,10 @@ class Synchronizer:
             if not in_join and not self._counted_on:
                 self._check_steps(operation, words)
             self._departures.check(operation, waits, lacking)
-        except (StepMismatch, RankLeft):
+        except (StepMismatch, RankLeft) as error:
             # A rank whose part is done may have gone on since, and closed.
-            if not self._barrier.next_is_over():
+            gone = [*closed, error.rank] if isinstance(error, RankLeft) else [*closed, self._rank]
+            if not any(self._barrier.next_is_over(rank) for rank in gone):
                 raise
 
     def _check_steps(self, operation: str, words: dict[int, int]) -> None:
