@@ -83,6 +83,13 @@ def test_a_rank_that_leaves_is_named_where_the_others_wait():
         assert "rank 1 has left (ValueError: no data)" in text
 
 
+@pytest.mark.parametrize(("patience", "told"), [(0.6, [5, "SYNCHRONIZED", 4]), (0.0, [1, "LATE", 0])])
+def test_a_rank_that_is_behind_waits_for_a_call_that_is_due_as_long_as_its_patience(patience, told):
+    ran = pool.run(3, "ranks.elastic:call_is_due", patience=patience)
+    assert ran[0] == told
+    assert ran[1] == ran[2] == [5, "SYNCHRONIZED", 0]
+
+
 def test_a_quorum_may_be_a_fraction_and_a_run_may_start_in_the_middle_of_a_period():
     ran = pool.run(3, "ranks.elastic:starts_later")
     assert ran[0] == [2, 10, "SYNCHRONIZED", 2]

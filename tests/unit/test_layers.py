@@ -13,7 +13,6 @@ from tests.support import launch
 # From the lowest up; "" are the modules of wagma_rma itself.
 LAYERS = ("kernels", "model", "groups", "waiting", "mpi", "windows", "protocol", "")
 OF_MPI = {"mpi", "windows", ""}  # layers that may use mpi4py
-USES_MPI_TOO = {"wagma_rma.protocol.synchronization"}  # the collectives of a synchronisation are MPI's
 PROBE = "wagma_rma.testing.probe"  # looks into the averager, so it stands above it
 FOR_BINDINGS = "wagma_rma.bindings"
 
@@ -140,8 +139,8 @@ def what_is_wrong(arrow: Arrow) -> str | None:
     if used == "jax_bindings":
         return "wagma_rma may not use jax_bindings"
     mine = layer(source)
-    if used == "mpi4py" and mine not in OF_MPI and source not in USES_MPI_TOO:
-        return "only mpi, windows, the top level and synchronization may use mpi4py"
+    if used == "mpi4py" and mine not in OF_MPI:
+        return "only mpi, windows and the top level may use mpi4py"
     if used != "wagma_rma":
         return None
     theirs = layer(target)

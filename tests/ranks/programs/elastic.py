@@ -215,6 +215,22 @@ def disagree(comm):
     return said(made, comm, sync_quorum=1 + comm.rank)
 
 
+def call_is_due(comm, patience):
+    """Rank 0 comes to step 1 when the others have done step 4, and call it 0.2 s later."""
+    with made(comm, group_size=comm.size, patience=patience) as averager:
+        others = range(1, comm.size)
+        if comm.rank == 0:
+            signal_from(comm, *others)
+        else:
+            runs_on(averager, comm, 4)
+            signal_to(comm, 0)
+            time.sleep(0.3)
+        averager.average(mine(comm))
+        seen = told(averager)
+        runs_on(averager, comm, 5)
+        return seen
+
+
 def half_speed(comm, steps, seconds):
     """Rank 0 is at half speed. Return the seconds of the run, and the share of them that this rank waited."""
     shares = []
