@@ -216,7 +216,6 @@ def test_a_wrong_arrow_is_seen(tmp_path, name, text, why):
             '#include "progress.h"\n#include "../kernels/clock.h"\n#include <mpi.h>',
         ),
         ("wagma_rma/windows/shared.pyx", "from mpi4py import MPI\nfrom wagma_rma.windows.window cimport W"),
-        ("wagma_rma/protocol/synchronization.py", "from mpi4py import MPI"),
         ("wagma_rma/averager.py", "from wagma_rma.protocol import record\nfrom wagma_rma import options"),
         ("wagma_rma/testing/probe.py", "from wagma_rma import averager"),
         ("wagma_rma/testing/thread_window.pyx", "from wagma_rma.windows.window cimport Window"),
