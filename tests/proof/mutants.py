@@ -17,9 +17,19 @@ ANYWHERE = f"{DEPARTURES}::test_after_an_exception_anywhere_in_a_call_nothing_is
 PROTOCOL = "tests/proof/test_protocol.py"
 LOCAL = f"{PROTOCOL}::test_between_two_group_steps_a_rank_exchanges_nothing"
 SILENCE = f"{PROTOCOL}::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
+ALL_PINNED = f"{PROTOCOL}::test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing"
+CALLED = f"{PROTOCOL}::test_only_a_quorum_of_arrivals_calls_the_others"
+BARRIERS = f"{PROTOCOL}::test_no_rank_passes_a_barrier_before_all_have_arrived"
+EQUAL = f"{PROTOCOL}::test_all_models_are_equal_to_the_bit_after_every_synchronisation"
+JOINS = f"{PROTOCOL}::test_ranks_that_join_after_different_steps_end_together_with_one_mean"
+HANDED_ON = f"{PROTOCOL}::test_arrivals_are_handed_on_to_another_host_once_and_in_their_barrier"
 TOLD = "tests/unit/test_departures.py"
+ARRIVING = "tests/unit/test_barrier.py"
+ROUNDS = "tests/unit/test_rounds.py"
+ELASTIC = "tests/ranks/test_elastic.py"
 JOINING = "tests/unit/test_synchronization.py"
 INTERRUPTS = "tests/unit/test_interrupts.py"
+DIRECT = (ARRIVING, ROUNDS, ELASTIC, JOINING)  # of these any failed assertion catches a mutation
 
 
 @dataclass(frozen=True)
@@ -168,8 +178,9 @@ PUBLISHING = [
         insert(
             "Snapshots.publish",
             "if slot < 0:\n    slot = (self.current_slot + 1) % self.layout.slots",
-            before="if slot < 0",
+            before="if slot >= 0: self.lent[slot] = False",
         ),
+        tests=ALL_PINNED,
     ),
     mutation(
         "unpinned at the first finished chunk",
@@ -469,14 +480,14 @@ ALONE = [
         "the contribution stands for the mean of what synchronisations alone average",
         replace(
             "Snapshots.publish_mean",
-            "self.mean_part, self.mean_divisor = 1",
-            "self.mean_part, self.mean_divisor = 0",
+            "self.mean_part, self.mean_divisor = REGION_TOTALS",
+            "self.mean_part, self.mean_divisor = REGION_MODEL",
         ),
         tests=f"{PROTOCOL}::test_all_models_are_equal_to_the_bit_after_every_synchronisation",
     ),
     mutation(
         "leaves that are in no snapshot have chunks",
-        replace("Layout.__cinit__", "if section.count and number < WAGMA_DTYPES", "if section.count"),
+        replace("Layout.__cinit__", "if number < WAGMA_DTYPES", "if True"),
         tests="tests/unit/test_layout.py",
     ),
 ]
@@ -484,12 +495,82 @@ ALONE = [
 SYNCHRONIZATION = [
     mutation(
         "no barrier after the synchronisation",
-        delete("Synchronizer._phases", "yield self._every_rank(self._not_published"),
+        replace(
+            "Synchronizer._phases",
+            "yield self._barrier.is_over self._snapshots.free_reserved()",
+            "self._snapshots.free_reserved()",
+        ),
+        tests=BARRIERS,
+    ),
+    mutation(
+        "no barrier before the synchronisation",
+        replace("Synchronizer._phases", "yield self._barrier.is_over self._counted_on", "self._counted_on"),
+        tests=BARRIERS,
     ),
     mutation(
         "mean of all not divided by their number",
-        replace("Snapshots.publish_mean", "output.divisor = self.window.ranks", "output.divisor = 1"),
-        tests=f"{PROTOCOL}::test_all_models_are_equal_to_the_bit_after_every_synchronisation",
+        replace("Reduction.write_mean", "output.divisor = self.window.ranks", "output.divisor = 1"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "no slot is kept for the mean",
+        delete("Snapshots.reserve", "self.reserved = slot"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "the mean overwrites a contribution that others read",
+        replace(
+            "Snapshots.begin_mean", "self.current_slot if others_read else self.reserved", "self.reserved"
+        ),
+        tests=EQUAL,
+    ),
+    mutation(
+        "collected before all columns of the host hold totals",
+        delete("Synchronizer._phases", "yield self._reduction.is_summed"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "a host counts as summed when its first column is",
+        replace("Reduction.tell_summed", "self.summed += self.columns", "self.summed += 1"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "a round begins before the sums that it reads are there",
+        delete("Synchronizer._phases", "yield partial(self._reduction.is_ready, number)"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "a stage is told before its sums are visible: no write fence",
+        delete("Reduction.tell_stage", "self.window.write_fence()"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "a column counts as summed before its sums are visible: no write fence",
+        delete("Reduction.tell_summed", "self.window.write_fence()"),
+        equivalent="a rank has told its stage before, behind a fence, and has written no sums since",
+        tests=EQUAL,
+    ),
+    mutation(
+        "the output of a call that has continued a synchronisation is not filled",
+        replace("Synchronizer._phases", "self._calls > calls_before", "False"),
+        tests=JOINING,
+    ),
+    mutation(
+        "a round reads the result that the round before did not write",
+        replace(
+            "plan", "TOTALS if k == last else (folds + k) % 2", "TOTALS if k == last else (folds + k + 1) % 2"
+        ),
+        tests=ROUNDS,
+    ),
+    mutation(
+        "the way back copies a round too early",
+        replace("plan", "needs = 2 + 2 * last - k", "needs = 1 + 2 * last - k"),
+        tests=ROUNDS,
+    ),
+    mutation(
+        "a host above the power of two is left out",
+        replace("plan", "(host, host + within), (), (), 0, 1", "(host,), (), (), 0, 1"),
+        tests=ROUNDS,
     ),
     mutation(
         "K < tau: too few records",
@@ -525,6 +606,146 @@ SYNCHRONIZATION = [
         "a rank publishes at steps without an exchange",
         replace("Protocol.step", "if step % self.group_period", "if False"),
         tests=LOCAL,
+    ),
+]
+
+BARRIER = [
+    mutation(
+        "an arrival is told before what it stands for is visible: no write fence",
+        delete("Barrier.arrive_at", "self.window.write_fence()"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "a barrier is over one arrival too early",
+        replace(
+            "Barrier.arrive_at",
+            "if arrivals == self.number * <uint64_t> self.window.ranks",
+            "if arrivals + 1 == self.number * <uint64_t> self.window.ranks",
+        ),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a rank goes on at the end of the barrier before",
+        replace(
+            "Barrier.look",
+            "gathered >> MEMBER_BITS < self.number",
+            "(gathered >> MEMBER_BITS) + 1 < self.number",
+        ),
+        tests=BARRIERS,
+    ),
+    mutation(
+        "arrivals are handed on without a claim",
+        replace(
+            "Barrier.claim",
+            "self.window.compare_and_swap(self.nodes[host].leader, self.layout.forwarded, forwarded, reached, &found)",
+            "found = forwarded",
+        ),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "arrivals are handed on by each rank that has tried to claim them",
+        replace("Barrier.claim", "if found == forwarded", "if True"),
+        tests=HANDED_ON,
+    ),
+    mutation(
+        "a slow rank hands on arrivals at the next barrier",
+        replace(
+            "Barrier.claim",
+            "or reached & mask(ARRIVAL_BITS) > self.number * <uint64_t> self.nodes[host].ranks",
+            "",
+        ),
+        tests=HANDED_ON,
+    ),
+    mutation(
+        "leaders do not tell the hosts below",
+        replace("Barrier.look", "self.leads and self.host and node.children", "False"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "the end of a barrier that another host knows is not asked for",
+        replace("Barrier.next_is_over", "or self.hear(host)", ""),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "different steps of a barrier are not found",
+        replace("Barrier.say_newest", "contradict or contradiction(known >> NUMBER_BITS, newest)", "False"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a refusal stays on its host",
+        replace(
+            "Barrier.arrive_at", "code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0", "0"
+        ),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a refusal of an earlier barrier counts",
+        replace(
+            "Barrier.tell_end",
+            "code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0",
+            "code & mask(MEMBER_BITS)",
+        ),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a wrong rank is told to have refused",
+        replace("Barrier.is_over", "<int> (CONTRADICTION - 1 - code)", "<int> (CONTRADICTION - code)"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a quorum calls one arrival too early",
+        replace(
+            "Barrier.is_enough",
+            "return joined < ranks and arrived >=",
+            "return joined < ranks and arrived + 1 >=",
+        ),
+        tests=CALLED,
+    ),
+    mutation(
+        "ranks that have joined count in the quorum",
+        replace("Barrier.is_enough", "* ranks - joined", "* ranks"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a call reaches the first host only",
+        replace("Barrier.call", "range(self.hosts)", "range(1)"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a rank that has joined calls to its own step",
+        replace("Barrier.arrive_at", "calls if self.synchronises else self.met()", "calls"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a call may be to a step that average() does not synchronise",
+        replace("Barrier.call", "step % self.sync_period", "False"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "each arrival is handed on though nobody calls",
+        delete("Barrier.arrive", "calls = calls and self.elastic"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a member that waits for its quorum does not hear the call",
+        replace("Record.wait_until_open", "or self.calls.is_called(self.step)", ""),
+        tests=ELASTIC,
+    ),
+    mutation(
+        "a rank that is called publishes and goes on",
+        replace("Snapshots.publish", "if self.calls.is_called(step)", "if False"),
+        replace("Protocol.group_step", "if self.calls.is_called(step)", "if False"),
+        tests=ELASTIC,
+    ),
+    mutation(
+        "a call is heard again after its synchronisation",
+        replace("Calls.is_called", "self.called >= step", "self.called > 0"),
+        tests=CALLED,
+    ),
+    mutation(
+        "a jump that was cut short is not continued",
+        replace("Steps._jumps", "self._synchronizer.cut_short and self._jumped", "False"),
+        tests=ELASTIC,
     ),
 ]
 
@@ -789,10 +1010,18 @@ DEPARTING = [
     ),
     mutation(
         "join() does not see its last synchronisation",
-        replace(
-            "Synchronizer.await_others", "Meeting(max(joined) + 1, True)", "Meeting(max(joined) + 1, False)"
-        ),
+        replace("Barrier.tell_end", "0 if newest & 1 else ALL_JOINED", "0"),
         tests=JOINING,
+    ),
+    mutation(
+        "a rank in join() does not learn which step it synchronises",
+        delete("Synchronizer._phases", "self._step = self._barrier.step"),
+        tests=JOINS,
+    ),
+    mutation(
+        "a rank in join() comes for a step of its own",
+        replace("Synchronizer._phases", "self._step + joined, not joined", "self._step + joined, True"),
+        tests=JOINS,
     ),
     mutation(
         "an old join() counts",
@@ -803,8 +1032,8 @@ DEPARTING = [
         "join() brings the old model again",
         replace(
             "Steps._synchronize",
-            "self._met, self._all_met = held.targets, self._meeting.last",
-            "self._met, self._all_met = None, self._meeting.last",
+            "self._met, self._all_met = held.targets, self._synchronizer.all_joined",
+            "self._met, self._all_met = None, self._synchronizer.all_joined",
         ),
         tests=JOINED_TWICE,
     ),
@@ -819,8 +1048,10 @@ DEPARTING = [
         tests=SILENCE,
     ),
     mutation(
-        "a rank that has closed is taken for one that has published",
-        replace("Synchronizer._not_published", "if published < step:", "if False:"),
+        "who has done its part and left is missed",
+        replace(
+            "Synchronizer._check_open", "not any(self._barrier.next_is_over(rank) for rank in gone)", "True"
+        ),
         tests=SILENCE,
     ),
     mutation(
@@ -863,6 +1094,7 @@ MUTATIONS = [
     *RESULTS,
     *ALONE,
     *SYNCHRONIZATION,
+    *BARRIER,
     *LIFECYCLE,
     *DEPARTING,
     *CONFORMANCE,

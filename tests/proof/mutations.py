@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from tests.proof.anchors import Sources
-from tests.proof.mutants import ALONE, DEPARTING, LIFECYCLE, MUTATIONS
+from tests.proof.mutants import ALONE, DEPARTING, DIRECT, LIFECYCLE, MUTATIONS
 from tests.support.launch import mpi_name
 
 ROOT = Path(__file__).parents[2]
@@ -220,9 +220,8 @@ def main():
             copies.apply(mutation)
             built = time.monotonic()
             tested = test(copies.mutated, mutation.tests)
-            is_caught, by, examples = verdict(
-                *tested, any_assertion=mutation in (*ALONE, *LIFECYCLE, *DEPARTING)
-            )
+            direct = mutation in (*ALONE, *LIFECYCLE, *DEPARTING) or mutation.tests in DIRECT
+            is_caught, by, examples = verdict(*tested, any_assertion=direct)
             seconds = f"{built - began:5.1f} {time.monotonic() - built:5.1f}"
             caught += is_caught
             rows.append((mutation.name, by + (f" (with {mutation.mpi})" if mutation.mpi else ""), examples))

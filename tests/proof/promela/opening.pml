@@ -45,13 +45,16 @@ inline arrive() {
 
 /* Time has no place here: patience may be over at once, and an activation may take too long at any moment.
    A look that finds nothing new changes nothing, so a pause is a wait for something new. */
-/* stands for: Record.wait_until_open */
+/* stands for: Record.wait_until_open, Calls.begin_look */
 inline wait_until_open() {
     do
     :: d_step { PHASE(seen) == OPEN -> choose_source() } -> break
     :: d_step { PHASE(seen) == GATHERING && ARRIVALS(seen) >= QUORUM -> initiate() }
 #if INTERRUPTS
     :: d_step { PHASE(seen) == GATHERING && (INTERRUPTS >> i & 1) -> initiate() }
+#endif
+#ifndef TRAP_CALL_UNHEARD
+    :: d_step { PHASE(seen) == GATHERING && IS_CALLED -> initiate() }
 #endif
     :: PHASE(seen) == ACTIVATING && (initiated || MAY_TAKE_OVER) -> activate()
     :: d_step { PHASE(seen) != OPEN && state[r] != seen -> seen = state[r] }

@@ -91,7 +91,8 @@ inline name_newest() {
     fi
 }
 
-#define AT_A_GROUP_STEP (step <= STEPS && !SYNCHRONIZES(step))
+#define IS_CALLED (called[HOST(i)] >= step)
+#define AT_A_GROUP_STEP (step <= STEPS && !SYNCHRONIZES(step) && !IS_CALLED)
 
 /* stands for: Snapshots.publish */
 inline publish() {

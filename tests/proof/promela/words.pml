@@ -19,6 +19,9 @@
  *              the others wait for it
  *   MAY_SKIP   a rank may skip publishing at any time, as if another rank held pins on all its snapshots
  *   INTERRUPTS mask of the ranks whose wait for the quorum may be interrupted
+ *   HOSTS      1, or 2: rank 0 alone on host 0, the others on host 1
+ *   WHOLE      at a synchronisation each rank sums the whole model for itself, as one host does for a small one
+ *   SYNC_QUORUM arrivals at a synchronisation that call the others there; 0: nobody is called
  *   PUNCTUAL   no rank may have to skip publishing
  *   TRAP_...   something done wrong; see README.md
  */
@@ -73,6 +76,12 @@
 #ifndef INTERRUPTS
 #define INTERRUPTS 0
 #endif
+#ifndef HOSTS
+#define HOSTS 1
+#endif
+#ifndef SYNC_QUORUM
+#define SYNC_QUORUM 0
+#endif
 
 /* Group of rank i at step v: how many, which member i is, which rank member m is. */
 
@@ -97,6 +106,13 @@
 #define RUNS(i) (PRESENT >> (i) & 1)
 #define SYNCHRONIZES(v) ((v) % TAU == 0)
 #define LAST_SYNCHRONIZATION(v) (((v) - 1) / TAU * TAU)
+#define NEXT_SYNCHRONIZATION(v) (((v) + TAU - 1) / TAU * TAU)
+
+#if HOSTS == 1
+#define HOST(i) 0
+#else
+#define HOST(i) ((i) > 0)
+#endif
 
 /* A statement for each member, or for each but this rank, one after the other. */
 
@@ -135,11 +151,16 @@
 #define CHUNK(step, mark, member) ((step) << 5 | (mark) << 3 | (member))
 #define MARK(word) ((word) >> 3 & 3)
 #define OWNER(word) ((word) & 7)
+#define CONTRIBUTED(number, slot) ((number) << 2 | (slot))
+#define NEWEST(number, step) ((number) << 3 | (step))
+#define NUMBER(word) ((word) >> 2)
+#define PROGRESS(number, stage) ((number) << 3 | (stage))
 
 /* Bulk memory. The model of rank i at step v is the number v; a sum is the numbers of its members side by
    side. While something is being written it is garbage, which no step has as its number. */
 
 #define GARBAGE 7
+#define OWN 6  /* what a rank contributes to a synchronisation */
 #define TERM(m, value) ((value) << 3 * (m))
 #if SIZE == 2
 #define ALL_GARBAGE 63
@@ -156,6 +177,17 @@ byte result_tag[RANKS * RESULTS];
 short result[RANKS * RESULTS * CHUNKS];
 byte latest[RANKS];
 byte entered[RANKS];                   /* 2 * step when arrived at a synchronisation, one more when published */
+byte contributed[RANKS];
+byte progress[RANKS];
+byte host_sums[RANKS];                 /* whether a rank's column holds the sums of its host */
+byte totals[RANKS];                    /* mask of the parts of its column that hold totals */
+
+byte reached[HOSTS];                   /* arrivals at all barriers so far */
+byte forwarded[HOSTS];
+byte newest[HOSTS];
+byte gathered[HOSTS];                  /* the last barrier that is over */
+byte called[HOSTS];
+byte summed[HOSTS];                    /* columns, of all synchronisations so far */
 
 byte state[RANKS * RECORDS];
 byte contribution[RANKS * RECORDS * SIZE];
