@@ -372,9 +372,8 @@ class Synchronizer:
         yield self._barrier.is_over
         self._snapshots.free_reserved()
         if self._calls > calls_before:
-            self._snapshots.restore_all(
-                self._pointers
-            )  # into the output of the call that has continued this one
+            # Another call has continued this one, perhaps with another output.
+            self._snapshots.restore_all(self._pointers)
         self._complete = True
 
     def _refuse(self, error: Exception | None) -> NoReturn:
