@@ -536,7 +536,7 @@ SYNCHRONIZATION = [
     ),
     mutation(
         "a round begins before the sums that it reads are there",
-        delete("Synchronizer._phases", "yield partial(self._reduction.is_ready, number)"),
+        replace("Reduction.is_performed", "if self.missing(number)", "if False"),
         tests=EQUAL,
     ),
     mutation(
@@ -612,15 +612,15 @@ SYNCHRONIZATION = [
 BARRIER = [
     mutation(
         "an arrival is told before what it stands for is visible: no write fence",
-        delete("Barrier.arrive_at", "self.window.write_fence()"),
+        delete("Barrier.arrive", "self.window.write_fence()"),
         tests=EQUAL,
     ),
     mutation(
         "a barrier is over one arrival too early",
         replace(
-            "Barrier.arrive_at",
-            "if arrivals == self.number * <uint64_t> self.window.ranks",
-            "if arrivals + 1 == self.number * <uint64_t> self.window.ranks",
+            "Barrier.after_addition",
+            "reached & mask(ARRIVAL_BITS) == self.number",
+            "(reached & mask(ARRIVAL_BITS)) + 1 == self.number",
         ),
         tests=ARRIVING,
     ),
@@ -674,7 +674,7 @@ BARRIER = [
     mutation(
         "a refusal stays on its host",
         replace(
-            "Barrier.arrive_at", "code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0", "0"
+            "Barrier.go_on", "code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0", "0"
         ),
         tests=ARRIVING,
     ),
@@ -713,7 +713,7 @@ BARRIER = [
     ),
     mutation(
         "a rank that has joined calls to its own step",
-        replace("Barrier.arrive_at", "calls if self.synchronises else self.met()", "calls"),
+        replace("Barrier.go_on", "self.calls if self.synchronises else self.met()", "self.calls"),
         tests=ARRIVING,
     ),
     mutation(
@@ -723,7 +723,7 @@ BARRIER = [
     ),
     mutation(
         "each arrival is handed on though nobody calls",
-        delete("Barrier.arrive", "calls = calls and self.elastic"),
+        replace("Barrier.arrive", "step if calls and self.elastic else 0", "step if calls else 0"),
         tests=ARRIVING,
     ),
     mutation(

@@ -22,7 +22,9 @@ class World:
         self.barriers = [Barrier(window, self.layout, hosts, quorum, PERIOD) for window in windows]
 
     def arrive(self, rank, step, joined=False, joining=0, calls=True, refuses=False):
+        """Have a rank arrive, and look once: it then tells other hosts."""
         self.barriers[rank].arrive(step, not joined, refuses, joining, calls)
+        self.barriers[rank].is_over()
 
     def over(self):
         """Return which ranks find the barrier over, the hosts below told by earlier looks."""

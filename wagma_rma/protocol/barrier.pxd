@@ -32,12 +32,21 @@ cdef class Barrier:
     cdef uint64_t agreed_before        # what this leader has told the hosts below
     cdef uint64_t ignored              # what an operation finds
 
+    # What is still to be done for the last barrier.
+    cdef int due, at                   # what, and at which node
+    cdef uint64_t added                # to `reached`
+    cdef uint64_t newest, code         # what the arrivals that are added have said
+    cdef uint64_t calls                # the step to which a quorum calls, or 0
+    cdef bint complete, any_joined     # whether a node has gathered all its ranks; whether any has joined
+    cdef readonly bint lost            # an exception has left it open whether an addition has happened
+
     cdef bint hear(self, int host) except -1 nogil
-    cdef int arrive_at(self, uint64_t newest, uint64_t code, int64_t joining, uint64_t calls) except -1 nogil
+    cdef int go_on(self, bint near) except -1 nogil
+    cdef int after_addition(self, uint64_t found) noexcept nogil
     cdef uint64_t look(self) except? 0 nogil
     cdef bint say_newest(self, int host, uint64_t newest) except -1 nogil
     cdef uint64_t claim(self, int host) except? 0 nogil
-    cdef int tell_end(self, bint any_joined) except -1 nogil
+    cdef int tell_end(self) except -1 nogil
     cdef int tell(self, int first, int count, uint64_t before, uint64_t agreed, uint64_t gathered) except -1 nogil
     cdef uint64_t load_word(self, int host, int64_t word) except? 0 nogil
     cdef bint is_enough(self, uint64_t reached) noexcept nogil

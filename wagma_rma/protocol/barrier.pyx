@@ -28,6 +28,15 @@ cdef enum:
     NUMBER_BITS = 25  # of a barrier's number, in `newest`
     ALL_JOINED = 1    # the code of a barrier at which nobody has come to synchronise
 
+# What a rank has still to do for a barrier at which it has arrived.
+cdef enum Due:
+    NOTHING = 0
+    ADD = 1      # its arrival, or what a node has gathered, to `reached`
+    CLAIM = 2    # what a node has not forwarded
+    FORWARD = 3  # what it has claimed, with what the ranks have said
+    TELL = 4     # the hosts that all have arrived
+    CALL = 5     # the other ranks
+
 # The code of a rank in `refusing` and `gathered`: the greatest is told, so the lowest rank has the greatest.
 cdef uint64_t CONTRADICTION = mask(MEMBER_BITS)
 
@@ -83,7 +92,7 @@ cdef class Barrier:
         return self.quorum < <uint64_t> self.window.ranks
 
     def arrive(self, uint64_t step, bint synchronises=True, bint refuses=False, int joining=0, bint calls=False):
-        """Arrive at the next barrier. Local, but it waits for round trips to other hosts.
+        """Arrive at the next barrier. Local: what other hosts are to know is_over() tells them.
 
         Args:
             step: that this rank synchronises; the one after its last, if it has joined.
@@ -92,13 +101,21 @@ cdef class Barrier:
             joining: 1 if this rank has joined since it arrived last, -1 if its join() is over.
             calls: a quorum of arrivals calls the others to this step; if this rank has joined, to that of the others.
         """
-        cdef uint64_t code = CONTRADICTION - 1 - self.window.rank if refuses else 0
         self.number += 1
         self.step, self.synchronises = step, synchronises
         self.refuser = -1
-        calls = calls and self.elastic  # or each arrival would be forwarded on its own, for nobody
+        self.at, self.due = self.host, ADD
+        self.newest = step << 1 | synchronises
+        self.code = CONTRADICTION - 1 - self.window.rank if refuses else 0
+        self.added = 1 + (<uint64_t> joining << ARRIVAL_BITS)
+        # Without a quorum each arrival would be forwarded on its own, for nobody.
+        self.calls = step if calls and self.elastic else 0
         with nogil:
-            self.arrive_at(step << 1 | synchronises, code, joining, step if calls else 0)
+            # What this rank has written others see before its arrival; what it has read was read before. Pairs with
+            # the load of `gathered`.
+            self.window.read_fence()
+            self.window.write_fence()
+            self.go_on(True)
 
     def is_over(self):
         """Return whether all ranks have arrived; then `refuser`, `step` and `all_joined` tell how. Local."""
@@ -106,6 +123,7 @@ cdef class Barrier:
         if self.passed == self.number:
             return True
         with nogil:
+            self.go_on(False)
             gathered = self.look()
         if gathered == 0:
             return False
@@ -155,41 +173,64 @@ cdef class Barrier:
         self.tell(self.host, 1, before, agreed, gathered)
         return True
 
-    cdef int arrive_at(self, uint64_t newest, uint64_t code, int64_t joining, uint64_t calls) except -1 nogil:
-        """Count this rank in at its host, and what a node has gathered at the node above it."""
-        cdef int host = self.host
-        cdef uint64_t added = 1 + (<uint64_t> joining << ARRIVAL_BITS), found = 0, arrivals
-        # What this rank has written others see before its arrival; what it has read was read before. Pairs with the
-        # load of `gathered`.
-        self.window.read_fence()
-        self.window.write_fence()
-        while True:
-            if self.say_newest(host, newest):
-                code = CONTRADICTION
-            if code:
-                self.window.fetch_max(self.nodes[host].leader, self.layout.refusing, self.number << MEMBER_BITS | code,
-                                      &found)
+    cdef int go_on(self, bint near) except -1 nogil:
+        """Count this rank in at its host, and what a node has gathered at the node above it; at the end tell the hosts.
+
+        What is left when an exception ends it, as where another host does not answer, the next call does.
+
+        Args:
+            near: do only what no other host is needed for.
+        """
+        cdef uint64_t found = 0, arrivals, code
+        while self.due != NOTHING:
+            if near and self.hosts > 1 and (self.due == TELL or self.due == CALL or self.at != self.host):
+                return 0
+            if self.due == TELL:
+                self.tell_end()
+                self.due = NOTHING
+            elif self.due == CALL:
+                self.call(self.calls if self.synchronises else self.met())
+                self.due = NOTHING
+            elif self.due == ADD:
+                if self.say_newest(self.at, self.newest):
+                    self.code = CONTRADICTION
+                if self.code:
+                    self.window.fetch_max(self.nodes[self.at].leader, self.layout.refusing,
+                                          self.number << MEMBER_BITS | self.code, &found)
+                    self.window.complete()
+                # An exception leaves it open whether this has happened.
+                self.lost = True
+                self.window.fetch_add(self.nodes[self.at].leader, self.layout.reached, self.added, &found)
                 self.window.complete()
-            self.window.fetch_add(self.nodes[host].leader, self.layout.reached, added, &found)
-            self.window.complete()
-            arrivals = (found + added) & mask(ARRIVAL_BITS)
-            if host == 0:
-                if arrivals == self.number * <uint64_t> self.window.ranks:
-                    self.tell_end((found + added) >> ARRIVAL_BITS > 0)
-                elif calls and self.is_enough(found + added) and not self.is_enough(found):
-                    self.call(calls if self.synchronises else self.met())
-                return 0
-            if arrivals != self.number * <uint64_t> self.nodes[host].ranks:
+                self.lost = False
+                self.due = self.after_addition(found)
+            elif self.due == CLAIM:
                 # A part of the node's arrivals is of use above for calls only.
-                if not calls or self.load_word(self.host, self.layout.called) >= calls:
-                    return 0
-            added = self.claim(host)
-            if added == 0:
-                return 0
-            newest = self.load_word(host, self.layout.newest) >> NUMBER_BITS
-            code = self.load_word(host, self.layout.refusing)
-            code = code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0
-            host = self.nodes[host].parent
+                if not self.complete and self.load_word(self.host, self.layout.called) >= self.calls:
+                    self.due = NOTHING
+                    continue
+                self.lost = True
+                self.added = self.claim(self.at)
+                self.lost = False
+                self.due = FORWARD if self.added else NOTHING
+            else:  # FORWARD
+                self.newest = self.load_word(self.at, self.layout.newest) >> NUMBER_BITS
+                code = self.load_word(self.at, self.layout.refusing)
+                self.code = code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0
+                self.at = self.nodes[self.at].parent
+                self.due = ADD
+        return 0
+
+    cdef int after_addition(self, uint64_t found) noexcept nogil:
+        """Return what is due after an addition to `reached` of a node, which held `found`."""
+        cdef uint64_t reached = found + self.added
+        self.complete = reached & mask(ARRIVAL_BITS) == self.number * <uint64_t> self.nodes[self.at].ranks
+        if self.at:
+            return CLAIM if self.complete or self.calls else NOTHING
+        if self.complete:
+            self.any_joined = reached >> ARRIVAL_BITS > 0
+            return TELL
+        return CALL if self.calls and self.is_enough(reached) and not self.is_enough(found) else NOTHING
 
     cdef bint say_newest(self, int host, uint64_t newest) except -1 nogil:
         """Raise what a node knows of the step of this barrier; return whether ranks contradict each other.
@@ -228,15 +269,15 @@ cdef class Barrier:
                 return reached - forwarded
             forwarded = found
 
-    cdef int tell_end(self, bint any_joined) except -1 nogil:
+    cdef int tell_end(self) except -1 nogil:
         """Tell the root's host and those below it that all ranks have arrived, and how."""
         cdef uint64_t newest = self.load_word(0, self.layout.newest) >> NUMBER_BITS, agreed, before
         cdef uint64_t code = self.load_word(0, self.layout.refusing)
         code = code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0
-        if any_joined and code == 0:
+        if self.any_joined and code == 0:
             code = 0 if newest & 1 else ALL_JOINED
         before = agreed = self.load_word(0, self.layout.agreed)
-        if any_joined:
+        if self.any_joined:
             agreed = newest >> 1
         return self.tell(0, 1 + self.nodes[0].children, before, agreed, self.number << MEMBER_BITS | code)
 

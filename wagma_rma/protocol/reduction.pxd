@@ -46,6 +46,7 @@ cdef class Reduction:
     cdef const void** bytes    # of the pieces in the lanes, per lane and source
 
     cdef Range part_of(self, int section, int column, tuple digits)
+    cdef int perform(self, int number) except -1
     cdef int begin_transfer(self) noexcept
     cdef int add_contributions(self) except -1
     cdef int add_source(self, int rank, int which) except -1

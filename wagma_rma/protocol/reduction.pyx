@@ -127,9 +127,15 @@ cdef class Reduction:
         """How many rounds this rank takes part in."""
         return len(self.plan.rounds) if self.column >= 0 else 0
 
-    def is_ready(self, int number):
-        """Return whether the ranks that a round reads from have come to its stage."""
-        return not self.missing(number)
+    def is_performed(self, int number):
+        """Perform a round if the ranks that it reads from have come to its stage; return whether it was performed.
+
+        It may be repeated, where another host did not answer.
+        """
+        if self.missing(number):
+            return False
+        self.perform(number)
+        return True
 
     def missing(self, int number):
         """Return which ranks have not come to the stage that a round needs; or, after the last round, to totals."""
@@ -153,7 +159,7 @@ cdef class Reduction:
             self.window.complete()
         return [rank for rank, word in zip(ranks, found) if word < needed]
 
-    def perform(self, int number):
+    cdef int perform(self, int number) except -1:
         """Perform a round."""
         cdef int i, host, target, stage
         round = self.plan.rounds[number]
@@ -169,6 +175,7 @@ cdef class Reduction:
         with nogil:
             self.transfer(SUMS, target, None)
             self.tell_stage(stage)
+        return 0
 
     def tell_summed(self):
         """Tell the ranks of this host that this rank's column holds totals."""

@@ -176,7 +176,7 @@ class Synchronizer:
         except BaseException as error:
             # Loading words is a wait too, where the memory of other hosts does not answer.
             interrupted = not self._failed or id(error) == self._waiter.raised
-            in_wait = self._test is not None and interrupted
+            in_wait = self._test is not None and interrupted and not self._barrier.lost
             if not in_wait or isinstance(error, (StepMismatch, RankLeft)):
                 self._under_way = None
             raise
@@ -354,8 +354,7 @@ class Synchronizer:
         self._reduction.sum_host(self._calls == came_in, self._pointers)
         for number in range(self._reduction.rounds):
             self._round = number
-            yield partial(self._reduction.is_ready, number)
-            self._reduction.perform(number)
+            yield partial(self._reduction.is_performed, number)
         self._reduction.tell_summed()
         self._round = self._reduction.rounds
         yield self._reduction.is_summed

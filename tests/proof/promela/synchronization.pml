@@ -96,7 +96,7 @@ inline contribute() {
 
 /* The word `entered` changes together with the first arrival: nobody waits for it. A barrier is over when `gathered`
    says so, which only grows. */
-/* stands for: Barrier.arrive_at, Barrier.tell_end, Barrier.look */
+/* stands for: Barrier.go_on, Barrier.tell_end, Barrier.look */
 inline arrive_at(number, calls) {
     host = HOST(i); added = 1;
     do

@@ -143,8 +143,7 @@ class Run:
         wait_for(barrier.is_over)
         reduction.sum_host(True, pointers)
         for number in range(reduction.rounds):
-            wait_for(partial(reduction.is_ready, number))
-            reduction.perform(number)
+            wait_for(partial(reduction.is_performed, number))
         reduction.tell_summed()
         wait_for(reduction.is_summed)
         reduction.collect(step, True, pointers)

@@ -12,6 +12,7 @@ NAMES = (
     "group_period",
     "quorum",
     "patience",
+    "sync_quorum",
     "window",
     "progress",
     "hosts",
