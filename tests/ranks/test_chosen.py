@@ -23,8 +23,8 @@ def test_attributes_say_what_was_chosen_and_repr_shows_them():
             }
             assert shown == (
                 f"<GroupAverager of rank {rank} of 4 at step 1: group_size=2, sync_period=10, "
-                f"group_period=1, quorum=1, patience='auto', sync_quorum=4, window='shared', progress='none', "
-                f"1 host, {nbytes:,} bytes>"
+                f"group_period=1, quorum=1, patience='auto', sync_quorum=4, window='shared', "
+                f"progress='none', 1 host, {nbytes:,} bytes>"
             )
             assert given["bytes"] == nbytes_of_pairs
         chosen = {"group_size": 2, "sync_period": 7, "group_period": 3, "quorum": 2, "patience": 0.5}
