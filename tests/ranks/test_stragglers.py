@@ -27,7 +27,7 @@ def check(results):
         {"size": 100_000, "group_size": 2, "patience": 0, "lent": True},
         {"size": 30_000, "group_size": 4, "patience": "auto", "quorum": 2, "chunk_bytes": 4096, "lent": True},
         {"size": 30_000, "group_size": 2, "patience": 0, "chunk_bytes": 4096, "sync_quorum": 1},
-        {"size": 3, "group_size": 4, "patience": 0, "quorum": 3, "sync_quorum": 2},
+        {"size": 3, "group_size": 4, "patience": 0, "sync_quorum": 2},
         {"size": 100_000, "group_size": 2, "patience": 0, "lent": True, "sync_quorum": 0.5},
     ],
     ids=[
