@@ -19,13 +19,13 @@ floor      the time in which the ranks together copy as many bytes as `wagma` mu
 """
 
 import argparse
-import time
 
 import ml_dtypes  # noqa: F401  (numpy knows bfloat16 then)
 import numpy as np
 from mpi4py import MPI
 
 from benchmarks import table
+from benchmarks.paired import times_of
 from wagma_rma import GroupAverager
 
 SIZES = [100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000]
@@ -80,30 +80,11 @@ def measure(comm, count, dtype, turn, options):
         }
         if peers:
             ways |= {"allreduce": allreduce, "iallreduce": iallreduce}
-        for call in ways.values():
-            for _ in range(3):
-                comm.Barrier()
-                call()
-        steps, rows = None, []
-        while steps is None or len(rows) < steps:
-            row = np.empty((len(ways), turn))
-            for way, call in enumerate(ways.values()):
-                for i in range(turn):
-                    comm.Barrier()
-                    started = time.perf_counter()
-                    call()
-                    row[way, i] = time.perf_counter() - started
-            rows.append(row)
-            if steps is None:
-                slowest = comm.allreduce(row.sum(), MPI.MAX)
-                steps = int(min(2000, max(7, SECONDS / slowest)))
+        times = times_of(comm, ways, turn, SECONDS)
         del lent
         counts = averager.statistics
         fresh = counts.fresh / (counts.steps - counts.synchronized)
-    times = np.array(rows[1:])
-    comm.Allreduce(MPI.IN_PLACE, times, MPI.MAX)
-    times = np.median(times, axis=2)
-    return {way: times[:, i] for i, way in enumerate(ways)}, comm.allreduce(fresh, MPI.MIN)
+    return times, comm.allreduce(fresh, MPI.MIN)
 
 
 def row_of(times, fresh):

@@ -26,7 +26,6 @@ ranks than cores").
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ from mpi4py import MPI
 
 import wagma_rma
 from benchmarks import against, communicators, table
+from benchmarks.paired import times_of
 from wagma_rma import GroupAverager
 
 FLOATS = [1000, 10_000, 100_000, 1_000_000, 10_000_000]
@@ -72,31 +72,6 @@ def most_of_hosts(comm, hosts, of_this_rank):
     """Return the largest of the hosts' sums of what their ranks have. Collective."""
     every = comm.allgather(of_this_rank)
     return max(np.bincount(hosts, weights=every))
-
-
-def times_of(comm, ways, turn, seconds):
-    """Return the times of each way: for each turn the median of its calls, of the slowest rank."""
-    for call in ways.values():
-        for _ in range(3):
-            comm.Barrier()
-            call()
-    rows, turns = [], None
-    while turns is None or len(rows) < turns:
-        row = np.empty((len(ways), turn))
-        for way, call in enumerate(ways.values()):
-            for i in range(turn):
-                comm.Barrier()
-                started = time.perf_counter()
-                call()
-                row[way, i] = time.perf_counter() - started
-        rows.append(row)
-        if turns is None:
-            slowest = comm.allreduce(row.sum(), MPI.MAX)
-            turns = int(min(2000, max(7, seconds / slowest)))
-    times = np.array(rows[1:])
-    comm.Allreduce(MPI.IN_PLACE, times, MPI.MAX)
-    times = np.median(times, axis=2)
-    return {way: times[:, i] for i, way in enumerate(ways)}
 
 
 def bytes_of(comm, averager, ways):

@@ -85,21 +85,25 @@ class Steps:
 
     def average(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.average()."""
-        if self.stepper.synchronizes_next() or self._jumps:
-            return self._jump(model, out)
+        if self.stepper.synchronizes_next() or self._continues_jump:
+            return self._average_all(model, out)
         self._check_group_step()
         try:
             held = self._memory.hold("average", model, out, local=self.stepper.is_local_next())
         except SecondThread:
             self._refuse_second_thread("average")
         if not self.stepper.step(held.sources, held.targets, held.outputs):
-            return self._jump(model, out)
+            return self._average_all(model, out)
         return held.result
 
     def average_at(self, sources: Sources, targets: list[int]) -> None:
         """Serve GroupAverager.average_at()."""
-        if self.stepper.synchronizes_next() or self._jumps or not self.stepper.step(sources, targets, []):
-            self._jump_at(sources, targets)
+        if (
+            self.stepper.synchronizes_next()
+            or self._continues_jump
+            or not self.stepper.step(sources, targets, [])
+        ):
+            self._average_all_at(sources, targets)
 
     def synchronize(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.synchronize()."""
@@ -199,20 +203,21 @@ class Steps:
     # How the calls are served.
 
     @property
-    def _jumps(self) -> bool:
+    def _continues_jump(self) -> bool:
         """Whether average() is to continue a synchronisation to which it has jumped."""
         return self._synchronizer.cut_short and self._jumped
 
-    def _jump(self, model: Any, out: Any) -> Any:
-        """Serve average() at the next multiple of the period, which is the next step, or a later one."""
+    def _average_all(self, model: Any, out: Any) -> Any:
+        """Serve average() where all ranks average: at the next multiple of the period."""
         holding = partial(self._memory.hold, "average", model, out, together=True)
-        return self._average_all(holding).result
+        return self._at_multiple(holding).result
 
-    def _jump_at(self, sources: Sources, targets: list[int]) -> None:
+    def _average_all_at(self, sources: Sources, targets: list[int]) -> None:
         """Serve average_at() likewise."""
-        self._average_all(lambda: Held(None, [], sources, targets))
+        self._at_multiple(lambda: Held(None, [], sources, targets))
 
-    def _average_all(self, holding: Callable[[], Held]) -> Held:
+    def _at_multiple(self, holding: Callable[[], Held]) -> Held:
+        """Synchronise the next multiple of the period: the next step, or a later one to which this rank jumps."""
         if not self._synchronizer.cut_short:
             self._jumped = not self.stepper.synchronizes_next()
         return self._synchronize("average", holding, self.stepper.next_multiple())

@@ -673,18 +673,12 @@ BARRIER = [
     ),
     mutation(
         "a refusal stays on its host",
-        replace(
-            "Barrier.go_on", "code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0", "0"
-        ),
+        replace("Barrier.go_on", "self.code = self.refusal(self.at)", "self.code = 0"),
         tests=ARRIVING,
     ),
     mutation(
         "a refusal of an earlier barrier counts",
-        replace(
-            "Barrier.tell_end",
-            "code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0",
-            "code & mask(MEMBER_BITS)",
-        ),
+        replace("Barrier.refusal", "if refusing >> MEMBER_BITS == self.number else 0", ""),
         tests=ARRIVING,
     ),
     mutation(
@@ -694,11 +688,7 @@ BARRIER = [
     ),
     mutation(
         "a quorum calls one arrival too early",
-        replace(
-            "Barrier.is_enough",
-            "return joined < ranks and arrived >=",
-            "return joined < ranks and arrived + 1 >=",
-        ),
+        replace("Barrier.is_enough", "return arrived >=", "return arrived + 1 >="),
         tests=CALLED,
     ),
     mutation(
@@ -744,7 +734,7 @@ BARRIER = [
     ),
     mutation(
         "a jump that was cut short is not continued",
-        replace("Steps._jumps", "self._synchronizer.cut_short and self._jumped", "False"),
+        replace("Steps._continues_jump", "self._synchronizer.cut_short and self._jumped", "False"),
         tests=ELASTIC,
     ),
 ]

@@ -45,37 +45,6 @@ class ThreadComm:
     def Free(self):
         pass
 
-    def Iallreduce(self, in_place, array, op):
-        assert in_place is MPI.IN_PLACE and op == MPI.MAX
-
-        def finish(parts):
-            array[:] = [max(column) for column in zip(*parts, strict=True)]
-
-        return self._begin(array.copy(), finish)
-
-    def Ireduce_scatter(self, ours, mine, counts, op):
-        assert op == MPI.SUM
-        begin = sum(counts[: self.rank])
-
-        def finish(parts):
-            total = parts[0][begin : begin + len(mine)].copy()
-            for part in parts[1:]:
-                total += part[begin : begin + len(mine)]
-            mine[:] = total
-
-        return self._begin(ours.copy(), finish)
-
-    def Iallgatherv(self, in_place, target):
-        assert in_place is MPI.IN_PLACE
-        sums, (counts, begins) = target
-        begin, count = begins[self.rank], counts[self.rank]
-
-        def finish(parts):
-            for part, length, at in zip(parts, counts, begins, strict=True):
-                sums[at : at + length] = part
-
-        return self._begin(sums[begin : begin + count].copy(), finish)
-
 
 class Request:
     """A collective that this rank has begun."""

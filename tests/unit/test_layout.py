@@ -250,7 +250,6 @@ def test_leaves_that_synchronisations_alone_average_change_nothing_for_the_other
         "order",
         "private_bytes",
         "region_bytes",
-        "region_sums_bytes",
         "nbytes",
     }
     for name in set(NUMBERS) - of_the_others:

@@ -48,6 +48,7 @@ cdef class Barrier:
     cdef uint64_t claim(self, int host) except? 0 nogil
     cdef int tell_end(self) except -1 nogil
     cdef int tell(self, int first, int count, uint64_t before, uint64_t agreed, uint64_t gathered) except -1 nogil
+    cdef uint64_t refusal(self, int host) except? 0 nogil
     cdef uint64_t load_word(self, int host, int64_t word) except? 0 nogil
     cdef bint is_enough(self, uint64_t reached) noexcept nogil
     cdef uint64_t met(self) except? 0 nogil

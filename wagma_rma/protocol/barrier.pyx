@@ -13,8 +13,8 @@ whatever step the others synchronise: for them that step is told before the end 
 
 *Calls.* With a quorum, the rank whose arrival completes it tells all hosts (`called`), and arrivals are forwarded as they
 come: a rank claims all that its node has not forwarded (a compare-and-swap of `forwarded`), so arrivals at about the same
-time travel together. Ranks that have joined arrive at once and do not count; where fewer others are left than the quorum,
-all of these are enough.
+time travel together. Ranks that have joined arrive at once and do not count. Where fewer others are left than the quorum,
+nobody needs to be called: when these have arrived, all have.
 """
 
 cimport cython
@@ -181,7 +181,7 @@ cdef class Barrier:
         Args:
             near: do only what no other host is needed for.
         """
-        cdef uint64_t found = 0, arrivals, code
+        cdef uint64_t found = 0
         while self.due != NOTHING:
             if near and self.hosts > 1 and (self.due == TELL or self.due == CALL or self.at != self.host):
                 return 0
@@ -215,8 +215,7 @@ cdef class Barrier:
                 self.due = FORWARD if self.added else NOTHING
             else:  # FORWARD
                 self.newest = self.load_word(self.at, self.layout.newest) >> NUMBER_BITS
-                code = self.load_word(self.at, self.layout.refusing)
-                self.code = code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0
+                self.code = self.refusal(self.at)
                 self.at = self.nodes[self.at].parent
                 self.due = ADD
         return 0
@@ -272,8 +271,7 @@ cdef class Barrier:
     cdef int tell_end(self) except -1 nogil:
         """Tell the root's host and those below it that all ranks have arrived, and how."""
         cdef uint64_t newest = self.load_word(0, self.layout.newest) >> NUMBER_BITS, agreed, before
-        cdef uint64_t code = self.load_word(0, self.layout.refusing)
-        code = code & mask(MEMBER_BITS) if code >> MEMBER_BITS == self.number else 0
+        cdef uint64_t code = self.refusal(0)
         if self.any_joined and code == 0:
             code = 0 if newest & 1 else ALL_JOINED
         before = agreed = self.load_word(0, self.layout.agreed)
@@ -296,6 +294,11 @@ cdef class Barrier:
             self.window.fetch_max(self.nodes[host].leader, self.layout.gathered, gathered, &self.ignored)
         return self.window.complete()
 
+    cdef uint64_t refusal(self, int host) except? 0 nogil:
+        """Return the code of the lowest rank that a node knows to refuse this barrier, or 0."""
+        cdef uint64_t refusing = self.load_word(host, self.layout.refusing)
+        return refusing & mask(MEMBER_BITS) if refusing >> MEMBER_BITS == self.number else 0
+
     cdef uint64_t load_word(self, int host, int64_t word) except? 0 nogil:
         """Return a word of a host."""
         cdef uint64_t found = 0
@@ -309,7 +312,7 @@ cdef class Barrier:
         """Return whether the arrivals at the root call the others."""
         cdef int64_t ranks = self.window.ranks, joined = reached >> ARRIVAL_BITS
         cdef int64_t arrived = <int64_t> (reached & mask(ARRIVAL_BITS)) - (<int64_t> self.number - 1) * ranks - joined
-        return joined < ranks and arrived >= min(<int64_t> self.quorum, ranks - joined)
+        return arrived >= <int64_t> self.quorum
 
     cdef uint64_t met(self) except? 0 nogil:
         """Return which step the ranks synchronise that have arrived: a rank that has joined goes to theirs."""

@@ -57,7 +57,6 @@ cdef class Layout:
     cdef readonly int64_t sums_bytes                 # of a result, without its padding to a page
     cdef readonly int64_t private_bytes              # of a model in private memory: a snapshot, then the other leaves
     cdef readonly int64_t region_bytes, first_region # a part of the region of the other leaves, and its beginning
-    cdef readonly int64_t region_sums_bytes          # the same without its padding to a page
     cdef readonly int64_t chunk_bytes                # most bytes that a chunk has in a snapshot or result
     cdef readonly int region_parts
     cdef readonly int64_t first_message

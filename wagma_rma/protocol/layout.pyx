@@ -106,7 +106,7 @@ cdef class Layout:
             snapshot = up(snapshot + section.count * section.width, LINE)
             result = up(result + section.count * section.sum_width, LINE)
         self.private_bytes = snapshot
-        self.region_sums_bytes, self.region_bytes = result, up(result, PAGE)
+        self.region_bytes = up(result, PAGE)
         if not self.chunks:
             # A record has a chunk to finish even if there is nothing to sum.
             self.chunks = self.sections[0].chunks = self.sections[0].chunk_count = 1
