@@ -217,7 +217,7 @@ class Steps:
         self._at_multiple(lambda: Held(None, [], sources, targets))
 
     def _at_multiple(self, holding: Callable[[], Held]) -> Held:
-        """Synchronise the next multiple of the period: the next step, or a later one to which this rank jumps."""
+        """Synchronise the next multiple of the period; this rank jumps if that is not its next step."""
         if not self._synchronizer.cut_short:
             self._jumped = not self.stepper.synchronizes_next()
         return self._synchronize("average", holding, self.stepper.next_multiple())
