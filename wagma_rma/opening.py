@@ -125,7 +125,7 @@ def _open(
     dropped.give_back(comm)
     identity = dropped.new_identity(comm)
     groups = options.groups(comm.rank)
-    layout = options.layout(structure, is_remote(hosts, options.window))
+    layout = options.layout(structure, is_remote(hosts, options.window), max(hosts) + 1)
     size = layout.nbytes, layout.words_bytes
     window = open_window(comm, hosts, *size, options.window, options.progress).window
     # 3. Each makes what needs its own memory only; a rank that has too little tells the others.

@@ -15,7 +15,9 @@ from wagma_rma.groups.schedule import Schedule
 from wagma_rma.model.selection import Select, selected
 from wagma_rma.model.structure import Structure
 from wagma_rma.mpi.agreement import Facts
+from wagma_rma.protocol.barrier import most_children
 from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.rounds import most_peers
 from wagma_rma.protocol.words import MOST_SLOTS, PIN_LIMIT, STEP_LIMIT
 
 # A window has one snapshot more than a turn has groupings, and a word must be able to name each snapshot.
@@ -200,8 +202,8 @@ class Options:
             "progress": self.progress,
         }
 
-    def layout(self, structure: Structure, across_hosts: bool) -> Layout:
-        """Return where everything lies in a window for models of this structure."""
+    def layout(self, structure: Structure, across_hosts: bool, hosts: int = 1) -> Layout:
+        """Return where everything lies in a window for models of this structure, over so many hosts."""
         alone = self.grouping.size == 1
         return Layout(
             structure.dtype_numbers,
@@ -213,6 +215,8 @@ class Options:
             max(3, self.grouping.period + 1),
             across_hosts,
             structure.synchronized,
+            most_children(hosts),
+            most_peers(hosts),
         )
 
 

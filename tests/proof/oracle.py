@@ -23,8 +23,10 @@ PINS, PUBLISHED_STEP, PUBLISHED_SLOT = (44, 20), (8, 36), (0, 8)
 RECORD_STEP, PHASE, ARRIVALS = (28, 36), (26, 2), (0, 26)  # of a state; RECORD_STEP of all words of a record
 AGE, SLOT = (8, 20), (0, 8)  # of a contribution
 MARK, OWNER = (26, 2), (0, 26)  # of a chunk
-BARRIER = (26, 36)  # of `gathered`
-NUMBER = (0, 25)  # of `newest`
+BARRIER, CODE = (28, 36), (0, 28)  # of `gathered`, and of all that is said at a node
+AGREED_STEPS = (1, 27)
+NODE_WORDS = 3
+ARITY = 16
 
 
 def field_of(word, place):
@@ -63,8 +65,11 @@ class Replay:
         self.reached_at = self.latest_at + 3 * LINE
         self.gathered_at = self.reached_at + LINE
         self.called_at = self.gathered_at + 16
-        self.newest_at = layout.newest
-        self.records_at = self.gathered_at + LINE
+        self.agreed_at = self.gathered_at + 8
+        self.said_at = self.gathered_at + LINE
+        heard_at = self.said_at - (-8 * NODE_WORDS * layout.places // LINE) * LINE
+        self.records_at = heard_at - (-8 * layout.peers // LINE) * LINE
+        self.heard = range(heard_at, self.records_at)
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
         self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes
@@ -73,6 +78,11 @@ class Replay:
         self.synchronized = {
             step.step for steps in history.steps for step in steps if step.outcome is Outcome.SYNCHRONIZED
         }
+        self.ends = defaultdict(list)  # step that is synchronised: when each rank had completed it
+        for steps in history.steps:
+            for step in steps:
+                if step.outcome is Outcome.SYNCHRONIZED:
+                    self.ends[step.step].append(step.ended)
         # Where the replay is.
         self.turn = 0
         self.newest = dict.fromkeys(range(self.world.ranks), (0, 0))  # rank: (step, slot)
@@ -173,15 +183,17 @@ class Replay:
                 )
             self.tags[target, slot].append((self.turn, after))
         elif offset == self.reached_at:
-            if target == simulation.leader(self.world, rank):
-                self.arrivals[rank] += 1
+            self.arrivals[rank] += 1
         elif offset == self.gathered_at:
             self.play_gathered(rank, field_of(after, BARRIER))
-        elif offset == self.newest_at:
-            if field_of(after, NUMBER) < field_of(before, NUMBER):
-                self.say("barrier", f"rank {rank} forgets what others have said at a later barrier")
+        elif offset == self.agreed_at:
+            self.play_agreed(rank, field_of(after, AGREED_STEPS))
+        elif self.said_at <= offset < self.heard.start:
+            self.play_said(rank, target, *divmod((offset - self.said_at) // 8, NODE_WORDS), after)
         elif offset == self.called_at:
             self.play_called(rank, before, after)
+        elif offset in self.heard:
+            pass  # what it stands for is in the sums
         elif offset >= self.records_at:
             word = (offset - self.records_at) % self.record_bytes // 8
             word = max(0, word - LINE // 8 + 1)  # the state has a line of its own
@@ -265,6 +277,34 @@ class Replay:
         absent = [other for other, arrivals in self.arrivals.items() if arrivals < barrier]
         if absent:
             self.say("barrier", f"rank {rank} ends barrier {barrier} without ranks {absent}")
+
+    def below(self, host):
+        """Return the ranks of a host and of those below it in the tree of hosts."""
+        hosts = simulation.hosts(self.world)
+        found = [rank for rank, at in enumerate(hosts) if at == host]
+        for child in range(ARITY * host + 1, min(ARITY * (host + 1), max(hosts)) + 1):
+            found += self.below(child)
+        return found
+
+    def play_said(self, rank, target, place, word, after):
+        host, barrier = simulation.hosts(self.world)[target], field_of(after, BARRIER)
+        ranks = (
+            self.below(ARITY * host + place)
+            if place
+            else [other for other in self.below(host) if simulation.leader(self.world, other) == target]
+        )
+        arrived = [other for other in ranks if self.arrivals[other] >= barrier]
+        if barrier > self.arrivals[rank]:
+            self.say("barrier", f"rank {rank} tells host {host} of barrier {barrier}, where it is not")
+        if word < 2 and len(arrived) < len(ranks):
+            self.say("barrier", f"rank {rank} tells host {host} that {ranks} are at barrier {barrier}")
+        if word == 2 and field_of(after, CODE) > len(arrived):
+            self.say("barrier", f"rank {rank} tells host {host} of {field_of(after, CODE)} in {ranks}")
+
+    def play_agreed(self, rank, steps):
+        last = max([step for step in self.synchronized if max(self.ends[step]) < self.turn], default=0)
+        if self.synchronized and last + steps not in self.synchronized and all(self.history.through):
+            self.say("barrier", f"rank {rank} tells that all synchronise step {last + steps}")
 
     def play_called(self, rank, before, after):
         quorum = self.world.sync_quorum

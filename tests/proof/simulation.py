@@ -53,6 +53,7 @@ class World:
     lanes: int = 1
     hosts: int = 1  # ranks are on them in blocks; they say where sums are made
     columns: bool = True  # at a synchronisation, also where each rank could sum the whole model
+    direct: bool = True  # between three hosts sums are exchanged in one round; else in two
     chained: bool = (
         False  # a rank comes with what the step before gave, not with a model of its own for each step
     )
@@ -301,7 +302,7 @@ def run(world, schedule, most_turns=100_000):
         structure = Structure("simulation", start)
         in_groups = len(start) - world.synchronized
         structure.synchronized = [i >= in_groups for i in range(len(start))]
-        layout = options.layout(structure, world.hosts > 1)
+        layout = options.layout(structure, world.hosts > 1, world.hosts)
     scheduler = Scheduler(world.ranks, schedule, most_turns)
     memory = SimulatedMemory(scheduler, layout.nbytes, layout.words_bytes)
     ranks = []
@@ -324,7 +325,11 @@ def run(world, schedule, most_turns=100_000):
         announcements = Announcements(window, layout)
         departures = Departures(rank, [0] * world.ranks, announcements, window.waiter)
         watch = Watch(announcements.published, None, Interrupts())
-        with changed(reductions, SPARED_WAIT=-(1 << 40) if world.columns else 1 << 40):
+        spared = {
+            "SPARED_WAIT": -(1 << 40) if world.columns else 1 << 40,
+            "SPARED_ROUND": 1 << 40 if world.direct else -(1 << 40),
+        }
+        with changed(reductions, **spared):
             reduction = Reduction(window, layout, protocol.snapshots, hosts(world))
         if scheduler.silences or world.joins:
             window.waiter.watcher = watch

@@ -53,6 +53,7 @@ def worlds(draw, **fixed):
         lanes=draw(st.integers(1, 3)),
         lent=draw(st.booleans()),
         columns=draw(st.booleans()),
+        direct=draw(st.booleans()),
         hosts=draw(st.sampled_from([1, 1, min(2, ranks), min(3, ranks)])),
         # The field of the pins that were ever taken has 20 bits.
         pins_before=draw(st.sampled_from([0, 0, (1 << 20) - 1, (1 << 20) - 3])),

@@ -12,16 +12,17 @@ from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
 from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol.announcements import Announcements
-from wagma_rma.protocol.barrier import Barrier
+from wagma_rma.protocol.barrier import Barrier, most_children
 from wagma_rma.protocol.departures import Departures
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.reduction import Reduction
+from wagma_rma.protocol.rounds import most_peers
 from wagma_rma.protocol.words import MOST_SLOTS, PINS_SHIFT
 from wagma_rma.testing import ThreadMemory, ThreadWindow, Verbs
 
 
-def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchronized=(), network=False):
+def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchronized=(), hosts=1):
     """Return a layout for the leaves of a model; `chunk_bytes` makes chunks of about so many bytes."""
     structure = Structure("test", leaves)
     usual = layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES
@@ -29,7 +30,8 @@ def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchr
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = chunk_bytes, 1 << 40
     try:
         shapes = structure.dtype_numbers, structure.counts
-        return Layout(*shapes, group_size, records, slots, network, synchronized)
+        across = most_children(hosts), most_peers(hosts)
+        return Layout(*shapes, group_size, records, slots, hosts > 1, synchronized, *across)
     finally:
         layouts.CHUNK_BYTES, layouts.LEAST_CHUNK_BYTES = usual
 
@@ -113,7 +115,7 @@ def make_ranks(
         synchronized: whether each leaf is averaged at synchronisations only; (): none is.
     """
     size = max(len(group) for groups in turn for group in groups)
-    layout = layout_of(start, size, records, slots, chunk_bytes, synchronized, max(hosts or [0]) > 0)
+    layout = layout_of(start, size, records, slots, chunk_bytes, synchronized, max(hosts or [0]) + 1)
     memory = ThreadMemory(ranks, layout.nbytes)
     made = []
     for rank in range(ranks):

@@ -15,15 +15,16 @@ class World:
     """The barriers of some ranks, and their words."""
 
     def __init__(self, hosts, quorum=None):
-        self.layout = layout_of([np.zeros(4, np.float32)])
+        self.layout = layout_of([np.zeros(4, np.float32)], hosts=max(hosts) + 1)
         memory = ThreadMemory(len(hosts), self.layout.nbytes)
         windows = [ThreadWindow(memory, rank) for rank in range(len(hosts))]
         self.verbs = Verbs(windows[0])
         self.barriers = [Barrier(window, self.layout, hosts, quorum, PERIOD) for window in windows]
+        self.last = 0  # the last synchronisation
 
     def arrive(self, rank, step, joined=False, joining=0, calls=True, refuses=False):
         """Have a rank arrive, and look once: it then tells other hosts."""
-        self.barriers[rank].arrive(step, not joined, refuses, joining, calls)
+        self.barriers[rank].arrive(step, self.last, not joined, refuses, joining, calls)
         self.barriers[rank].is_over()
 
     def over(self):
@@ -40,14 +41,19 @@ class World:
         for rank in range(len(self.barriers)):
             self.arrive(rank, step, calls=False)
         assert all(self.over())
+        self.last = step
 
     def called(self):
         """Return to which step the hosts are called."""
         [step] = {barrier.called() for barrier in self.barriers}
         return step
 
-    def reached(self, leader):
-        return self.verbs.load(leader, self.layout.reached)[0]
+    def said(self, leader, place):
+        """Return of which barrier a node has been told, and how many arrivals, at one of its places."""
+        newest, _, counted = (
+            self.verbs.load(leader, self.layout.said + 8 * (3 * place + i))[0] for i in range(3)
+        )
+        return newest >> 28, counted % (1 << 28)
 
 
 @pytest.mark.parametrize("joined", range(4))
@@ -75,9 +81,17 @@ def test_a_rank_that_has_joined_calls_nobody_to_a_step_that_average_does_not_syn
 def test_without_a_quorum_the_last_arrival_of_a_host_alone_goes_to_another_host():
     world = World(TWO_HOSTS)
     world.arrive(2, 10)
-    assert (world.reached(0), world.reached(2)) == (0, 1)
+    assert world.said(0, 1) == (0, 0)
     world.arrive(3, 10)
-    assert (world.reached(0), world.reached(2)) == (2, 2)
+    assert world.said(0, 1) == (1, 0)
+
+
+def test_with_a_quorum_each_arrival_is_counted_at_the_root_until_the_others_are_called():
+    world = World([0, 0, 1, 1, 1, 1], quorum=3)
+    for rank, counted in ((2, 1), (3, 2), (4, 3), (5, 3)):
+        world.arrive(rank, 10)
+        assert world.said(0, 1)[1] == counted or world.called()
+    assert world.called() == 10
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)], ids=str)

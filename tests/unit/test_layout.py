@@ -27,7 +27,8 @@ MANY = settings(max_examples=60, deadline=None)
 
 @st.composite
 def layouts(draw):
-    """Return arguments of a layout: dtypes, counts, group_size, records, slots, network, synchronized."""
+    """Return arguments of a layout: dtypes, counts, group_size, records, slots, network, synchronized,
+    children, peers."""
     leaves = draw(LEAVES)
     dtypes, counts = [leaf[0] for leaf in leaves], [leaf[1] for leaf in leaves]
     group_size = draw(st.integers(1, 40))
@@ -39,18 +40,20 @@ def layouts(draw):
         draw(st.integers(3, 20)),
         draw(st.booleans()),
         draw(st.just(()) | st.lists(st.booleans(), min_size=len(leaves), max_size=len(leaves))),
+        draw(st.integers(0, 16)),
+        draw(st.integers(0, 40)),
     )
 
 
 def grouped(arguments):
     """Return the arguments for the leaves alone that are averaged in groups."""
-    dtypes, counts, group_size, records, slots, network, synchronized = arguments
+    dtypes, counts, group_size, records, slots, network, synchronized, *_ = arguments
     kept = [i for i in range(len(dtypes)) if not any(synchronized[i : i + 1])]
     return [dtypes[i] for i in kept], [counts[i] for i in kept], group_size, records, slots, network
 
 
-EMPTY = ([], [], 2, 3, 3, False, ())
-ONLY_EMPTY_LEAVES = ([1, 0], [0, 0], 2, 3, 3, False, ())
+EMPTY = ([], [], 2, 3, 3, False, (), 0, 0)
+ONLY_EMPTY_LEAVES = ([1, 0], [0, 0], 2, 3, 3, False, (), 1, 1)
 
 
 def pieces(layout):
@@ -64,8 +67,10 @@ def pieces(layout):
         *((word, word + 8) for word in (layout.entered, layout.departure, layout.process)),
         *((word, word + 8) for word in (layout.contributed, layout.progress)),
         (layout.note, layout.note + 64),
-        *((word, word + 8) for word in (layout.reached, layout.forwarded, layout.newest, layout.refusing)),
+        *((word, word + 8) for word in (layout.reached, layout.newest, layout.refusing)),
         *((word, word + 8) for word in (layout.summed, layout.gathered, layout.agreed, layout.called)),
+        (layout.said, layout.said + 24 * layout.places),
+        (layout.heard, layout.heard + 8 * layout.peers),
         *(
             (
                 layout.first_record + i * layout.record_bytes,
@@ -109,7 +114,7 @@ def test_no_two_parts_of_a_window_overlap_and_all_lie_in_it(arguments):
     assert parts[-1][1] <= layout.nbytes
     if layout.model_bytes:
         regions = layout.region_parts * (layout.region_bytes > 0)
-        assert len(parts) == 19 + layout.records + layout.slots + RESULTS + regions
+        assert len(parts) == 20 + layout.records + layout.slots + RESULTS + regions
 
 
 @MANY
@@ -128,7 +133,9 @@ def test_words_come_first_and_a_record_has_room_for_every_member_and_chunk(argum
 @example(EMPTY)
 def test_what_ranks_wait_for_has_a_line_of_its_own_and_bulk_memory_begins_at_pages(arguments):
     layout = Layout(*arguments)
-    for place in (layout.latest, layout.entered, layout.reached, layout.gathered, layout.first_record):
+    of_ranks = layout.latest, layout.entered
+    of_hosts = layout.reached, layout.gathered, layout.said
+    for place in (*of_ranks, *of_hosts, layout.heard, layout.first_record):
         assert place % LINE == 0
     assert layout.record_bytes % LINE == 0
     places = (
@@ -242,7 +249,7 @@ def test_equal_arguments_give_equal_layouts_on_every_rank(arguments):
 @given(layouts())
 @example(EMPTY)
 def test_leaves_that_synchronisations_alone_average_change_nothing_for_the_others(arguments):
-    layout, without = Layout(*arguments), Layout(*grouped(arguments))
+    layout, without = Layout(*arguments), Layout(*grouped(arguments), (), *arguments[-2:])
     of_the_others = {
         "first_message",
         "chunk_bytes",  # which bounds the reads of a synchronisation too
@@ -257,7 +264,7 @@ def test_leaves_that_synchronisations_alone_average_change_nothing_for_the_other
     assert [place for place in layout.offsets() if place >= 0] == without.offsets()
     assert layout.nbytes == without.nbytes + layout.region_parts * layout.region_bytes
     # A private model holds all leaves; the region has a part for the contribution, and one for the sums.
-    dtypes, counts, *_, synchronized = arguments
+    dtypes, counts, *_, synchronized, _, _ = arguments
     others = [(DTYPES[d], n) for d, n, alone in zip(dtypes, counts, synchronized, strict=False) if alone]
     assert layout.private_bytes >= layout.snapshot_bytes + sum(dtype.width * n for dtype, n in others)
     assert layout.region_bytes >= sum(dtype.sum_width * n for dtype, n in others)

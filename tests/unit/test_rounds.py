@@ -8,7 +8,17 @@ import random
 
 import pytest
 
-from wagma_rma.protocol.rounds import LARGEST_RADIX, TOTALS, plan, radices
+from wagma_rma.protocol.rounds import (
+    LARGEST_RADIX,
+    TOTALS,
+    direct_costs,
+    most_peers,
+    peers,
+    plan,
+    radices,
+    sources,
+    waiting,
+)
 
 HOSTS = [*range(1, 20), 24, 27, 30, 33, 35, 49, 64, 65]
 SMOOTH = [hosts for hosts in HOSTS if math.prod(radices(hosts)) == hosts]
@@ -21,12 +31,15 @@ class Host:
         elements: of a column; a multiple of the product of the radices.
     """
 
-    def __init__(self, number, hosts, elements):
+    def __init__(self, number, hosts, elements, direct):
         self.number, self.elements = number, elements
-        self.plan = plan(hosts, number)
+        self.plan = plan(hosts, number, direct)
         self.results = [[None] * elements for _ in range(TOTALS + 1)]
         self.results[self.plan.target] = [1 << number] * elements
         self.stage = self.plan.stage
+        self.heard = dict.fromkeys(peers(hosts, number), 0)  # which stage each peer has told
+        self.waiting = waiting(hosts, number, direct)
+        self.told = 0
         self.rounds = list(self.plan.rounds)
         self.left = None  # of the round under way: (element, hosts to read)
         self.elements_read = 0
@@ -38,14 +51,21 @@ class Host:
             begin, end = begin + (end - begin) * digit // radix, begin + (end - begin) * (digit + 1) // radix
         return range(begin, end)
 
-    def can_go_on(self, hosts):
+    def tell(self, hosts):
+        """Tell the stage to the hosts that wait for it."""
+        for stage, hosts_waiting in self.waiting.items():
+            if self.told < stage <= self.stage:
+                for host in hosts_waiting:
+                    hosts[host].heard[self.number] = self.stage
+        self.told = self.stage
+
+    def can_go_on(self):
         if self.left is not None:
             return True
         if not self.rounds:
             return False
         round = self.rounds[0]
-        sources = {*round.sums, *(host for host, _ in round.copies)} - {self.number}
-        return all(hosts[source].stage >= round.needs for source in sources)
+        return all(self.heard[source] >= round.needs for source in sources(round) - {self.number})
 
     def go_on(self, hosts, rng):
         """Begin a round, or sum or copy one element of it, whichever; the last one ends it."""
@@ -63,26 +83,30 @@ class Host:
             self.left = None
             self.stage = round.reaches
             self.rounds.pop(0)
+            self.tell(hosts)
 
 
-def exchange(count, seed, most_parts=4):
+def exchange(count, seed, most_parts=4, direct=False):
     """Let hosts perform their rounds in a random order; return them."""
     rng = random.Random(seed)
     elements = math.prod(radices(count)) * rng.randint(1, most_parts)
-    hosts = [Host(number, count, elements) for number in range(count)]
+    hosts = [Host(number, count, elements, direct) for number in range(count)]
+    for host in hosts:
+        host.tell(hosts)
     # Some are slow, so that others are far ahead of them.
     slow = set(rng.sample(range(count), rng.randint(0, count // 2)))
-    while any(host.can_go_on(hosts) for host in hosts):
+    while any(host.can_go_on() for host in hosts):
         for host in rng.choices(hosts, k=count):
-            if (host.number not in slow or rng.random() < 0.05) and host.can_go_on(hosts):
+            if (host.number not in slow or rng.random() < 0.05) and host.can_go_on():
                 host.go_on(hosts, rng)
     return hosts
 
 
+@pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("count", HOSTS)
-def test_every_host_gets_all_sums_in_whatever_order_hosts_go_on(count):
+def test_every_host_gets_all_sums_in_whatever_order_hosts_go_on(count, direct):
     for seed in range(2 if count > 20 else 20):
-        hosts = exchange(count, seed, most_parts=1 if count > 20 else 4)
+        hosts = exchange(count, seed, 1 if count > 20 else 4, direct)
         assert not any(host.rounds for host in hosts), "they wait for each other"
         for host in hosts:
             assert set(host.results[TOTALS]) == {(1 << count) - 1}
@@ -105,6 +129,22 @@ def test_a_number_of_hosts_without_small_factors_costs_some_hosts_one_model_more
             assert (host.elements_read - handed_on) * within == 2 * (within - 1) * host.elements
 
 
+@pytest.mark.parametrize("count", SMOOTH)
+def test_a_direct_exchange_saves_a_round_and_costs_what_it_is_said_to_cost(count):
+    for host in exchange(count, 0, most_parts=1, direct=True):
+        read = 2 * (count - 1) / count + direct_costs(count)
+        assert host.elements_read == pytest.approx(read * host.elements)
+        assert len(host.plan.rounds) == max(0, 2 * len(radices(count)) - 1)
+
+
+@pytest.mark.parametrize("count", HOSTS)
+def test_no_host_has_more_peers_than_most_peers(count):
+    found = [len(peers(count, host)) for host in range(count)]
+    assert max(found) == most_peers(count)
+    for host in range(count):
+        assert all(host in peers(count, peer) for peer in peers(count, host))
+
+
 @pytest.mark.parametrize("count", HOSTS)
 def test_hosts_talk_to_few_others_in_few_rounds(count):
     factors = radices(count)
@@ -114,7 +154,7 @@ def test_hosts_talk_to_few_others_in_few_rounds(count):
         rounds = plan(count, number).rounds
         assert len(rounds) <= 2 * len(factors) + 1
         for round in rounds:
-            assert len({*round.sums, *(host for host, _ in round.copies)}) <= LARGEST_RADIX
+            assert len(sources(round)) <= LARGEST_RADIX
 
 
 @pytest.mark.parametrize("count", HOSTS)

@@ -469,8 +469,8 @@ def test_the_step_that_ranks_in_join_meet_at_reaches_all_hosts(hosts):
     """With 20 hosts the tree has three levels, and a leader tells those below its own."""
     size = max(hosts, 4)
     members = world(size, hosts=[rank * hosts // size for rank in range(size)])
-    for step in (3, 9):
-        calls = [partial(member.join, 1, model(0)) for member in members[1:]]
+    for last, step in ((1, 3), (3, 9)):
+        calls = [partial(member.join, last, model(0)) for member in members[1:]]
         together([*calls, partial(members[0].attempt, step, model(size))])
         assert {member.synchronizer.step for member in members} == {step}
     together([partial(member.join, 11, model(0)) for member in members])

@@ -5,6 +5,8 @@ from wagma_rma.windows.window import Window
 
 MISMATCH: int
 
+def most_children(hosts: int) -> int: ...
+
 class Barrier:
     def __init__(
         self,
@@ -17,6 +19,7 @@ class Barrier:
     def arrive(
         self,
         step: int,
+        since: int,
         synchronises: bool = ...,
         refuses: bool = ...,
         joining: int = ...,

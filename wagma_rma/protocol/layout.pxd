@@ -6,6 +6,7 @@ from wagma_rma.kernels.kernels cimport WAGMA_DTYPES
 cdef enum:
     RESULTS = 3   # result slots
     NOTE_WORDS = 8
+    NODE_WORDS = 3        # at each place of a node: newest, refusing, counted
     MESSAGE_BYTES = 2048  # of an error that a rank tells the others
     # Of the leaves that are averaged in groups, one for each dtype; then of those that synchronisations alone average.
     SECTIONS = 2 * WAGMA_DTYPES
@@ -48,7 +49,9 @@ cdef class Layout:
     cdef readonly int64_t published, latest, entered, retired, result_tag  # words, byte offsets
     cdef readonly int64_t departure, process, note
     cdef readonly int64_t contributed, progress
-    cdef readonly int64_t reached, forwarded, newest, refusing, summed, gathered, agreed, called  # of a host
+    cdef readonly int64_t reached, newest, refusing, summed, gathered, agreed, called, said  # of a host
+    cdef readonly int64_t heard                      # of a rank, from each peer
+    cdef readonly int places, peers                  # at a node; of a rank
     cdef readonly int64_t record_bytes, first_record
     cdef readonly int64_t words_bytes                # all words lie below this
     cdef readonly int64_t model_bytes                # of a snapshot, without its padding to a page

@@ -15,6 +15,8 @@ class Layout:
         slots: int,
         network: bool = ...,
         synchronized: Sequence[bool] = ...,
+        children: int = ...,
+        peers: int = ...,
     ) -> None: ...
     def offsets(self) -> list[int]: ...
     @property

@@ -3,7 +3,7 @@
 A window begins with words (the header, then the records), followed by the snapshots, the results and the messages:
 
     header    published, result_tag[3], retired[slots] | latest | entered, departure, process, contributed, progress
-              | note[8] | reached, forwarded, newest, refusing, summed | gathered, agreed, called
+              | note[8] | reached, newest, refusing, summed | gathered, agreed, called | said[places] | heard[peers]
     record[k] state | finished, contribution[members], chunk[chunks]
     snapshot  one section for each dtype, the leaves of that dtype end to end
     result    the same sections, of sums: float32 for 16-bit dtypes
@@ -63,12 +63,14 @@ cdef class Layout:
         slots: how many snapshots.
         network: chunks go over a network.
         synchronized: whether each leaf is averaged at synchronisations only; (): none is.
+        children: most hosts below a node (``barrier``).
+        peers: most ranks with which one exchanges sums between hosts (``rounds``).
 
     Local and pure: equal arguments give equal layouts on every rank.
     """
 
     def __cinit__(self, dtypes, counts, int group_size, int64_t records, int slots, bint network=False,
-                  synchronized=()):
+                  synchronized=(), int children=0, int peers=0):
         cdef int i, c, number
         cdef Section* section
         if len(DTYPES) != WAGMA_DTYPES:
@@ -150,14 +152,17 @@ cdef class Layout:
         self.progress = self.contributed + 8
         self.note = self.entered + LINE
         self.reached = self.note + up(8 * NOTE_WORDS, LINE)
-        self.forwarded = self.reached + 8
-        self.newest = self.forwarded + 8
+        self.newest = self.reached + 8
         self.refusing = self.newest + 8
         self.summed = self.refusing + 8
         self.gathered = self.reached + LINE
         self.agreed = self.gathered + 8
         self.called = self.agreed + 8
-        self.first_record = self.gathered + LINE
+        # With one host a node has no places: its own ranks complete it.
+        self.places, self.peers = 1 + children if children else 0, peers
+        self.said = self.gathered + LINE
+        self.heard = self.said + up(8 * NODE_WORDS * self.places, LINE)
+        self.first_record = self.heard + up(8 * peers, LINE)
         self.record_bytes = LINE + up(8 + 8 * group_size + 8 * self.chunks, LINE)
         self.words_bytes = up(self.first_record + self.record_bytes * records, PAGE)
         self.first_snapshot = self.words_bytes

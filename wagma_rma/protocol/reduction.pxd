@@ -30,7 +30,10 @@ cdef class Reduction:
     cdef bint whole            # each rank sums the whole model for itself
     cdef int columns           # parts of the model that ranks of a host sum: each rank one, in rank order
     cdef int column            # this rank's, or -1
-    cdef list peers            # the rank of this column at each host
+    cdef int host              # this rank's
+    cdef dict peers            # the rank of this column at each host with which this one exchanges sums, in order
+    cdef list waiting          # (stage, rank, place): the rank waits for this one's stage, at a place of its `heard`
+    cdef int stage, told       # of this rank's column; and the one that the others have been told
     cdef object plan           # of this host (rounds.Plan)
     cdef uint64_t barrier      # the number of the one at which the ranks have come to this synchronisation
     cdef uint64_t summed       # columns of this host that have been summed, of all synchronisations so far
@@ -57,4 +60,4 @@ cdef class Reduction:
     cdef int read_callers(self, const void** bytes, Piece* piece, LeafPointers pointers) noexcept nogil
     cdef int end_piece(self, int lane, Piece* piece, int kind, int result, LeafPointers pointers) except -1 nogil
     cdef int write_mean(self, Piece* piece, int kind, const void** bytes, LeafPointers pointers) except -1 nogil
-    cdef int tell_stage(self, int stage) except -1 nogil
+    cdef int tell_stage(self) except -1

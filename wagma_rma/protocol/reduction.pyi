@@ -6,6 +6,7 @@ from wagma_rma.protocol.snapshots import Snapshots
 from wagma_rma.windows.window import Window
 
 SPARED_WAIT: int
+SPARED_ROUND: int
 
 class Reduction:
     def __init__(

@@ -12,8 +12,8 @@ hierarchical allreduce: 2 (1 - 1/H) models each way for H hosts. Nobody reads th
 writes to no range that others still read: after a round it sums within the part that nobody but itself has read in that
 round.
 
-Ranks tell their progress in words: `progress` the stage of a column between hosts, `summed` how many columns of a host
-hold totals.
+Ranks tell their progress in words: the stage of a column (`progress`, and `heard` at each rank that waits for it), and how
+many columns of a host hold totals (`summed`). So a rank that waits loads words of its own host.
 """
 
 cimport cython
@@ -27,7 +27,7 @@ from wagma_rma.protocol.words cimport SLOT_BITS, mask
 
 from array import array
 
-from wagma_rma.protocol.rounds import plan
+from wagma_rma.protocol.rounds import direct_costs, peers, plan, sources, waiting
 
 cdef enum Kind:
     CONTRIBUTIONS = 0  # sum what the ranks of this host have contributed
@@ -43,6 +43,8 @@ cdef enum:
 
 # Bytes that a rank may read beyond what it reads with columns, to save a wait: about what the wait costs.
 SPARED_WAIT = 512 * 1024
+# Bytes that a host may read beyond what it reads in two rounds, to save one: about what two round trips cost.
+SPARED_ROUND = 128 * 1024
 
 
 @cython.final
@@ -67,8 +69,15 @@ cdef class Reduction:
         if self.whole:
             self.columns = 0
         self.column = me if me < self.columns else -1
-        self.peers = [ranks[me] for ranks in by_host] if self.column >= 0 else []
-        self.plan = plan(len(by_host), hosts[window.rank])
+        host = self.host = hosts[window.rank]
+        direct = direct_costs(len(by_host)) * (layout.sums_bytes + layout.region_bytes) <= SPARED_ROUND
+        self.plan = plan(len(by_host), host, direct)
+        self.peers, self.waiting = {}, []
+        if self.column >= 0:
+            self.peers = {peer: by_host[peer][me] for peer in peers(len(by_host), host)}
+            for stage, hosts_waiting in waiting(len(by_host), host, direct).items():
+                for peer in hosts_waiting:
+                    self.waiting.append((stage, self.peers[peer], peers(len(by_host), peer).index(host)))
         self.most_sources = max(len(self.near), layout.group_size, *self.plan.radices, 2)
         self.bytes = <const void**> calloc(window.lanes * self.most_sources, sizeof(void*))
         if self.bytes is NULL:
@@ -84,6 +93,7 @@ cdef class Reduction:
         """Copy the caller's model to where others read it after a barrier. Local; a slot must be free."""
         cdef int slot
         self.barrier = barrier
+        self.stage = self.told = 0
         self.bytes_read = self.bytes_over_network = 0
         with nogil:
             slot = self.snapshots.reserve(pointers)
@@ -96,7 +106,7 @@ cdef class Reduction:
         Args:
             callers: `pointers` still hold the model that this rank has contributed.
         """
-        cdef int target = self.plan.target, stage = self.plan.stage
+        cdef int target = self.plan.target
         self.callers = callers
         if self.column < 0:
             return
@@ -104,7 +114,7 @@ cdef class Reduction:
         self.add_pieces(self.column, (), 0, len(self.near))
         with nogil:
             self.transfer(CONTRIBUTIONS, target, pointers)
-            self.tell_stage(stage)
+        self.stage = self.plan.stage
 
     cdef int add_contributions(self) except -1:
         """Begin a transfer whose sources are the models of the ranks of this host."""
@@ -132,59 +142,80 @@ cdef class Reduction:
 
         It may be repeated, where another host did not answer.
         """
+        self.tell_stage()
         if self.missing(number):
             return False
         self.perform(number)
+        self.tell_stage()
         return True
 
     def missing(self, int number):
-        """Return which ranks have not come to the stage that a round needs; or, after the last round, to totals."""
+        """Return which ranks have not come to the stage that a round needs; or, after the last round, to totals. Local."""
         cdef uint64_t[::1] words
         cdef int i, rank
         cdef uint64_t needed
         rounds = self.plan.rounds
         if number < self.rounds:
             needed = rounds[number].needs
-            ranks = [self.peers[host] for host in (*rounds[number].sums, *[host for host, _ in rounds[number].copies])]
+            looked_at = [(self.window.rank, self.layout.heard + 8 * i, self.peers[host])
+                         for i, host in enumerate(self.peers) if host in sources(rounds[number])]
         else:
             needed = rounds[len(rounds) - 1].reaches if rounds else self.plan.stage
-            ranks = self.near[:self.columns]
+            looked_at = [(rank, self.layout.progress, rank)
+                         for rank in self.near[:self.columns] if rank != self.window.rank]
         needed |= self.barrier << STAGE_BITS
-        ranks = [rank for rank in ranks if rank != self.window.rank]
-        found = array("Q", [0]) * len(ranks)
+        found = array("Q", [0]) * len(looked_at)
         words = found
-        for i, rank in enumerate(ranks):
-            self.window.load(rank, self.layout.progress, 1, &words[i])
+        for i, (rank, word, _) in enumerate(looked_at):
+            self.window.load(rank, word, 1, &words[i])
         with nogil:
             self.window.complete()
-        return [rank for rank, word in zip(ranks, found) if word < needed]
+        return [rank for (_, _, rank), word in zip(looked_at, found) if word < needed]
 
     cdef int perform(self, int number) except -1:
         """Perform a round."""
-        cdef int i, host, target, stage
+        cdef int i, host, target
         round = self.plan.rounds[number]
-        target, stage = round.target, round.reaches
+        target = round.target
+        at = {**self.peers, self.host: self.window.rank}
         self.begin_transfer()
         for host in round.sums:
-            self.add_source(self.peers[host], round.source)
+            self.add_source(at[host], round.source)
         if round.sums:
             self.add_pieces(self.column, round.part, 0, len(round.sums))
         for i, (host, part) in enumerate(round.copies):
-            self.add_source(self.peers[host], round.source)
+            self.add_source(at[host], round.source)
             self.add_pieces(self.column, part, len(round.sums) + i, 1)
         with nogil:
             self.transfer(SUMS, target, None)
-            self.tell_stage(stage)
+        self.stage = round.reaches
+        return 0
+
+    cdef int tell_stage(self) except -1:
+        """Tell the ranks that wait for it how far this rank's column has come."""
+        cdef uint64_t word = self.barrier << STAGE_BITS | <uint64_t> self.stage
+        cdef int needed, rank, place
+        if self.told == self.stage:
+            return 0
+        with nogil:
+            self.window.read_fence()
+            self.window.write_fence()
+        self.window.fetch_max(self.window.rank, self.layout.progress, word, &self.ignored)
+        for needed, rank, place in self.waiting:
+            if self.told < needed <= self.stage:
+                self.window.fetch_max(rank, self.layout.heard + 8 * place, word, &self.ignored)
+        with nogil:
+            self.window.complete()
+        self.told = self.stage
         return 0
 
     def tell_summed(self):
-        """Tell the ranks of this host that this rank's column holds totals."""
+        """Tell the ranks of this host that this rank's column holds totals. Local."""
         cdef int leader = self.near[0]
         self.summed += self.columns
         if self.column >= 0:
+            self.tell_stage()  # where there are no rounds; with it come the fences
             with nogil:
-                self.window.read_fence()
-                self.window.write_fence()
                 self.window.fetch_add(leader, self.layout.summed, 1, &self.ignored)
                 self.window.complete()
 
@@ -406,11 +437,3 @@ cdef class Reduction:
                     bytes[s] = <const char*> bytes[s] + count * width
             i += 1
         return 0
-
-    cdef int tell_stage(self, int stage) except -1 nogil:
-        """Tell the ranks of this column how far this one has come."""
-        self.window.read_fence()
-        self.window.write_fence()
-        self.window.fetch_max(self.window.rank, self.layout.progress, self.barrier << STAGE_BITS | <uint64_t> stage,
-                              &self.ignored)
-        return self.window.complete()

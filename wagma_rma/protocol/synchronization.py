@@ -339,7 +339,7 @@ class Synchronizer:
             self._words.announce(pack_entered(self._step, self._attempt, ARRIVED))
         joining = int(joined and not self._told_joined)
         self._told_joined = joined
-        self._barrier.arrive(self._step + joined, not joined, error is not None, joining, calls)
+        self._barrier.arrive(self._step + joined, self._last, not joined, error is not None, joining, calls)
         self._arrived = True
         yield self._barrier.is_over
         self._counted_on = True
@@ -365,7 +365,7 @@ class Synchronizer:
         calls_before = self._calls
         self._all_joined = self._barrier.all_joined
         leaving = -int(joined and self._all_joined)
-        self._barrier.arrive(self._step, joining=leaving)
+        self._barrier.arrive(self._step, self._last, joining=leaving)
         self._told_joined = joined and not self._all_joined
         self._words.announce(pack_entered(self._step, self._attempt, PUBLISHED))
         yield self._barrier.is_over

@@ -9,18 +9,18 @@
     process        pid : 22 | namespace : 20 | start : 21
     note           seven bytes of a text
     reached        joined : 24 | arrivals : 40
-    newest         step : 36 | synchronises : 1 | barrier : 25 (its lowest bits)
-    agreed         step : 36 | synchronises : 1
-    refusing       barrier : 36 | code : 26
-    gathered       barrier : 36 | code : 26
+    newest, agreed barrier : 36 | steps since the last synchronisation : 27 | synchronises : 1
+    refusing       barrier : 36 | code : 28
+    gathered       barrier : 36 | code : 28
+    counted        barrier : 36 | arrivals : 28
     contributed    barrier : 36 | slot : 8
     progress       barrier : 36 | stage : 8
-    retired, result_tag, latest, finished, forwarded, called, summed   one number
+    retired, result_tag, latest, finished, called, summed   one number
 
 A pin is added at the top of `published`, so its overflow is lost and never reaches the step. The words of a record
 carry their step in the highest 36 bits; an older step means empty. `entered` and `departure` only grow; the protocol's
 code in Python packs and reads them by the functions of this module. `process` is packed in waiting.processes.
-`reached` to `gathered` are a host's (``barrier``).
+`reached` to `counted` are a host's (``barrier``).
 """
 
 from libc.stdint cimport uint64_t
@@ -35,6 +35,7 @@ cdef enum:
     ATTEMPT_BITS = 24
     ARRIVAL_BITS = 40  # of all ranks at all meetings so far
     BARRIER_BITS = 36
+    SAID_BITS = 28     # what a word says of a barrier, below the barrier's number
 
 cdef enum Phase:
     GATHERING = 1

@@ -79,7 +79,9 @@ class Run:
         self.periods, self.seed, self.period, self.pace = periods, seed, period, pace
         self.ranks, self.size, self.sleeps = ranks, size, sleeps
         self.options = Options("threads", ranks, group_size, period, quorum, patience * pace, None, 0, None)
-        self.layout = Layout([FLOAT32], [size], group_size, period, max(3, self.options.grouping.period + 1))
+        self.layout = Layout(
+            [FLOAT32], [size], group_size, period, max(3, self.options.grouping.period + 1), True, (), 1, 1
+        )
         self.memory = ThreadMemory(ranks, self.layout.nbytes)
         self.barrier = threading.Barrier(ranks)
         self.outcomes = collections.Counter()
@@ -139,7 +141,8 @@ class Run:
     def synchronize(self, protocol, barrier, reduction, pointers, step):
         """Synchronise by the library's own barriers and sums, which no lock of Python orders."""
         reduction.contribute(barrier.number + 1, pointers)
-        barrier.arrive(step)
+        since = step - self.period
+        barrier.arrive(step, since)
         wait_for(barrier.is_over)
         reduction.sum_host(True, pointers)
         for number in range(reduction.rounds):
@@ -147,7 +150,7 @@ class Run:
         reduction.tell_summed()
         wait_for(reduction.is_summed)
         reduction.collect(step, True, pointers)
-        barrier.arrive(step)
+        barrier.arrive(step, since)
         wait_for(barrier.is_over)
         protocol.synchronized(step)
 
