@@ -15,8 +15,7 @@ from wagma_rma.groups.schedule import Schedule
 from wagma_rma.model.selection import Select, selected
 from wagma_rma.model.structure import Structure
 from wagma_rma.mpi.agreement import Facts
-from wagma_rma.protocol.barrier import most_children
-from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.layout import Layout, most_children
 from wagma_rma.protocol.rounds import most_peers
 from wagma_rma.protocol.words import MOST_SLOTS, PIN_LIMIT, STEP_LIMIT
 

@@ -23,9 +23,9 @@ PINS, PUBLISHED_STEP, PUBLISHED_SLOT = (44, 20), (8, 36), (0, 8)
 RECORD_STEP, PHASE, ARRIVALS = (28, 36), (26, 2), (0, 26)  # of a state; RECORD_STEP of all words of a record
 AGE, SLOT = (8, 20), (0, 8)  # of a contribution
 MARK, OWNER = (26, 2), (0, 26)  # of a chunk
-BARRIER, CODE = (28, 36), (0, 28)  # of `gathered`, and of all that is said at a node
-AGREED_STEPS = (1, 27)
-NODE_WORDS = 3
+BARRIER = (28, 36)  # of `gathered`, and of `counted`
+STEPS, COUNT = (2, 26), (0, 28)  # of `gathered`; of `counted`
+NODE_BARRIER, PLACES, NODE_STEPS = (39, 25), (22, 17), (2, 20)
 ARITY = 16
 
 
@@ -65,9 +65,9 @@ class Replay:
         self.reached_at = self.latest_at + 3 * LINE
         self.gathered_at = self.reached_at + LINE
         self.called_at = self.gathered_at + 16
-        self.agreed_at = self.gathered_at + 8
-        self.said_at = self.gathered_at + LINE
-        heard_at = self.said_at - (-8 * NODE_WORDS * layout.places // LINE) * LINE
+        self.node_at = self.reached_at + 32
+        self.counted_at = self.gathered_at + LINE
+        heard_at = self.counted_at - (-8 * layout.places // LINE) * LINE
         self.records_at = heard_at - (-8 * layout.peers // LINE) * LINE
         self.heard = range(heard_at, self.records_at)
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
@@ -185,11 +185,12 @@ class Replay:
         elif offset == self.reached_at:
             self.arrivals[rank] += 1
         elif offset == self.gathered_at:
-            self.play_gathered(rank, field_of(after, BARRIER))
-        elif offset == self.agreed_at:
-            self.play_agreed(rank, field_of(after, AGREED_STEPS))
-        elif self.said_at <= offset < self.heard.start:
-            self.play_said(rank, target, *divmod((offset - self.said_at) // 8, NODE_WORDS), after)
+            self.play_gathered(rank, field_of(after, BARRIER), field_of(after, STEPS))
+        elif offset == self.node_at:
+            self.play_node(rank, target, before, after)
+        elif self.counted_at <= offset < self.heard.start:
+            place = (offset - self.counted_at) // 8
+            self.play_counted(rank, target, place, field_of(after, BARRIER), field_of(after, COUNT))
         elif offset == self.called_at:
             self.play_called(rank, before, after)
         elif offset in self.heard:
@@ -273,10 +274,13 @@ class Replay:
         elif record.contributions[record.group.index(target)][0] == step:
             self.say("latest", f"rank {target} is told of step {step}, in which it was FRESH")
 
-    def play_gathered(self, rank, barrier):
+    def play_gathered(self, rank, barrier, steps):
         absent = [other for other, arrivals in self.arrivals.items() if arrivals < barrier]
         if absent:
             self.say("barrier", f"rank {rank} ends barrier {barrier} without ranks {absent}")
+        last = max([step for step in self.synchronized if max(self.ends[step]) < self.turn], default=0)
+        if all(self.history.through) and last + steps not in self.synchronized:
+            self.say("barrier", f"rank {rank} tells that all synchronise step {last + steps}")
 
     def below(self, host):
         """Return the ranks of a host and of those below it in the tree of hosts."""
@@ -286,25 +290,27 @@ class Replay:
             found += self.below(child)
         return found
 
-    def play_said(self, rank, target, place, word, after):
-        host, barrier = simulation.hosts(self.world)[target], field_of(after, BARRIER)
-        ranks = (
-            self.below(ARITY * host + place)
-            if place
-            else [other for other in self.below(host) if simulation.leader(self.world, other) == target]
-        )
-        arrived = [other for other in ranks if self.arrivals[other] >= barrier]
-        if barrier > self.arrivals[rank]:
-            self.say("barrier", f"rank {rank} tells host {host} of barrier {barrier}, where it is not")
-        if word < 2 and len(arrived) < len(ranks):
-            self.say("barrier", f"rank {rank} tells host {host} that {ranks} are at barrier {barrier}")
-        if word == 2 and field_of(after, CODE) > len(arrived):
-            self.say("barrier", f"rank {rank} tells host {host} of {field_of(after, CODE)} in {ranks}")
+    def at_place(self, target, place):
+        """Return the ranks at a place of a node, whose words are at the rank `target`."""
+        host = simulation.hosts(self.world)[target]
+        if place:
+            return self.below(ARITY * host + place)
+        return [rank for rank in self.below(host) if simulation.leader(self.world, rank) == target]
 
-    def play_agreed(self, rank, steps):
-        last = max([step for step in self.synchronized if max(self.ends[step]) < self.turn], default=0)
-        if self.synchronized and last + steps not in self.synchronized and all(self.history.through):
-            self.say("barrier", f"rank {rank} tells that all synchronise step {last + steps}")
+    def play_node(self, rank, target, before, after):
+        barrier, was = field_of(after, NODE_BARRIER), field_of(before, NODE_BARRIER)
+        kept = field_of(before, PLACES) if was == barrier else 0
+        if barrier < was or field_of(after, PLACES) & kept != kept:
+            self.say("barrier", f"rank {rank} takes marks of barrier {barrier} away from rank {target}")
+        for place in range(self.layout.places):
+            absent = [r for r in self.at_place(target, place) if self.arrivals[r] < barrier]
+            if absent and field_of(after, PLACES) >> place & 1:
+                self.say("barrier", f"rank {rank} marks place {place} at barrier {barrier} without {absent}")
+
+    def play_counted(self, rank, target, place, barrier, count):
+        arrived = [r for r in self.at_place(target, place) if self.arrivals[r] >= barrier]
+        if barrier > self.arrivals[rank] or count > len(arrived):
+            self.say("barrier", f"rank {rank} counts {count} at place {place}: barrier {barrier}, {arrived}")
 
     def play_called(self, rank, before, after):
         quorum = self.world.sync_quorum

@@ -12,9 +12,9 @@ from wagma_rma.model.leaf_pointers import LeafPointers
 from wagma_rma.model.structure import Structure
 from wagma_rma.protocol import layout as layouts
 from wagma_rma.protocol.announcements import Announcements
-from wagma_rma.protocol.barrier import Barrier, most_children
+from wagma_rma.protocol.barrier import Barrier
 from wagma_rma.protocol.departures import Departures
-from wagma_rma.protocol.layout import Layout
+from wagma_rma.protocol.layout import Layout, most_children
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.rounds import most_peers

@@ -67,9 +67,9 @@ def pieces(layout):
         *((word, word + 8) for word in (layout.entered, layout.departure, layout.process)),
         *((word, word + 8) for word in (layout.contributed, layout.progress)),
         (layout.note, layout.note + 64),
-        *((word, word + 8) for word in (layout.reached, layout.newest, layout.refusing)),
-        *((word, word + 8) for word in (layout.summed, layout.gathered, layout.agreed, layout.called)),
-        (layout.said, layout.said + 24 * layout.places),
+        *((word, word + 8) for word in (layout.reached, layout.said, layout.refusing, layout.node)),
+        *((word, word + 8) for word in (layout.summed, layout.gathered, layout.refused, layout.called)),
+        (layout.counted, layout.counted + 8 * layout.places),
         (layout.heard, layout.heard + 8 * layout.peers),
         *(
             (
@@ -114,7 +114,7 @@ def test_no_two_parts_of_a_window_overlap_and_all_lie_in_it(arguments):
     assert parts[-1][1] <= layout.nbytes
     if layout.model_bytes:
         regions = layout.region_parts * (layout.region_bytes > 0)
-        assert len(parts) == 20 + layout.records + layout.slots + RESULTS + regions
+        assert len(parts) == 21 + layout.records + layout.slots + RESULTS + regions
 
 
 @MANY
@@ -134,7 +134,7 @@ def test_words_come_first_and_a_record_has_room_for_every_member_and_chunk(argum
 def test_what_ranks_wait_for_has_a_line_of_its_own_and_bulk_memory_begins_at_pages(arguments):
     layout = Layout(*arguments)
     of_ranks = layout.latest, layout.entered
-    of_hosts = layout.reached, layout.gathered, layout.said
+    of_hosts = layout.reached, layout.gathered, layout.counted
     for place in (*of_ranks, *of_hosts, layout.heard, layout.first_record):
         assert place % LINE == 0
     assert layout.record_bytes % LINE == 0

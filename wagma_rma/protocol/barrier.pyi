@@ -5,8 +5,6 @@ from wagma_rma.windows.window import Window
 
 MISMATCH: int
 
-def most_children(hosts: int) -> int: ...
-
 class Barrier:
     def __init__(
         self,

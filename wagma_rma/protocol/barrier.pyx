@@ -1,44 +1,37 @@
 """Barriers of all ranks, which tell for which step they are, and whether a rank refuses it.
 
-The hosts are the nodes of a tree. The words of a node lie at one rank of its host, the leader:
+The hosts are the places of a tree, and each is a node of it. The words of a node lie at one rank of its host, the leader:
 
-1. A rank that arrives tells its host what it has to say, the step (`newest`) and perhaps that it refuses (`refusing`);
-   then it adds one to `reached` there.
-2. The last rank of a host tells the node what its ranks have said, and then looks whether the hosts below have told
-   theirs. Whoever finds a node complete tells the node above, and looks there.
+1. A rank that arrives tells its host what it has come for (`said`); then it adds one to `reached` there.
+2. The last rank of a host marks the host's place at the node above (`node`), with what its ranks have said. Who finds all
+   places of a node marked marks the node's place at the one above.
 3. Who finds the root complete tells the end (`gathered`) to the root's host and the hosts below it, each leader the hosts
    below its own.
 
-So a rank adds to one word, and waits for another one, of its own host. All else is a maximum of words that begin with the
-number of the barrier: it may be repeated, and several ranks may do it at once. Ranks that have joined (``departures``) come
-to whatever step the others synchronise: it is told with the end (`agreed`).
+So a rank adds to one word, and waits for another one, of its own host. What concerns other hosts may be repeated after an
+exception: a mark is set once, by a compare-and-swap, and all else are maxima of words that begin with the barrier's number.
+An error's rank stands in words of its own (`refusing`, `refused`), which are looked at if `said`, `node` or `gathered` says
+so. Ranks that have joined (``departures``) come to whatever step the others synchronise: `gathered` tells it.
 
-*Calls.* With a quorum, each rank that arrives has its node's number of arrivals handed on to the root (`counted`). Who finds
-a quorum there tells all hosts (`called`). Ranks that have joined arrive at once and do not count. Where fewer others are left
+*Calls.* With a quorum, each rank that arrives hands the number of its host's arrivals on to the root (`counted`). Who finds a
+quorum there tells all hosts (`called`). Ranks that have joined arrive at once and do not count. Where fewer others are left
 than the quorum, nobody needs to be called: when these have arrived, all have.
 """
 
 cimport cython
 
 from libc.stdlib cimport calloc, free
-from wagma_rma.protocol.words cimport ARRIVAL_BITS, MEMBER_BITS, SAID_BITS, mask
-
-# Hosts below a node: with one level less, a barrier takes three round trips less; the last rank pays for each host.
-cdef enum:
-    ARITY = 16
+from wagma_rma.protocol.layout cimport ARITY
+from wagma_rma.protocol.words cimport (ARRIVAL_BITS, MEMBER_BITS, REFUSED, SAID_BITS, mask, node_number, node_places,
+                                       node_said, pack_node, said_synchronises, said_steps)
 
 cdef enum:
     NOWHERE = -1  # of a node, and of a place at one: nothing is to be done there
 
-# The code of a rank in `refusing` and `gathered`: the greatest is told, so the lowest rank has the greatest.
+# The code of a rank in `refusing` and `refused`: the greatest is told, so the lowest rank has the greatest.
 cdef uint64_t CONTRADICTION = mask(MEMBER_BITS)
 
 MISMATCH = -2   # the refuser of a barrier at which ranks have arrived for different steps
-
-
-def most_children(int hosts):
-    """Return how many hosts a node of a tree of so many hosts has below it, at most."""
-    return min(ARITY, hosts - 1)
 
 
 @cython.final
@@ -62,8 +55,8 @@ cdef class Barrier:
         self.quorum = window.ranks if quorum is None else quorum
         self.sync_period = sync_period
         self.nodes = <Node*> calloc(self.hosts, sizeof(Node))
-        self.words = <uint64_t*> calloc((1 + ARITY) * NODE_WORDS, sizeof(uint64_t))
-        if self.nodes is NULL or self.words is NULL:
+        self.counts = <uint64_t*> calloc(1 + ARITY, sizeof(uint64_t))
+        if self.nodes is NULL or self.counts is NULL:
             raise MemoryError(f"Barrier: no memory for the table of {self.hosts} hosts")
         for rank in reversed(range(window.ranks)):
             host = hosts[rank]
@@ -79,7 +72,7 @@ cdef class Barrier:
 
     def __dealloc__(self):
         free(self.nodes)
-        free(self.words)
+        free(self.counts)
 
     @property
     def leader(self):
@@ -109,7 +102,7 @@ cdef class Barrier:
         self.number += 1
         self.step, self.since, self.synchronises = step, since, synchronises
         self.refuser = -1
-        self.newest = (step - since) << 1 | synchronises
+        self.said = (step - since) << 2 | synchronises << 1
         self.code = CONTRADICTION - 1 - self.window.rank if refuses else 0
         with nogil:
             # What this rank has written others see before its arrival; what it has read was read before. Pairs with
@@ -124,40 +117,33 @@ cdef class Barrier:
 
     def is_over(self):
         """Return whether all ranks have arrived; then `refuser`, `step` and `all_joined` tell how. Local."""
-        cdef uint64_t code
         cdef bint over
         if self.passed == self.number:
             return True
         with nogil:
             self.go_on(False)
-            over = self.look()
+            over = self.has_ended(self.host, self.number)
+            if over and self.leads and self.host:
+                self.tell(self.nodes[self.host].first_child, self.nodes[self.host].children)
         if not over:
             return False
         self.passed = self.number
-        self.all_joined = not self.agreed & 1
+        self.all_joined = not said_synchronises(self.said)
         if not self.synchronises:
-            self.step = self.since + (self.agreed & mask(SAID_BITS)) // 2
-        code = self.gathered & mask(MEMBER_BITS)
-        if code:
-            self.refuser = MISMATCH if code == CONTRADICTION else <int> (CONTRADICTION - 1 - code)
-        return True
-
-    cdef bint look(self) except -1 nogil:
-        """Return whether this rank's barrier is over; then have the hosts below told."""
-        cdef Node* node = &self.nodes[self.host]
-        if not self.has_ended(self.host, self.number):
-            return False
-        if self.leads and self.host:
-            self.tell(node.first_child, node.children)
+            self.step = self.since + said_steps(self.said)
+        if self.code:
+            self.refuser = MISMATCH if self.code == CONTRADICTION else <int> (CONTRADICTION - 1 - self.code)
         return True
 
     cdef bint has_ended(self, int host, uint64_t number) except -1 nogil:
-        """Return whether a host has been told the end of a barrier; if so, `gathered` and `agreed` are what it was told."""
-        cdef uint64_t[2] words
-        self.window.load(self.nodes[host].leader, self.layout.gathered, 2, words)
-        self.window.complete()
-        self.gathered, self.agreed = words[0], words[1]
-        return self.gathered >> SAID_BITS >= number and self.agreed >> SAID_BITS >= number
+        """Return whether a host has been told the end of a barrier; if so, `said` and `code` are what it was told."""
+        cdef int leader = self.nodes[host].leader
+        cdef uint64_t gathered = self.load_word(leader, self.layout.gathered)
+        if gathered >> SAID_BITS < number:
+            return False
+        self.said = gathered & mask(SAID_BITS)
+        self.code = self.load_word(leader, self.layout.refused) & mask(SAID_BITS) if gathered & REFUSED else 0
+        return True
 
     def next_is_over(self, int rank):
         """Return whether all ranks have arrived at the barrier after the last that this rank has passed. Local.
@@ -180,13 +166,21 @@ cdef class Barrier:
     cdef int count_in(self, uint64_t added) except -1 nogil:
         """Count this rank in at its host, after what it has to say."""
         cdef int leader = self.nodes[self.host].leader
-        cdef uint64_t said = self.number << SAID_BITS, newest = 0, found = 0
-        self.window.fetch_max(leader, self.layout.newest, said | self.newest, &newest)
-        self.window.fetch_max(leader, self.layout.refusing, said | self.code, &self.ignored)
-        self.window.complete()
-        if newest >> SAID_BITS == self.number and contradiction(newest & mask(SAID_BITS), self.newest):
-            self.window.fetch_max(leader, self.layout.refusing, said | CONTRADICTION, &self.ignored)
+        cdef uint64_t said, desired, known = 0, found = 0
+        self.refuse(leader, self.code)
+        said = self.number << SAID_BITS | self.said | (REFUSED if self.code else 0)
+        while True:
+            self.window.fetch_max(leader, self.layout.said, said, &known)
             self.window.complete()
+            if known >> SAID_BITS < self.number:
+                break
+            desired = max(known, said) | ((known | said) & REFUSED)  # the greater may hide that the other refuses
+            if self.contradicts(known):
+                self.refuse(leader, CONTRADICTION)
+                desired |= REFUSED
+            if desired == max(known, said):
+                break
+            said = desired
         # An exception leaves it open whether this has happened.
         self.lost = True
         self.window.fetch_add(leader, self.layout.reached, added, &found)
@@ -197,9 +191,8 @@ cdef class Barrier:
         self.complete = self.count == self.nodes[self.host].ranks
         self.count = max(0, self.count - <int64_t> (found >> ARRIVAL_BITS))
         if self.complete:
-            self.window.load(leader, self.layout.newest, 2, self.words)
-            self.window.complete()
-            self.newest, self.code = self.words[0] & mask(SAID_BITS), self.words[1] & mask(SAID_BITS)
+            self.said = self.load_word(leader, self.layout.said) & mask(SAID_BITS)
+            self.learn_code(leader)
         return 0
 
     cdef int go_on(self, bint near) except -1 nogil:
@@ -213,77 +206,109 @@ cdef class Barrier:
         while self.at != NOWHERE:
             if near and self.at != self.host:
                 return 0
+            if self.calls and self.is_called():
+                self.calls = 0
             # A part of a node's arrivals is of use for calls only.
-            if not self.complete and (self.calls == 0 or self.is_called()):
+            if not self.complete and self.calls == 0:
                 self.at = NOWHERE
             elif self.place != NOWHERE:
-                self.say()
-                if self.gather():
-                    self.place = NOWHERE
-                else:
+                if self.calls:
+                    self.tell_count()
+                if self.complete and not self.set_mark():
                     self.at = NOWHERE  # the barrier is over
+                    return 0
+                if self.calls and not self.complete:
+                    self.sum_counts()
+                self.place = NOWHERE
             elif self.at:
                 self.place, self.at = self.nodes[self.at].place, self.nodes[self.at].parent
             elif near and self.hosts > 1:
                 return 0
             else:
                 if self.complete:
-                    self.gathered = self.number << SAID_BITS | self.code
-                    self.agreed = self.number << SAID_BITS | self.newest
                     self.tell(0, 1 + self.nodes[0].children)
                 elif self.count >= <int64_t> self.quorum:
                     self.call()
                 self.at = NOWHERE
         return 0
 
-    cdef int say(self) except -1 nogil:
-        """Tell a node what has come together at one of the places below it."""
-        cdef int leader = self.nodes[self.at].leader
-        cdef int64_t words = self.layout.said + 8 * NODE_WORDS * self.place
-        cdef uint64_t said = self.number << SAID_BITS
-        if self.complete:
-            self.window.fetch_max(leader, words, said | self.newest, &self.ignored)
-            self.window.fetch_max(leader, words + 8, said | self.code, &self.ignored)
-        if self.is_elastic():
-            self.window.fetch_max(leader, words + 16, said | <uint64_t> self.count, &self.ignored)
-        return self.window.complete()
+    cdef bint set_mark(self) except -1 nogil:
+        """Mark a place of a node, with what the ranks there have said; return False if the barrier is over.
 
-    cdef bint gather(self) except -1 nogil:
-        """Load what has been told at all places of a node; return False if the barrier is over.
-
-        `complete` then says whether all have been told this barrier, `newest` and `code` what, `count` how many ranks
-        have arrived.
+        `complete`, `said` and `code` then tell of the node. A rank that repeats this finds its mark.
         """
-        cdef int leader = self.nodes[self.at].leader, places = 1 + self.nodes[self.at].children
-        cdef int loaded = NODE_WORDS if self.is_elastic() else NODE_WORDS - 1, place
-        cdef uint64_t newest, refusing, counted
-        for place in range(places):
-            self.window.load(leader, self.layout.said + 8 * NODE_WORDS * place, loaded,
-                             &self.words[NODE_WORDS * place])
-        self.window.complete()
-        self.complete, self.newest, self.code, self.count = True, 0, 0, 0
-        for place in range(places):
-            newest, refusing = self.words[NODE_WORDS * place], self.words[NODE_WORDS * place + 1]
-            if newest >> SAID_BITS > self.number or refusing >> SAID_BITS > self.number:
+        cdef int leader = self.nodes[self.at].leader
+        cdef uint64_t places = mask(1 + self.nodes[self.at].children), mark = <uint64_t> 1 << self.place
+        cdef uint64_t said = self.said & ~REFUSED, known, desired, found = 0
+        self.refuse(leader, self.code)
+        # The last to come, for whom all others wait, finds this in most cases.
+        known = pack_node(self.number, places ^ mark, said)
+        desired = pack_node(self.number, places, self.said)
+        while True:
+            self.window.compare_and_swap(leader, self.layout.node, known, desired, &found)
+            self.window.complete()
+            if found == known:
+                break
+            known = found
+            if node_number(known) == node_number(pack_node(self.number + 1, 0, 0)):
                 return False
-            if newest >> SAID_BITS < self.number or refusing >> SAID_BITS < self.number:
-                self.complete = False
-            else:
-                newest, refusing = newest & mask(SAID_BITS), refusing & mask(SAID_BITS)
-                self.code = max(self.code, CONTRADICTION if contradiction(self.newest, newest) else refusing)
-                self.newest = max(self.newest, newest)
-            counted = self.words[NODE_WORDS * place + 2]
-            if self.is_elastic() and counted >> SAID_BITS == self.number:
-                self.count += counted & mask(SAID_BITS)
+            desired = pack_node(self.number, mark, self.said)
+            if node_number(known) == node_number(desired):
+                if self.contradicts(node_said(known)):
+                    self.refuse(leader, CONTRADICTION)
+                    self.said |= REFUSED
+                desired = pack_node(self.number, mark | node_places(known),
+                                    max(said, node_said(known) & ~REFUSED) | ((self.said | node_said(known)) & REFUSED))
+                if desired == known:
+                    break
+        self.complete = node_places(desired) == places
+        self.said = node_said(desired)
+        return self.learn_code(leader)
+
+    cdef bint contradicts(self, uint64_t said) noexcept nogil:
+        """Return whether what others have said can't be met: they synchronise another step, or have gone past this one."""
+        cdef uint64_t steps = said_steps(said), own = said_steps(self.said)
+        if said_synchronises(said) and said_synchronises(self.said):
+            return steps != own
+        # A rank that has joined says the step after its last.
+        return (said_synchronises(said) and steps < own) or (said_synchronises(self.said) and own < steps)
+
+    cdef int refuse(self, int leader, uint64_t code) except -1 nogil:
+        """Tell a host that a rank refuses the barrier, if the code says so, before anyone may look for it."""
+        if code:
+            self.window.fetch_max(leader, self.layout.refusing, self.number << SAID_BITS | code, &self.ignored)
+            self.window.complete()
+        return 0
+
+    cdef bint learn_code(self, int leader) except -1 nogil:
+        """Load which rank refuses the barrier, if `said` tells that one does; return False if the barrier is over."""
+        cdef uint64_t refusing
+        self.code = 0
+        if self.said & REFUSED:
+            refusing = self.load_word(leader, self.layout.refusing)
+            self.code = refusing & mask(SAID_BITS)
+            return refusing >> SAID_BITS == self.number
         return True
 
     cdef int tell(self, int first, int count) except -1 nogil:
-        """Tell some hosts that all ranks have arrived, and how: `gathered` and `agreed`."""
+        """Tell some hosts that all ranks have arrived, and how: `said` and `code`."""
         cdef int host
+        if self.code:
+            for host in range(first, first + count):
+                self.window.fetch_max(self.nodes[host].leader, self.layout.refused,
+                                      self.number << SAID_BITS | self.code, &self.ignored)
+            self.window.complete()
         for host in range(first, first + count):
-            self.window.fetch_max(self.nodes[host].leader, self.layout.gathered, self.gathered, &self.ignored)
-            self.window.fetch_max(self.nodes[host].leader, self.layout.agreed, self.agreed, &self.ignored)
+            self.window.fetch_max(self.nodes[host].leader, self.layout.gathered,
+                                  self.number << SAID_BITS | self.said, &self.ignored)
         return self.window.complete()
+
+    cdef uint64_t load_word(self, int rank, int64_t word) except? 0 nogil:
+        """Return a word of a rank."""
+        cdef uint64_t found = 0
+        self.window.load(rank, word, 1, &found)
+        self.window.complete()
+        return found
 
     # Calls.
 
@@ -294,21 +319,35 @@ cdef class Barrier:
         until it arrives, and right then. A call is to a multiple of the period: to other steps all come by themselves,
         and average() would lead elsewhere.
         """
-        cdef uint64_t step = self.step, newest = 0
+        cdef uint64_t step = self.step, said
         if not self.synchronises:
-            self.window.load(self.nodes[self.host].leader, self.layout.newest, 1, &newest)
-            self.window.complete()
-            if not newest & 1 or newest >> SAID_BITS != self.number:
+            said = self.load_word(self.nodes[self.host].leader, self.layout.said)
+            if not said_synchronises(said) or said >> SAID_BITS != self.number:
                 return 0
-            step = self.since + (newest & mask(SAID_BITS)) // 2
+            step = self.since + said_steps(said)
         return 0 if step % self.sync_period else step
 
     cdef bint is_called(self) except -1 nogil:
         """Return whether this host has heard the call."""
-        cdef uint64_t called = 0
-        self.window.load(self.nodes[self.host].leader, self.layout.called, 1, &called)
+        return self.load_word(self.nodes[self.host].leader, self.layout.called) >= self.calls
+
+    cdef int tell_count(self) except -1 nogil:
+        """Begin to tell a node how many ranks have arrived at a place."""
+        self.window.fetch_max(self.nodes[self.at].leader, self.layout.counted + 8 * self.place,
+                              self.number << SAID_BITS | <uint64_t> self.count, &self.ignored)
+        return 0
+
+    cdef int sum_counts(self) except -1 nogil:
+        """Have `count` say how many ranks have arrived at a node."""
+        cdef int places = 1 + self.nodes[self.at].children, place
+        self.window.complete()  # what this rank has told, before others are looked at
+        self.window.load(self.nodes[self.at].leader, self.layout.counted, places, self.counts)
         self.window.complete()
-        return called >= self.calls
+        self.count = 0
+        for place in range(places):
+            if self.counts[place] >> SAID_BITS == self.number:
+                self.count += self.counts[place] & mask(SAID_BITS)
+        return 0
 
     cdef int call(self) except -1 nogil:
         """Call all ranks, by a word of each host."""
@@ -319,20 +358,7 @@ cdef class Barrier:
 
     def called(self):
         """Return the last step to which a quorum has called the others. Local."""
-        cdef uint64_t called = 0
+        cdef uint64_t called
         with nogil:
-            self.window.load(self.nodes[self.host].leader, self.layout.called, 1, &called)
-            self.window.complete()
+            called = self.load_word(self.nodes[self.host].leader, self.layout.called)
         return called
-
-
-cdef bint contradiction(uint64_t known, uint64_t newest) noexcept nogil:
-    """Return whether ranks that say these can't meet: they synchronise different steps, or one has gone past it.
-
-    Args:
-        known, newest: a step, and in the lowest bit whether it is synchronised (else it is the next one of a rank that
-            has joined).
-    """
-    if known & newest & 1:
-        return known != newest
-    return (known & 1 and known >> 1 < newest >> 1) or (newest & 1 and newest >> 1 < known >> 1)

@@ -6,7 +6,8 @@ from wagma_rma.kernels.kernels cimport WAGMA_DTYPES
 cdef enum:
     RESULTS = 3   # result slots
     NOTE_WORDS = 8
-    NODE_WORDS = 3        # at each place of a node: newest, refusing, counted
+    # Hosts below a node: with one level less, a barrier takes two round trips less; the last rank pays for each host.
+    ARITY = 16
     MESSAGE_BYTES = 2048  # of an error that a rank tells the others
     # Of the leaves that are averaged in groups, one for each dtype; then of those that synchronisations alone average.
     SECTIONS = 2 * WAGMA_DTYPES
@@ -49,7 +50,7 @@ cdef class Layout:
     cdef readonly int64_t published, latest, entered, retired, result_tag  # words, byte offsets
     cdef readonly int64_t departure, process, note
     cdef readonly int64_t contributed, progress
-    cdef readonly int64_t reached, newest, refusing, summed, gathered, agreed, called, said  # of a host
+    cdef readonly int64_t reached, said, refusing, summed, node, gathered, refused, called, counted  # of a host
     cdef readonly int64_t heard                      # of a rank, from each peer
     cdef readonly int places, peers                  # at a node; of a rank
     cdef readonly int64_t record_bytes, first_record

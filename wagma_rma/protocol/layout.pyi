@@ -3,6 +3,7 @@ from collections.abc import Sequence
 CHUNK_BYTES: int
 LEAST_CHUNK_BYTES: int
 
+def most_children(hosts: int) -> int: ...
 def chunk_elements(count: int, width: int, group_size: int, network: bool = ...) -> int: ...
 
 class Layout:

@@ -3,7 +3,8 @@
 A window begins with words (the header, then the records), followed by the snapshots, the results and the messages:
 
     header    published, result_tag[3], retired[slots] | latest | entered, departure, process, contributed, progress
-              | note[8] | reached, newest, refusing, summed | gathered, agreed, called | said[places] | heard[peers]
+              | note[8] | reached, said, refusing, summed, node | gathered, refused, called | counted[places]
+              | heard[peers]
     record[k] state | finished, contribution[members], chunk[chunks]
     snapshot  one section for each dtype, the leaves of that dtype end to end
     result    the same sections, of sums: float32 for 16-bit dtypes
@@ -37,6 +38,11 @@ NETWORK_FACTOR = 8
 
 cdef int64_t up(int64_t n, int64_t unit) noexcept nogil:
     return (n + unit - 1) // unit * unit
+
+
+def most_children(int hosts):
+    """Return how many hosts a node of a tree of so many hosts has below it, at most."""
+    return min(ARITY, hosts - 1)
 
 
 def chunk_elements(count, width, group_size, network=False):
@@ -152,16 +158,17 @@ cdef class Layout:
         self.progress = self.contributed + 8
         self.note = self.entered + LINE
         self.reached = self.note + up(8 * NOTE_WORDS, LINE)
-        self.newest = self.reached + 8
-        self.refusing = self.newest + 8
+        self.said = self.reached + 8
+        self.refusing = self.said + 8
         self.summed = self.refusing + 8
+        self.node = self.summed + 8
         self.gathered = self.reached + LINE
-        self.agreed = self.gathered + 8
-        self.called = self.agreed + 8
+        self.refused = self.gathered + 8
+        self.called = self.refused + 8
         # With one host a node has no places: its own ranks complete it.
         self.places, self.peers = 1 + children if children else 0, peers
-        self.said = self.gathered + LINE
-        self.heard = self.said + up(8 * NODE_WORDS * self.places, LINE)
+        self.counted = self.gathered + LINE
+        self.heard = self.counted + up(8 * self.places, LINE)
         self.first_record = self.heard + up(8 * peers, LINE)
         self.record_bytes = LINE + up(8 + 8 * group_size + 8 * self.chunks, LINE)
         self.words_bytes = up(self.first_record + self.record_bytes * records, PAGE)

@@ -9,9 +9,9 @@
     process        pid : 22 | namespace : 20 | start : 21
     note           seven bytes of a text
     reached        joined : 24 | arrivals : 40
-    newest, agreed barrier : 36 | steps since the last synchronisation : 27 | synchronises : 1
-    refusing       barrier : 36 | code : 28
-    gathered       barrier : 36 | code : 28
+    said, gathered barrier : 36 | steps since the last synchronisation : 26 | synchronises : 1 | refused : 1
+    node           barrier : 25 (its lowest bits) | places : 17 | steps : 20 | synchronises : 1 | refused : 1
+    refusing, refused   barrier : 36 | code : 28
     counted        barrier : 36 | arrivals : 28
     contributed    barrier : 36 | slot : 8
     progress       barrier : 36 | stage : 8
@@ -36,6 +36,9 @@ cdef enum:
     ARRIVAL_BITS = 40  # of all ranks at all meetings so far
     BARRIER_BITS = 36
     SAID_BITS = 28     # what a word says of a barrier, below the barrier's number
+    PLACE_BITS = 17
+    NODE_SAID_BITS = 22
+    REFUSED = 1        # a bit of what is said
 
 cdef enum Phase:
     GATHERING = 1
@@ -93,3 +96,21 @@ cdef inline int chunk_mark(uint64_t word) noexcept nogil:
 
 cdef inline int chunk_member(uint64_t word) noexcept nogil:
     return <int> (word & mask(MEMBER_BITS))
+
+cdef inline uint64_t said_steps(uint64_t said) noexcept nogil:
+    return (said & mask(SAID_BITS)) >> 2
+
+cdef inline bint said_synchronises(uint64_t said) noexcept nogil:
+    return said >> 1 & 1
+
+cdef inline uint64_t pack_node(uint64_t number, uint64_t places, uint64_t said) noexcept nogil:
+    return number << (PLACE_BITS + NODE_SAID_BITS) | places << NODE_SAID_BITS | said
+
+cdef inline uint64_t node_number(uint64_t word) noexcept nogil:
+    return word >> (PLACE_BITS + NODE_SAID_BITS)
+
+cdef inline uint64_t node_places(uint64_t word) noexcept nogil:
+    return word >> NODE_SAID_BITS & mask(PLACE_BITS)
+
+cdef inline uint64_t node_said(uint64_t word) noexcept nogil:
+    return word & mask(NODE_SAID_BITS)
