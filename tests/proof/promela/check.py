@@ -95,6 +95,13 @@ MODELS = [
     Model("two-hosts", "2", "step, sync of two hosts, step", "STEPS=3 TAU=2 HOSTS=2", quick=True),
     Model("two-called", "2", "2 steps, sync: either calls", "STEPS=3 TAU=3 SYNC_QUORUM=1", quick=True),
     Model(
+        "two-hosts-repeats",
+        "2",
+        "step, sync, step: marks are repeated",
+        "STEPS=3 TAU=2 HOSTS=2 REPEATS",
+        quick=True,
+    ),
+    Model(
         "two-called-together",
         "2",
         "2 steps of both, sync, step: either calls",
@@ -230,17 +237,12 @@ TRAPS = [
         "a member that waits does not hear a call",
         f"{ROTATING} STEPS=2 TAU=2 SYNC_QUORUM=1 QUORUM=2 TAKES_OVER=0 TRAP_CALL_UNHEARD",
     ),
+    _trap("mark-stored", "2", "a mark is stored, not swapped", "STEPS=2 TAU=2 HOSTS=2 TRAP_MARK_STORED"),
     _trap(
-        "unclaimed",
+        "looks-before-it-tells",
         "3",
-        "arrivals are handed on without a claim",
-        f"{ROTATING} STEPS=2 TAU=2 HOSTS=2 SYNC_QUORUM=1 TAKES_OVER=0 TRAP_UNCLAIMED",
-    ),
-    _trap(
-        "later-arrivals",
-        "3",
-        "a rank hands on arrivals at the next barrier",
-        f"{ROTATING} STEPS=3 TAU=2 TAKES_OVER=0 HOSTS=2 SYNC_QUORUM=1 TRAP_LATER_ARRIVALS",
+        "a rank looks at counts before it tells its own",
+        f"{ROTATING} STEPS=2 TAU=2 HOSTS=2 SYNC_QUORUM=2 TAKES_OVER=0 TRAP_LOOKS_BEFORE_IT_TELLS",
     ),
     _trap("no-tag-check", "2", "the reader checks no tag", "STEPS=2 RESULTS=1 TRAP_NO_TAG_CHECK"),
     _trap(

@@ -2,23 +2,21 @@
  * A synchronising step: two barriers of all ranks on a tree of hosts, and the sums between them.
  *
  * With one host a column is a rank's, and its sums are totals. With two, rank 0 and rank 1 have the column of their
- * host, and each sums one of its two parts over both hosts and copies the other. What is read is asserted to be right
- * where it is read, so only what is there is kept of sums.
+ * host, and each sums it over both hosts. What is read is asserted to be right where it is read, so only what is there
+ * is kept of sums.
  */
 
 /* The barriers of step v, and how many columns each host has summed when it is over. */
 #define FIRST(v) (2 * ((v) / TAU) - 1)
 #define SECOND(v) (2 * ((v) / TAU))
 #if HOSTS == 2
-#define RANKS_BELOW(host) (RANKS - 1)
+#define RANKS_OF(host) ((host) == 0 -> 1 : RANKS - 1)
 #define HAS_COLUMN(i) ((i) < 2)
 #define PEER(i) (1 - (i))
-#define ALL_PARTS 3
 #define COLUMNS 1
 #else
-#define RANKS_BELOW(host) RANKS
+#define RANKS_OF(host) RANKS
 #define HAS_COLUMN(i) true
-#define ALL_PARTS 1
 #define COLUMNS RANKS
 #endif
 
@@ -48,7 +46,7 @@ inline synchronize() {
 #endif
         check_own_model();
         has_published = false;
-        host_sums[i] = false; totals[i] = 0;
+        host_sums[i] = false; totals[i] = false;
         step++
     }
 }
@@ -90,94 +88,130 @@ inline contribute() {
 
 /* Barriers. */
 
-#define ARRIVED_AT(number, count) ((count) - ((number) - 1) * RANKS)
-#define CALLS(number, calls) ((calls) && ARRIVED_AT(number, known) >= SYNC_QUORUM \
-                              && ARRIVED_AT(number, known - added) < SYNC_QUORUM)
-
-/* The word `entered` changes together with the first arrival: nobody waits for it. A barrier is over when `gathered`
-   says so, which only grows. */
-/* stands for: Barrier.go_on, Barrier.tell_end, Barrier.look */
+/* A barrier is over when `gathered` says so, which only grows. */
+/* stands for: Barrier.go_on, Barrier.has_ended, Barrier.load_word */
 inline arrive_at(number, calls) {
-    host = HOST(i); added = 1;
-    do
-    :: say_newest(number);
-        d_step {
-            reached[host] = reached[host] + added;
-            assert(reached[host] <= number * RANKS_BELOW(host) || host == 0 && reached[host] <= number * RANKS);
-            known = reached[host]
-        };
+    count_in(number);
+#if HOSTS == 2
+    if
+    :: is_last || (calls) && !IS_CALLED ->
+#ifdef TRAP_LOOKS_BEFORE_IT_TELLS
+        known = (counted[1 - HOST(i)] >> 3 == number -> counted[1 - HOST(i)] & 7 : 0);
+#endif
         if
-        :: host == 0 && known == number * RANKS -> tell(number); break
-        :: host == 0 && known != number * RANKS && CALLS(number, calls) -> call(); break
-        :: host == 0 && known != number * RANKS && !CALLS(number, calls) -> break
-        :: host > 0 && known != number * RANKS_BELOW(host) && (!(calls) || IS_CALLED) -> break
-        :: host > 0 && (known == number * RANKS_BELOW(host) || (calls) && !IS_CALLED) -> claim(number);
-            if
-            :: added == 0 -> break
-            :: added > 0 -> host = 0
-            fi
+        :: (calls) -> tell_count(number)
+        :: !(calls)
+        fi;
+        if
+        :: is_last -> set_mark(number)
+        :: !is_last
+        fi;
+        if
+#ifdef TRAP_LOOKS_BEFORE_IT_TELLS
+        :: (calls) && !is_last -> d_step { count = count + known; known = 0 }
+#else
+        :: (calls) && !is_last -> sum_counts(number)
+#endif
+        :: !(calls) || is_last
         fi
-    od;
-    host = 0; added = 0; known = 0
-}
-
-/* Of two ranks that come for different steps one finds it out. Here none do. */
-/* stands for: Barrier.say_newest */
-inline say_newest(number) {
+    :: else
+    fi;
+#endif
+    if
+    :: is_last -> tell(number)
+    :: !is_last && (calls) && !IS_CALLED && count >= SYNC_QUORUM -> call()
+    :: else
+    fi;
     d_step {
-        assert(newest[host] >> 3 <= number);
-        assert(newest[host] >> 3 < number || newest[host] == NEWEST(number, step));
-        newest[host] = NEWEST(number, step);
-        entered[i] = 2 * step + (number == SECOND(step))
+        if
+        :: (calls) ->
+            told++;
+            assert(told - (step / TAU - 1) * RANKS < SYNC_QUORUM || IS_CALLED || gathered[HOST(i)] >= number)
+        :: else
+        fi;
+        count = 0; is_last = false
     }
 }
 
-/* Of arrivals at a node one rank alone adds each to the node above; those at the next barrier a rank leaves to others. */
-/* stands for: Barrier.claim, Barrier.load_word */
-inline claim(number) {
-    known = forwarded[host];
+/* The word `entered` changes together with the arrival: nobody waits for it. Of two ranks that come for different steps
+   one finds it out; here none do. */
+/* stands for: Barrier.count_in */
+inline count_in(number) {
+    d_step {
+        assert(said[HOST(i)] >> 3 <= number);
+        assert(said[HOST(i)] >> 3 < number || said[HOST(i)] == SAID(number, step));
+        said[HOST(i)] = SAID(number, step);
+        entered[i] = 2 * step + (number == SECOND(step))
+    };
+    d_step {
+        reached[HOST(i)]++;
+        count = reached[HOST(i)] - ((number) - 1) * RANKS_OF(HOST(i));
+        assert(count <= RANKS_OF(HOST(i)));
+        is_last = count == RANKS_OF(HOST(i))
+    }
+}
+
+/* Of the places of the root each has one mark, set once; the last finds both. The first guess is that the other has
+   come. */
+/* stands for: Barrier.set_mark */
+inline set_mark(number) {
+    known = NODE(number, 1 << (1 - HOST(i)));
     do
     :: d_step {
-        added = reached[host];
+#ifdef TRAP_MARK_STORED
+        swapped = true;
+        node = NODE(number, 1 << HOST(i) | (known >> 2 == number -> MARKS(known) : 0));
+#else
+        swapped = node == known;
         if
-#ifndef TRAP_LATER_ARRIVALS
-        :: added > number * RANKS_BELOW(host) -> added = 0
+        :: swapped -> node = NODE(number, 1 << HOST(i) | (known >> 2 == number -> MARKS(known) : 0))
+        :: else
+        fi;
 #endif
-        :: else -> added = added - known
+        if
+        :: swapped -> is_last = known == NODE(number, 1 << (1 - HOST(i)))
+        :: else -> known = node
         fi
     };
         if
-        :: added == 0 -> break
-        :: d_step {
-            added > 0 ->
-#ifdef TRAP_UNCLAIMED
-            forwarded[host] = known + added; known = 0
-        } -> break
-#else
-            swapped = forwarded[host] == known;
-            if
-            :: swapped -> forwarded[host] = known + added
-            :: else -> known = forwarded[host]
-            fi
-        };
-            if
-            :: d_step { swapped -> swapped = false } -> break
-            :: !swapped
-            fi
+        :: swapped -> swapped = false; break
+#ifdef REPEATS
+        :: swapped -> swapped = false; known = NODE(number, 1 << (1 - HOST(i)))
 #endif
+        :: d_step { !swapped && known >> 2 > number -> is_last = false } -> break
+        :: d_step { !swapped && known >> 2 == number && MARKS(known) >> HOST(i) & 1 ->
+            is_last = MARKS(known) == ALL_MARKS } -> break
+        :: !swapped && !(known >> 2 > number || known >> 2 == number && MARKS(known) >> HOST(i) & 1)
         fi
-    od
+    od;
+    known = 0
+}
+
+/* stands for: Barrier.tell_count */
+inline tell_count(number) {
+    d_step {
+        if
+        :: counted[HOST(i)] < COUNTED(number, count) -> counted[HOST(i)] = COUNTED(number, count)
+        :: else
+        fi
+    }
+}
+
+/* stands for: Barrier.sum_counts */
+inline sum_counts(number) {
+    count = (counted[0] >> 3 == number -> counted[0] & 7 : 0);
+    count = count + (counted[1] >> 3 == number -> counted[1] & 7 : 0)
 }
 
 /* stands for: Barrier.tell */
 inline tell(number) {
-    gathered[0] = number;
+    d_step { assert(gathered[0] >= number - 1); gathered[0] = (gathered[0] > number -> gathered[0] : number) };
 #if HOSTS == 2
-    gathered[1] = number
+    d_step { gathered[1] = (gathered[1] > number -> gathered[1] : number) }
 #endif
 }
 
-/* stands for: Barrier.call, Barrier.is_enough */
+/* stands for: Barrier.call */
 inline call() {
     called[0] = step;
 #if HOSTS == 2
@@ -194,24 +228,17 @@ inline sum() {
         read_contributions();
 #ifndef WHOLE
 #if HOSTS == 1
-        totals[i] = ALL_PARTS;
+        totals[i] = true;
 #else
         host_sums[i] = true;
         tell_stage(2);
         d_step {
 #ifndef TRAP_ROUND_TOO_EARLY
-            progress[PEER(i)] >= PROGRESS(FIRST(step), 2) ->
+            heard[i] >= PROGRESS(FIRST(step), 2) ->
 #endif
             assert(host_sums[PEER(i)]);
-            totals[i] = 1 << HOST(i)
+            totals[i] = true
         };
-        tell_stage(3);
-        d_step {
-            progress[PEER(i)] >= PROGRESS(FIRST(step), 3) ->
-            assert(totals[PEER(i)] & 1 << (1 - HOST(i)));
-            totals[i] = ALL_PARTS
-        };
-        tell_stage(4);
 #endif
         tell_summed()
 #endif
@@ -236,7 +263,7 @@ inline read_contributions() {
 
 /* stands for: Reduction.tell_stage */
 inline tell_stage(stage) {
-    progress[i] = PROGRESS(FIRST(step), stage)
+    heard[PEER(i)] = PROGRESS(FIRST(step), stage)
 }
 
 /* stands for: Reduction.tell_summed */
@@ -266,7 +293,7 @@ inline read_totals() {
     do
     :: d_step {
         c < RANKS && HOST(c) == HOST(i) && HAS_COLUMN(c) ->
-        assert(totals[c] == ALL_PARTS);
+        assert(totals[c]);
         c++
     }
     :: d_step { c < RANKS && !(HOST(c) == HOST(i) && HAS_COLUMN(c)) -> c++ }

@@ -22,6 +22,7 @@
  *   HOSTS      1, or 2: rank 0 alone on host 0, the others on host 1
  *   WHOLE      at a synchronisation each rank sums the whole model for itself, as one host does for a small one
  *   SYNC_QUORUM arrivals at a synchronisation that call the others there; 0: nobody is called
+ *   REPEATS    a rank may mark its host's place again, as after an exception
  *   PUNCTUAL   no rank may have to skip publishing
  *   TRAP_...   something done wrong; see README.md
  */
@@ -152,7 +153,11 @@
 #define MARK(word) ((word) >> 3 & 3)
 #define OWNER(word) ((word) & 7)
 #define CONTRIBUTED(number, slot) ((number) << 2 | (slot))
-#define NEWEST(number, step) ((number) << 3 | (step))
+#define SAID(number, step) ((number) << 3 | (step))
+#define NODE(number, marks) ((number) << 2 | (marks))
+#define MARKS(word) ((word) & 3)
+#define ALL_MARKS 3
+#define COUNTED(number, count) ((number) << 3 | (count))
 #define NUMBER(word) ((word) >> 2)
 #define PROGRESS(number, stage) ((number) << 3 | (stage))
 
@@ -178,13 +183,15 @@ short result[RANKS * RESULTS * CHUNKS];
 byte latest[RANKS];
 byte entered[RANKS];                   /* 2 * step when arrived at a synchronisation, one more when published */
 byte contributed[RANKS];
-byte progress[RANKS];
-byte host_sums[RANKS];                 /* whether a rank's column holds the sums of its host */
-byte totals[RANKS];                    /* mask of the parts of its column that hold totals */
+byte heard[RANKS];                     /* of its only peer */
+bool host_sums[RANKS];                 /* whether a rank's column holds the sums of its host */
+bool totals[RANKS];                    /* whether it holds totals */
 
 byte reached[HOSTS];                   /* arrivals at all barriers so far */
-byte forwarded[HOSTS];
-byte newest[HOSTS];
+byte said[HOSTS];
+byte node;                             /* of the root; with one host it has no places */
+byte counted[HOSTS];
+byte told;                             /* ranks that have told what an arrival at a first barrier asks for, in all */
 byte gathered[HOSTS];                  /* the last barrier that is over */
 byte called[HOSTS];
 byte summed[HOSTS];                    /* columns, of all synchronisations so far */
