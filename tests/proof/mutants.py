@@ -545,12 +545,6 @@ SYNCHRONIZATION = [
         tests=EQUAL,
     ),
     mutation(
-        "a column counts as summed before its sums are visible: no write fence",
-        delete("Reduction.tell_summed", "self.window.write_fence()"),
-        equivalent="a rank has told its stage before, behind a fence, and has written no sums since",
-        tests=EQUAL,
-    ),
-    mutation(
         "the output of a call that has continued a synchronisation is not filled",
         replace("Synchronizer._phases", "self._calls > calls_before", "False"),
         tests=JOINING,
@@ -565,6 +559,21 @@ SYNCHRONIZATION = [
     mutation(
         "the way back copies a round too early",
         replace("plan", "needs = 2 + 2 * last - k", "needs = 1 + 2 * last - k"),
+        tests=ROUNDS,
+    ),
+    mutation(
+        "a stage is told at the place of another host",
+        replace("Reduction.__cinit__", "peers(len(by_host), peer).index(host)", "0"),
+        tests=EQUAL,
+    ),
+    mutation(
+        "a round of two in one sums its own part only",
+        replace("plan", "needs + 1, meets, digits[:-1]", "needs + 1, meets, digits"),
+        tests=ROUNDS,
+    ),
+    mutation(
+        "a stage is told to the first that waits for it",
+        replace("waiting", "setdefault(round.needs, []).append(peer)", "setdefault(round.needs, [peer])"),
         tests=ROUNDS,
     ),
     mutation(
@@ -617,83 +626,114 @@ BARRIER = [
     ),
     mutation(
         "a barrier is over one arrival too early",
-        replace(
-            "Barrier.after_addition",
-            "reached & mask(ARRIVAL_BITS) == self.number",
-            "(reached & mask(ARRIVAL_BITS)) + 1 == self.number",
-        ),
+        replace("Barrier.count_in", "self.complete = self.count ==", "self.complete = self.count + 1 >="),
         tests=ARRIVING,
     ),
     mutation(
         "a rank goes on at the end of the barrier before",
         replace(
-            "Barrier.look",
-            "gathered >> MEMBER_BITS < self.number",
-            "(gathered >> MEMBER_BITS) + 1 < self.number",
+            "Barrier.has_ended", "gathered >> SAID_BITS < number", "(gathered >> SAID_BITS) + 1 < number"
         ),
         tests=BARRIERS,
     ),
     mutation(
-        "arrivals are handed on without a claim",
+        "a node is complete when one of its places is marked",
+        replace("Barrier.set_mark", "self.complete = node_places(desired) == places", "self.complete = True"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a mark takes the others away",
+        replace("Barrier.set_mark", "mark | node_places(known)", "mark"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a mark counts as set though another rank was faster",
+        replace("Barrier.set_mark", "if found == known", "if True"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a slow rank takes back marks of the next barrier",
         replace(
-            "Barrier.claim",
-            "self.window.compare_and_swap(self.nodes[host].leader, self.layout.forwarded, forwarded, reached, &found)",
-            "found = forwarded",
+            "Barrier.set_mark",
+            "if node_number(known) == node_number(pack_node(self.number + 1, 0, 0))",
+            "if False",
         ),
         tests=ARRIVING,
     ),
     mutation(
-        "arrivals are handed on by each rank that has tried to claim them",
-        replace("Barrier.claim", "if found == forwarded", "if True"),
-        tests=HANDED_ON,
-    ),
-    mutation(
-        "a slow rank hands on arrivals at the next barrier",
-        replace(
-            "Barrier.claim",
-            "or reached & mask(ARRIVAL_BITS) > self.number * <uint64_t> self.nodes[host].ranks",
-            "",
-        ),
-        tests=HANDED_ON,
+        "what ranks of other places have said is lost",
+        replace("Barrier.set_mark", "max(said, node_said(known) & ~REFUSED)", "said"),
+        tests=JOINING,
     ),
     mutation(
         "leaders do not tell the hosts below",
-        replace("Barrier.look", "self.leads and self.host and node.children", "False"),
+        replace("Barrier.is_over", "if over and self.leads and self.host", "if False"),
         tests=ARRIVING,
     ),
     mutation(
         "the end of a barrier that another host knows is not asked for",
-        replace("Barrier.next_is_over", "or self.hear(host)", ""),
+        replace("Barrier.next_is_over", "if not over and self.has_ended(host, self.passed + 1)", "if False"),
         tests=ARRIVING,
     ),
     mutation(
-        "different steps of a barrier are not found",
-        replace("Barrier.say_newest", "contradict or contradiction(known >> NUMBER_BITS, newest)", "False"),
+        "different steps on a host are not found",
+        replace("Barrier.count_in", "if self.contradicts(known)", "if False"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "different steps of two hosts are not found",
+        replace("Barrier.set_mark", "if self.contradicts(node_said(known))", "if False"),
         tests=ARRIVING,
     ),
     mutation(
         "a refusal stays on its host",
-        replace("Barrier.go_on", "self.code = self.refusal(self.at)", "self.code = 0"),
+        delete("Barrier.set_mark", "self.refuse(leader, self.code)"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a refusal is hidden by a later step on its host",
+        replace("Barrier.count_in", "if desired == max(known, said)", "if True"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "a refusal is hidden by what another host has said",
+        replace(
+            "Barrier.set_mark", "| ((self.said | node_said(known)) & REFUSED)", "| (self.said & REFUSED)"
+        ),
         tests=ARRIVING,
     ),
     mutation(
         "a refusal of an earlier barrier counts",
-        replace("Barrier.refusal", "if refusing >> MEMBER_BITS == self.number else 0", ""),
+        replace("Barrier.has_ended", "if gathered & REFUSED else 0", ""),
         tests=ARRIVING,
     ),
     mutation(
         "a wrong rank is told to have refused",
-        replace("Barrier.is_over", "<int> (CONTRADICTION - 1 - code)", "<int> (CONTRADICTION - code)"),
+        replace(
+            "Barrier.is_over", "<int> (CONTRADICTION - 1 - self.code)", "<int> (CONTRADICTION - self.code)"
+        ),
         tests=ARRIVING,
     ),
     mutation(
         "a quorum calls one arrival too early",
-        replace("Barrier.is_enough", "return arrived >=", "return arrived + 1 >="),
+        replace(
+            "Barrier.go_on", "self.count >= <int64_t> self.quorum", "self.count + 1 >= <int64_t> self.quorum"
+        ),
         tests=CALLED,
     ),
     mutation(
         "ranks that have joined count in the quorum",
-        replace("Barrier.is_enough", "* ranks - joined", "* ranks"),
+        replace("Barrier.count_in", "self.count - <int64_t> (found >> ARRIVAL_BITS)", "self.count"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "arrivals at other hosts do not count in the quorum",
+        replace("Barrier.sum_counts", "range(places)", "range(1)"),
+        tests=ARRIVING,
+    ),
+    mutation(
+        "arrivals at the barrier before count in the quorum",
+        replace("Barrier.sum_counts", "if self.counts[place] >> SAID_BITS == self.number", "if True"),
         tests=ARRIVING,
     ),
     mutation(
@@ -703,17 +743,17 @@ BARRIER = [
     ),
     mutation(
         "a rank that has joined calls to its own step",
-        replace("Barrier.go_on", "self.calls if self.synchronises else self.met()", "self.calls"),
+        replace("Barrier.called_for", "if not self.synchronises", "if False"),
         tests=ARRIVING,
     ),
     mutation(
         "a call may be to a step that average() does not synchronise",
-        replace("Barrier.call", "step % self.sync_period", "False"),
+        replace("Barrier.called_for", "0 if step % self.sync_period else step", "step"),
         tests=ARRIVING,
     ),
     mutation(
         "each arrival is handed on though nobody calls",
-        replace("Barrier.arrive", "step if calls and self.elastic else 0", "step if calls else 0"),
+        replace("Barrier.arrive", "if calls and self.is_elastic() else 0", "if calls else 0"),
         tests=ARRIVING,
     ),
     mutation(
@@ -1000,7 +1040,9 @@ DEPARTING = [
     ),
     mutation(
         "join() does not see its last synchronisation",
-        replace("Barrier.tell_end", "0 if newest & 1 else ALL_JOINED", "0"),
+        replace(
+            "Barrier.is_over", "self.all_joined = not said_synchronises(self.said)", "self.all_joined = False"
+        ),
         tests=JOINING,
     ),
     mutation(
@@ -1010,7 +1052,11 @@ DEPARTING = [
     ),
     mutation(
         "a rank in join() comes for a step of its own",
-        replace("Synchronizer._phases", "self._step + joined, not joined", "self._step + joined, True"),
+        replace(
+            "Synchronizer._phases",
+            "self._step + joined, self._last, not joined",
+            "self._step + joined, self._last, True",
+        ),
         tests=JOINS,
     ),
     mutation(

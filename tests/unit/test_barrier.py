@@ -139,6 +139,16 @@ def test_the_lowest_rank_that_refuses_is_told_everywhere_and_once(hosts, refusin
     assert {barrier.refuser for barrier in world.barriers} == {-1}
 
 
+@pytest.mark.parametrize("order", [(3, 0, 1, 2), (0, 1, 3, 2), (0, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize("hosts", [[0] * 4, TWO_HOSTS], ids=str)
+def test_a_rank_that_has_joined_and_refuses_is_told_though_others_are_at_a_later_step(hosts, order):
+    world = World(hosts)
+    for rank in order:
+        world.arrive(rank, 3 if rank == 3 else 10, rank == 3, int(rank == 3), refuses=rank == 3)
+    assert all(world.over())
+    assert {(barrier.refuser, barrier.step) for barrier in world.barriers} == {(3, 10)}
+
+
 @pytest.mark.parametrize("other", range(4))
 @pytest.mark.parametrize("hosts", [[0] * 4, TWO_HOSTS], ids=str)
 def test_ranks_that_come_for_different_steps_are_told_so(hosts, other):

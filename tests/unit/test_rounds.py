@@ -39,7 +39,6 @@ class Host:
         self.stage = self.plan.stage
         self.heard = dict.fromkeys(peers(hosts, number), 0)  # which stage each peer has told
         self.waiting = waiting(hosts, number, direct)
-        self.told = 0
         self.rounds = list(self.plan.rounds)
         self.left = None  # of the round under way: (element, hosts to read)
         self.elements_read = 0
@@ -53,11 +52,8 @@ class Host:
 
     def tell(self, hosts):
         """Tell the stage to the hosts that wait for it."""
-        for stage, hosts_waiting in self.waiting.items():
-            if self.told < stage <= self.stage:
-                for host in hosts_waiting:
-                    hosts[host].heard[self.number] = self.stage
-        self.told = self.stage
+        for host in self.waiting.get(self.stage, []):
+            hosts[host].heard[self.number] = self.stage
 
     def can_go_on(self):
         if self.left is not None:

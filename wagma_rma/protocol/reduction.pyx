@@ -202,7 +202,7 @@ cdef class Reduction:
             self.window.write_fence()
         self.window.fetch_max(self.window.rank, self.layout.progress, word, &self.ignored)
         for needed, rank, place in self.waiting:
-            if self.told < needed <= self.stage:
+            if needed == self.stage:
                 self.window.fetch_max(rank, self.layout.heard + 8 * place, word, &self.ignored)
         with nogil:
             self.window.complete()

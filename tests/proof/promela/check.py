@@ -102,6 +102,20 @@ MODELS = [
         quick=True,
     ),
     Model(
+        "two-refused",
+        "2",
+        "step, sync that both refuse, step",
+        "STEPS=3 TAU=2 HOSTS=2 REFUSES=3 REPEATS",
+        quick=True,
+    ),
+    Model(
+        "rotating-refused",
+        "3",
+        "step, sync that two refuse, step, two hosts",
+        f"{ROTATING} STEPS=3 TAU=2 TAKES_OVER=0 HOSTS=2 REFUSES=6",
+        quick=True,
+    ),
+    Model(
         "two-called-together",
         "2",
         "2 steps of both, sync, step: either calls",
@@ -238,6 +252,12 @@ TRAPS = [
         f"{ROTATING} STEPS=2 TAU=2 SYNC_QUORUM=1 QUORUM=2 TAKES_OVER=0 TRAP_CALL_UNHEARD",
     ),
     _trap("mark-stored", "2", "a mark is stored, not swapped", "STEPS=2 TAU=2 HOSTS=2 TRAP_MARK_STORED"),
+    _trap(
+        "code-stays",
+        "2",
+        "which rank refuses stays on its host",
+        "STEPS=2 TAU=2 HOSTS=2 REFUSES=2 TRAP_CODE_STAYS",
+    ),
     _trap(
         "looks-before-it-tells",
         "3",

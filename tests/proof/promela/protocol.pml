@@ -50,7 +50,7 @@ inline end_run() {
 /* Locals hold 0 when they have no meaning, so that states don't differ by what is over. */
 proctype rank(byte i) {
     byte step = 1, source, slot, taken, old, r, seen, word, owners, collected, lost, c, u, got;
-    byte count, known;
+    byte count, known, code;
     bool was_open, initiated, swapped, is_last, tagged, wrong, missed, has_published;
     byte con[SIZE], pins[SIZE];
     short sums;
@@ -72,7 +72,7 @@ proctype rank(byte i) {
             has_stopped[i] ->
             step = 0; source = 0; slot = 0; taken = 0; old = 0; r = 0; seen = 0; word = 0; owners = 0;
             collected = 0; lost = 0; c = 0; was_open = false; initiated = false; swapped = false; is_last = false;
-            count = 0; known = 0; tagged = false; wrong = false; missed = false; has_published = false; sums = 0;
+            count = 0; known = 0; code = 0; tagged = false; wrong = false; missed = false; has_published = false; sums = 0;
             MEMBERS(forget)
         }
     }

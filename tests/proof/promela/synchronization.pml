@@ -37,6 +37,7 @@ inline synchronize() {
         check_pins(i);
         overwrite_results()
     };
+    check_refusal(FIRST(step));
     sum();
     collect_mean();
     arrive_at(SECOND(step), false);
@@ -88,6 +89,10 @@ inline contribute() {
 
 /* Barriers. */
 
+/* The lowest rank that refuses has the greatest code. */
+#define CODE(rank) (4 - (rank))
+#define FIRST_CODE (REFUSES & 1 -> CODE(0) : (REFUSES & 2 -> CODE(1) : CODE(2)))
+
 /* A barrier is over when `gathered` says so, which only grows. */
 /* stands for: Barrier.go_on, Barrier.has_ended, Barrier.load_word */
 inline arrive_at(number, calls) {
@@ -129,7 +134,7 @@ inline arrive_at(number, calls) {
             assert(told - (step / TAU - 1) * RANKS < SYNC_QUORUM || IS_CALLED || gathered[HOST(i)] >= number)
         :: else
         fi;
-        count = 0; is_last = false
+        count = 0; code = 0; is_last = false
     }
 }
 
@@ -137,10 +142,14 @@ inline arrive_at(number, calls) {
    one finds it out; here none do. */
 /* stands for: Barrier.count_in */
 inline count_in(number) {
+#if REFUSES
+    d_step { code = (REFUSES >> i & 1 && number == FIRST(step) -> CODE(i) : 0) };
+    refuse(HOST(i), number);
+#endif
     d_step {
-        assert(said[HOST(i)] >> 3 <= number);
-        assert(said[HOST(i)] >> 3 < number || said[HOST(i)] == SAID(number, step));
-        said[HOST(i)] = SAID(number, step);
+        assert(said[HOST(i)] >> 4 <= number);
+        assert(said[HOST(i)] >> 4 < number || said[HOST(i)] >> 1 == SAID(number, step, 0) >> 1);
+        said[HOST(i)] = SAID(number, step, code > 0 || said[HOST(i)] >> 4 == number && REFUSED(said[HOST(i)]));
         entered[i] = 2 * step + (number == SECOND(step))
     };
     d_step {
@@ -148,42 +157,73 @@ inline count_in(number) {
         count = reached[HOST(i)] - ((number) - 1) * RANKS_OF(HOST(i));
         assert(count <= RANKS_OF(HOST(i)));
         is_last = count == RANKS_OF(HOST(i))
+    };
+#if REFUSES
+    learn_code(HOST(i), is_last && REFUSED(said[HOST(i)]));
+#endif
+}
+
+/* stands for: Barrier.refuse */
+inline refuse(host, number) {
+    if
+    :: d_step { code > 0 -> refusing[host] = (refusing[host] > REFUSING(number, code) -> refusing[host]
+                                                                                     : REFUSING(number, code)) }
+    :: code == 0
+    fi
+}
+
+/* stands for: Barrier.learn_code */
+inline learn_code(host, is_told) {
+    d_step { code = (is_told -> refusing[host] & 7 : 0) }
+}
+
+/* What is told at the end is which rank is the lowest that refuses. */
+inline check_refusal(number) {
+    d_step {
+        code = 0;
+        assert(is_refused[HOST(i)] == (REFUSES > 0));
+        assert(!is_refused[HOST(i)] || refused[HOST(i)] == REFUSING(number, FIRST_CODE))
     }
 }
 
 /* Of the places of the root each has one mark, set once; the last finds both. The first guess is that the other has
-   come. */
+   come, and that nobody there refuses. */
 /* stands for: Barrier.set_mark */
 inline set_mark(number) {
-    known = NODE(number, 1 << (1 - HOST(i)));
+#if REFUSES && !defined(TRAP_CODE_STAYS)
+    refuse(0, number);
+#endif
+    known = NODE(number, 1 << (1 - HOST(i)), 0);
     do
     :: d_step {
 #ifdef TRAP_MARK_STORED
         swapped = true;
-        node = NODE(number, 1 << HOST(i) | (known >> 2 == number -> MARKS(known) : 0));
 #else
         swapped = node == known;
-        if
-        :: swapped -> node = NODE(number, 1 << HOST(i) | (known >> 2 == number -> MARKS(known) : 0))
-        :: else
-        fi;
 #endif
         if
-        :: swapped -> is_last = known == NODE(number, 1 << (1 - HOST(i)))
+        :: swapped ->
+            known = NODE(number, 1 << HOST(i) | (NODE_NUMBER(known) == number -> MARKS(known) : 0),
+                         code > 0 || NODE_NUMBER(known) == number && REFUSED(known));
+            node = known;
+            is_last = MARKS(known) == ALL_MARKS
         :: else -> known = node
         fi
     };
         if
         :: swapped -> swapped = false; break
 #ifdef REPEATS
-        :: swapped -> swapped = false; known = NODE(number, 1 << (1 - HOST(i)))
+        :: swapped -> swapped = false; known = NODE(number, 1 << (1 - HOST(i)), 0)
 #endif
-        :: d_step { !swapped && known >> 2 > number -> is_last = false } -> break
-        :: d_step { !swapped && known >> 2 == number && MARKS(known) >> HOST(i) & 1 ->
+        :: d_step { !swapped && NODE_NUMBER(known) > number -> is_last = false } -> break
+        :: d_step { !swapped && NODE_NUMBER(known) == number && MARKS(known) >> HOST(i) & 1 ->
             is_last = MARKS(known) == ALL_MARKS } -> break
-        :: !swapped && !(known >> 2 > number || known >> 2 == number && MARKS(known) >> HOST(i) & 1)
+        :: !swapped && !(NODE_NUMBER(known) > number || NODE_NUMBER(known) == number && MARKS(known) >> HOST(i) & 1)
         fi
     od;
+#if REFUSES
+    learn_code(0, is_last && REFUSED(known));
+#endif
     known = 0
 }
 
@@ -205,10 +245,32 @@ inline sum_counts(number) {
 
 /* stands for: Barrier.tell */
 inline tell(number) {
-    d_step { assert(gathered[0] >= number - 1); gathered[0] = (gathered[0] > number -> gathered[0] : number) };
+#if REFUSES
+    tell_code(0, number);
 #if HOSTS == 2
-    d_step { gathered[1] = (gathered[1] > number -> gathered[1] : number) }
+    tell_code(1, number);
 #endif
+#endif
+    tell_host(0, number)
+#if HOSTS == 2
+    ; tell_host(1, number)
+#endif
+}
+
+inline tell_code(host, number) {
+    if
+    :: code > 0 -> refused[host] = REFUSING(number, code)
+    :: code == 0
+    fi
+}
+
+/* A maximum; nobody tells this barrier's end after the next one's. */
+inline tell_host(host, number) {
+    d_step {
+        assert(gathered[host] == number - 1 || gathered[host] == number);
+        gathered[host] = number;
+        is_refused[host] = code > 0
+    }
 }
 
 /* stands for: Barrier.call */

@@ -22,6 +22,7 @@
  *   HOSTS      1, or 2: rank 0 alone on host 0, the others on host 1
  *   WHOLE      at a synchronisation each rank sums the whole model for itself, as one host does for a small one
  *   SYNC_QUORUM arrivals at a synchronisation that call the others there; 0: nobody is called
+ *   REFUSES    mask of the ranks that refuse the first barrier of each synchronisation; they go on all the same
  *   REPEATS    a rank may mark its host's place again, as after an exception
  *   PUNCTUAL   no rank may have to skip publishing
  *   TRAP_...   something done wrong; see README.md
@@ -79,6 +80,9 @@
 #endif
 #ifndef HOSTS
 #define HOSTS 1
+#endif
+#ifndef REFUSES
+#define REFUSES 0
 #endif
 #ifndef SYNC_QUORUM
 #define SYNC_QUORUM 0
@@ -153,9 +157,12 @@
 #define MARK(word) ((word) >> 3 & 3)
 #define OWNER(word) ((word) & 7)
 #define CONTRIBUTED(number, slot) ((number) << 2 | (slot))
-#define SAID(number, step) ((number) << 3 | (step))
-#define NODE(number, marks) ((number) << 2 | (marks))
-#define MARKS(word) ((word) & 3)
+#define SAID(number, step, refused) ((number) << 4 | (step) << 1 | (refused))
+#define NODE(number, marks, refused) ((number) << 3 | (marks) << 1 | (refused))
+#define NODE_NUMBER(word) ((word) >> 3)
+#define MARKS(word) ((word) >> 1 & 3)
+#define REFUSED(word) ((word) & 1)
+#define REFUSING(number, code) ((number) << 3 | (code))
 #define ALL_MARKS 3
 #define COUNTED(number, count) ((number) << 3 | (count))
 #define NUMBER(word) ((word) >> 2)
@@ -193,6 +200,9 @@ byte node;                             /* of the root; with one host it has no p
 byte counted[HOSTS];
 byte told;                             /* ranks that have told what an arrival at a first barrier asks for, in all */
 byte gathered[HOSTS];                  /* the last barrier that is over */
+bool is_refused[HOSTS];                /* part of `gathered` */
+byte refusing[HOSTS];
+byte refused[HOSTS];
 byte called[HOSTS];
 byte summed[HOSTS];                    /* columns, of all synchronisations so far */
 
