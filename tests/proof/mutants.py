@@ -15,6 +15,7 @@ UNEVEN = f"{DEPARTURES}::test_ranks_with_different_numbers_of_steps_end_with_one
 JOINED_TWICE = f"{DEPARTURES}::test_join_that_was_cut_short_is_continued_by_join_alone"
 ANYWHERE = f"{DEPARTURES}::test_after_an_exception_anywhere_in_a_call_nothing_is_wrong_and_nobody_hangs"
 PROTOCOL = "tests/proof/test_protocol.py"
+AGAIN = f"{PROTOCOL}::test_what_other_hosts_are_told_may_be_told_again_after_an_exception"
 LOCAL = f"{PROTOCOL}::test_between_two_group_steps_a_rank_exchanges_nothing"
 SILENCE = f"{PROTOCOL}::test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting"
 ALL_PINNED = f"{PROTOCOL}::test_ranks_whose_snapshots_are_all_pinned_go_on_without_publishing"
@@ -658,7 +659,7 @@ BARRIER = [
             "if node_number(known) == node_number(pack_node(self.number + 1, 0, 0))",
             "if False",
         ),
-        tests=ARRIVING,
+        tests=AGAIN,
     ),
     mutation(
         "what ranks of other places have said is lost",

@@ -404,6 +404,49 @@ def test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting(
 
 
 @st.composite
+def cases_with_silence_between_hosts(draw):
+    """Return a world that only synchronises, and a schedule that stops a rank where an exception ends its trip."""
+    ranks, hosts = draw(st.sampled_from([(2, 2), (3, 2), (3, 3), (4, 2)]))
+    world = World(
+        ranks=ranks,
+        group_size=1,
+        sync_period=1,
+        sync_quorum=draw(st.one_of(st.none(), st.integers(1, ranks))),
+        steps=3,
+        leaves=((1, 1),),
+        hosts=hosts,
+        direct=draw(st.booleans()),
+    )
+    rank = draw(st.integers(0, ranks - 1))
+    verbs = st.sampled_from(["compare_and_swap", "fetch_max"])
+    stop = st.builds(Stop, st.integers(1, 8), st.just(rank), st.sampled_from([100, 300, 1000]), verbs)
+    first, trips = draw(st.integers(1, 60)), draw(st.integers(1, 4))
+    silences = [Silence(trip, rank, draw(KINDS)) for trip in range(first, first + trips)]
+    schedule = draw(preempting(st.lists(stop, min_size=1, max_size=3), spans=[300, 1000], changes=5))
+    return world, replace(schedule, silences=tuple(silences))
+
+
+def test_what_other_hosts_are_told_may_be_told_again_after_an_exception():
+    # Rank 1 stops when it has set its mark, which it does not learn. The other goes on to the next barrier.
+    world = World(group_size=1, sync_period=1, leaves=((1, 1),), hosts=2)
+    examples = [
+        (
+            world,
+            Schedule(
+                policy="random",
+                span=300,
+                seed=seed,
+                changes=5,
+                stops=(Stop(mark, 1, 1000, "compare_and_swap"),),
+                silences=(Silence(trip, 1, KeyboardInterrupt),),
+            ),
+        )
+        for seed, trip, mark in [(2, 83, 5), (6, 47, 4), (7, 89, 8), (9, 53, 4), (10, 37, 3)]
+    ]
+    explore("", cases_with_silence_between_hosts, examples, check=departs_without_cause)
+
+
+@st.composite
 def cases_of_a_full_turn(draw):
     """Return a world of P = S^k ranks that wait for their groups, its k steps, and a schedule."""
     group_size, steps = draw(st.sampled_from([(2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 1)]))

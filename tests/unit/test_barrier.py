@@ -34,8 +34,8 @@ class World:
         return found
 
     def synchronize(self, step, joins):
-        """Pass both barriers of a synchronisation at which one rank has joined after step 8."""
-        for rank in range(len(self.barriers)):
+        """Pass both barriers of a synchronisation at which one rank has joined after step 8, or none."""
+        for rank in reversed(range(len(self.barriers))):
             self.arrive(rank, 9 if rank == joins else step, rank == joins, int(rank == joins))
         assert all(self.over())
         for rank in range(len(self.barriers)):
@@ -115,6 +115,16 @@ def test_the_last_arrival_of_a_quorum_calls(hosts):
         assert world.called() == called
 
 
+def test_arrivals_at_the_synchronisation_before_do_not_count_in_the_quorum():
+    world = World(TWO_HOSTS, quorum=3)
+    world.synchronize(10, joins=None)
+    world.arrive(0, 20)
+    assert world.called() == 10
+    world.arrive(2, 20)
+    world.arrive(3, 20)
+    assert world.called() == 20
+
+
 def test_a_rank_that_has_joined_does_not_count_in_the_quorum():
     world = World([0] * 4, quorum=2)
     world.synchronize(10, 3)
@@ -149,12 +159,12 @@ def test_a_rank_that_has_joined_and_refuses_is_told_though_others_are_at_a_later
     assert {(barrier.refuser, barrier.step) for barrier in world.barriers} == {(3, 10)}
 
 
-@pytest.mark.parametrize("other", range(4))
+@pytest.mark.parametrize("others", [(0,), (1,), (2,), (3,), (0, 1), (2, 3), (1, 2)], ids=str)
 @pytest.mark.parametrize("hosts", [[0] * 4, TWO_HOSTS], ids=str)
-def test_ranks_that_come_for_different_steps_are_told_so(hosts, other):
+def test_ranks_that_come_for_different_steps_are_told_so(hosts, others):
     world = World(hosts)
     for rank in range(4):
-        world.arrive(rank, 20 if rank == other else 10)
+        world.arrive(rank, 20 if rank in others else 10)
     assert all(world.over())
     assert {barrier.refuser for barrier in world.barriers} == {MISMATCH}
 

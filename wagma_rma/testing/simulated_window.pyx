@@ -119,7 +119,7 @@ cdef class SimulatedWindow(Window):
 
     cdef int silence(self) except -1:
         """End this round trip by an exception, if the schedule says so."""
-        cdef int i, count = 0, words = 0, happen
+        cdef int i, count = 0, words = 0, happen = 0
         if not self.scheduler.running:
             return 0
         self.trips += 1
@@ -128,7 +128,8 @@ cdef class SimulatedWindow(Window):
             return 0
         for i in range(self.pending_count):
             words += self.pending[i].transfer == WORD
-        happen = self.scheduler.choose(words + 1)
+        while happen < words and self.scheduler.flip():
+            happen += 1
         for i in range(self.pending_count):
             if self.pending[i].transfer == WRITE:
                 # Into its own memory: it happens later.
