@@ -405,7 +405,7 @@ def test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting(
 
 @st.composite
 def cases_with_silence_between_hosts(draw):
-    """Return a world that only synchronises, and a schedule that stops a rank in trips that exceptions end."""
+    """Return a world that only synchronises, and a schedule that stops a rank where a trip is ended."""
     ranks, hosts = draw(st.sampled_from([(2, 2), (3, 2), (3, 3), (4, 2)]))
     world = World(
         ranks=ranks,
