@@ -3,13 +3,14 @@
 The algorithm (wagma_rma/PROTOCOL.md, "A synchronisation"), on H hosts with n ranks each, for models of N
 bytes:
 
-1. Arrivals add to a word of their host. The last one of a host pushes to the word of its parent, in a tree
+1. Arrivals add to a word of their host. The last one of a host marks it in a word of its parent, in a tree
    of hosts with 16 children each. The root writes `gathered` down the tree.
 2. In each host rank j sums part j (1/n of the model) of the host's n models.
 3. Rank j of each host exchanges part j with those of the other hosts. Let the digits of the host's number
    have the radices r_1, r_2, ..., each 8 at most. In round k rank j reads 1/r_k of what it holds from each
    of the r_k - 1 hosts that differ in digit k alone, and adds. Then the rounds in reverse collect the
-   parts.
+   parts. Each round is a word from those that are read, and the read. The last round and the first in reverse
+   are one, each host reading all that it holds of the others, if r is 2 or the model small.
 4. Each rank copies the mean from the ranks of its host, and a second barrier by the same tree ends it.
 
 Where H has a prime factor above 7, the hosts above the largest power of two first add their models to those
@@ -26,8 +27,10 @@ import dataclasses
 import itertools
 import math
 
+from wagma_rma.protocol.reduction import SPARED_ROUND
+from wagma_rma.protocol.rounds import direct_costs, radices
+
 ARITY = 16  # children of a host in the tree
-LARGEST = 8  # radix of a digit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +75,6 @@ class Prediction:
     seconds: float
 
 
-def radices(hosts):
-    """Return (hosts that take part after others have folded into them, the radices of their numbers)."""
-    factors, rest = [], hosts
-    while rest > 1:
-        factor = next((f for f in range(LARGEST, 1, -1) if rest % f == 0), None)
-        if factor is None:
-            return radices(1 << (hosts.bit_length() - 1))
-        factors.append(factor)
-        rest //= factor
-    return hosts, factors
-
-
 def depth(hosts):
     """Return the levels below the root of the tree of hosts, numbered level by level."""
     levels, last = 0, hosts - 1
@@ -109,19 +100,25 @@ def terms(ranks, per_host, nbytes):
     caller's model (reads N, writes 2 N).
     """
     hosts, n = placed(ranks, per_host)
-    active, digits = radices(hosts)
+    digits = radices(hosts)
+    active = math.prod(digits)  # hosts, after the others have folded into them
     folds = 2 if active < hosts else 0  # a round before, and one after
+    direct = bool(digits) and (digits[-1] == 2 or direct_costs(hosts) * nbytes <= SPARED_ROUND)
+    last, before = (digits[-1], active // digits[-1]) if direct else (1, active)
+    added = (1 - 1 / before + (last - 1) / before) * nbytes / n
+    copied = (1 - 1 / before) * nbytes / n
     levels = depth(hosts)
-    received = (1 - 1 / active) * nbytes / n
     return {
         # Two barriers, each up and down the tree; there and back.
-        "latency": 4 * levels + 2 * len(digits) + folds,
-        "message": 4 * levels * (min(ARITY, hosts - 1) - 1) + 2 * sum(r - 2 for r in digits),
-        "link": 2 * (1 - 1 / active) * nbytes + folds / 2 * nbytes,
+        "latency": 4 * levels + 2 * (2 * len(digits) - direct + folds),
+        "message": 4 * levels * (min(ARITY, hosts - 1) - 1)
+        + 2 * sum(r - 2 for r in digits)
+        - direct * (last - 2),
+        "link": n * (added + copied) + folds / 2 * nbytes,
         # With what the exchange brings, and what a folded host adds.
-        "memory": 6 * nbytes + nbytes / n + 3 * received + folds * 3 / 2 * nbytes / n,
+        "memory": 6 * nbytes + nbytes / n + 3 * added + folds * 3 / 2 * nbytes / n,
         "words": 2 * (n > 1),
-        "messages": 2 * sum(r - 1 for r in digits) + folds // 2,
+        "messages": 2 * sum(r - 1 for r in digits) - direct * (last - 1) + folds // 2,
     }
 
 
