@@ -54,7 +54,7 @@ cdef class Reduction:
     cdef int add_contributions(self) except -1
     cdef int add_source(self, int rank, int which) except -1
     cdef int64_t sums_at(self, int result, int section) noexcept nogil
-    cdef int add_pieces(self, int column, tuple digits, int first, int sources) except -1
+    cdef int add_pieces(self, int column, tuple digits, int first, int sources, int64_t largest=*) except -1
     cdef int transfer(self, int kind, int result, LeafPointers pointers) except -1 nogil
     cdef int begin_piece(self, int lane, Piece* piece, int kind, LeafPointers pointers) except -1 nogil
     cdef int read_callers(self, const void** bytes, Piece* piece, LeafPointers pointers) noexcept nogil

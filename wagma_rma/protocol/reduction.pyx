@@ -39,6 +39,7 @@ cdef enum:
     TOTALS = 2         # the result that holds totals
     STAGE_BITS = 8     # of `progress`
     UNIT = 32          # elements: columns begin at cache lines
+    WHOLE_PIECE = 4096 # elements: where a rank sums the whole model, sums and mean stay in the nearest caches
 
 
 # Bytes that a rank may read beyond what it reads with columns, to save a wait: about what the wait costs.
@@ -238,7 +239,7 @@ cdef class Reduction:
         self.callers = callers
         if self.whole:
             self.add_contributions()
-            self.add_pieces(0, (), 0, len(self.near))
+            self.add_pieces(0, (), 0, len(self.near), WHOLE_PIECE)
         else:
             self.begin_transfer()
             for column in range(self.columns):
@@ -282,11 +283,12 @@ cdef class Reduction:
         self.source_count += 1
         return 0
 
-    cdef int add_pieces(self, int column, tuple digits, int first, int sources) except -1:
+    cdef int add_pieces(self, int column, tuple digits, int first, int sources, int64_t largest=0) except -1:
         """Add the pieces of a part of all sections.
 
         Args:
             first, sources: which of the sources have them.
+            largest: elements of a piece at most; 0: of a chunk.
         """
         cdef int section
         cdef Range part
@@ -295,6 +297,8 @@ cdef class Reduction:
         for section in range(SECTIONS):
             part = self.part_of(section, column, digits)
             most = self.layout.sections[section].chunk_count
+            if largest:
+                most = min(most, largest)
             while part.begin < part.end:
                 if self.piece_count == self.piece_room:
                     self.piece_room = 2 * self.piece_room + 16
