@@ -24,6 +24,7 @@ cdef enum:
     PIECES = 2    # of a bulk transfer, at least, if it has as many elements
     ELEMENT = 8   # bytes that never tear
 cdef double LONG = 1.0  # seconds: longer than the patience of any rank
+cdef double LONGEST = 100.0  # clocks stay so small that 10 us are not lost in their rounding
 
 
 cdef int64_t piece_bytes(int64_t nbytes) noexcept nogil:
@@ -277,7 +278,7 @@ cdef class ScheduledWaiter(Waiter):
     cdef int pause(self, Wait* wait) except -1 nogil:
         cdef double* clock = &self.scheduler.clocks[self.rank]
         self.scheduler.turn(self.rank, True)
-        clock[0] += LONG if self.scheduler.choose(2) else max(10e-6, (clock[0] - wait.since) / 4)
+        clock[0] += LONG if self.scheduler.choose(2) else min(max(10e-6, (clock[0] - wait.since) / 4), LONGEST)
         wait.pauses += 1
         if self.scheduler.interrupts and not self.interrupted:
             with gil:

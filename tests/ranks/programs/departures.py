@@ -360,10 +360,10 @@ def killed(comm, when):
             go("SIGKILL")
         try:
             averager.average(np.ones(10))
-        except RankLeft:
+        except RankLeft as told:
             left = float(Path(os.environ["RANKS_DIRECTORY"], "left").read_text())
-            print(f"told after {time.time() - left:.3f} s", flush=True)
-            # The first to end its program aborts the job.
+            # The first to end its program aborts the job, and the launcher may lose what the others print then.
+            print(f"told after {time.time() - left:.3f} s: RankLeft: {told}", flush=True)
             Path(os.environ["RANKS_DIRECTORY"], f"told.{comm.rank}").touch()
             until(all_survivors_are_told)
             raise
