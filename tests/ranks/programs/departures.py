@@ -362,7 +362,7 @@ def killed(comm, when):
             averager.average(np.ones(10))
         except RankLeft as told:
             left = float(Path(os.environ["RANKS_DIRECTORY"], "left").read_text())
-            # The first to end its program aborts the job, and the launcher may lose what the others print then.
+            # The first to end its program aborts the job; the launcher may lose what the others print then.
             print(f"told after {time.time() - left:.3f} s: RankLeft: {told}", flush=True)
             Path(os.environ["RANKS_DIRECTORY"], f"told.{comm.rank}").touch()
             until(all_survivors_are_told)
