@@ -61,7 +61,9 @@ class GroupAverager:
         sync_quorum: how many ranks call a synchronisation, by having done sync_period steps since the last:
             a number, or a fraction of all as a float in (0, 1]. All others synchronise at their next call of
             average() then, and skip the steps in between; so nobody waits longer than the slowest rank takes
-            for the step it is in. Write such a loop as `while averager.step < steps`. None: all of them; no
+            for the step it is in. (A rank that is behind, and finds that its group has done the last step
+            before the call, first waits for it: for half of what its own step takes, or for `patience` if
+            that is a number.) Write such a loop as `while averager.step < steps`. None: all of them; no
             step is skipped.
         grouping: which ranks average together (wagma_rma.Grouping); None: Butterfly, or Strided where
             the number of ranks has no suitable factors.

@@ -42,7 +42,7 @@ class Report:
         seconds_waited: the part of `seconds` in which this rank waited for other ranks.
         seconds: how long the whole call took, waiting included.
         skipped: the number of steps that this rank has left out to come to this synchronisation, to which a
-            quorum has called it (sync_quorum).
+            quorum has called it (sync_quorum); of a rank in join(), the steps that the others did meanwhile.
     """
 
     step: int

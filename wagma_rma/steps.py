@@ -266,8 +266,12 @@ class Steps:
                     self._met, self._all_met = held.targets, self._synchronizer.all_joined
                 self._lifecycle.happens(Event.SYNCHRONIZED)
                 seconds = self.parts.window.waiter.time() - started
+                # A wait for the call that has led here is a part of the synchronisation.
+                before = self._protocol.waited_for_call if name == "average" and self._jumped else 0.0
                 self.synchronizations.add(
-                    Synchronization(seconds, waited, skipped, *self._synchronizer.bytes_moved)
+                    Synchronization(
+                        before + seconds, before + waited, skipped, *self._synchronizer.bytes_moved
+                    )
                 )
         return held
 

@@ -774,6 +774,11 @@ BARRIER = [
         tests=CALLED,
     ),
     mutation(
+        "the wait for a call that was due is not counted",
+        replace("Steps._synchronize", "before + waited", "waited"),
+        tests=ELASTIC,
+    ),
+    mutation(
         "a jump that was cut short is not continued",
         replace("Steps._continues_jump", "self._synchronizer.cut_short and self._jumped", "False"),
         tests=ELASTIC,

@@ -68,6 +68,7 @@ cdef class Protocol:
     cdef Totals totals        # over all steps but the synchronisations
     # Counted here, where no signal can come between a step and its number.
     cdef readonly uint64_t last_step, last_synchronized
+    cdef readonly double waited_for_call  # seconds, in the last call of step(), if it has ended by a call
 
     cdef void count(self) noexcept
     cdef double now_patience(self) noexcept nogil

@@ -94,6 +94,7 @@ cdef class Protocol:
             Whether the step was performed. If not, this rank has been called to a synchronisation, and nothing was done.
         """
         self.gathered = self.performed = False
+        self.waited_for_call = 0
         try:
             with nogil:
                 if step % self.group_period:
@@ -210,6 +211,7 @@ cdef class Protocol:
         # 1. Publish.
         last.published = self.snapshots.publish(step, pointers, patience)
         if self.calls.is_called(step):
+            self.waited_for_call = self.snapshots.seconds_waited + self.calls.seconds_waited
             return 0
         self.gathered = self.performed = True
         # Before any target is written: leaves that are averaged at synchronisations only are this rank's own here.
