@@ -103,7 +103,7 @@ def terms(ranks, per_host, nbytes):
     digits = radices(hosts)
     active = math.prod(digits)  # hosts, after the others have folded into them
     folds = 2 if active < hosts else 0  # a round before, and one after
-    direct = bool(digits) and (digits[-1] == 2 or direct_costs(hosts) * nbytes <= SPARED_ROUND)
+    direct = bool(digits) and direct_costs(hosts) * nbytes <= SPARED_ROUND  # it costs nothing if r is 2
     last, before = (digits[-1], active // digits[-1]) if direct else (1, active)
     added = (1 - 1 / before + (last - 1) / before) * nbytes / n
     copied = (1 - 1 / before) * nbytes / n

@@ -25,7 +25,7 @@ AGE, SLOT = (8, 20), (0, 8)  # of a contribution
 MARK, OWNER = (26, 2), (0, 26)  # of a chunk
 BARRIER = (28, 36)  # of `gathered`, and of `counted`
 STEPS, COUNT = (2, 26), (0, 28)  # of `gathered`; of `counted`
-NODE_BARRIER, PLACES, NODE_STEPS = (39, 25), (22, 17), (2, 20)
+NODE_BARRIER, PLACES = (39, 25), (22, 17)  # of `node`
 ARITY = 16
 
 
@@ -67,9 +67,10 @@ class Replay:
         self.called_at = self.gathered_at + 16
         self.node_at = self.reached_at + 32
         self.counted_at = self.gathered_at + LINE
-        heard_at = self.counted_at - (-8 * layout.places // LINE) * LINE
-        self.records_at = heard_at - (-8 * layout.peers // LINE) * LINE
-        self.heard = range(heard_at, self.records_at)
+        self.heard_at = (
+            self.counted_at - (-8 * layout.places // LINE) * LINE
+        )  # what it stands for is in the sums
+        self.records_at = self.heard_at - (-8 * layout.peers // LINE) * LINE
         self.record_bytes = LINE - (-(8 + 8 * layout.group_size + 8 * layout.chunks) // LINE) * LINE
         self.snapshots_at = layout.words_bytes
         self.results_at = self.snapshots_at + layout.slots * layout.snapshot_bytes
@@ -188,13 +189,11 @@ class Replay:
             self.play_gathered(rank, field_of(after, BARRIER), field_of(after, STEPS))
         elif offset == self.node_at:
             self.play_node(rank, target, before, after)
-        elif self.counted_at <= offset < self.heard.start:
+        elif self.counted_at <= offset < self.heard_at:
             place = (offset - self.counted_at) // 8
             self.play_counted(rank, target, place, field_of(after, BARRIER), field_of(after, COUNT))
         elif offset == self.called_at:
             self.play_called(rank, before, after)
-        elif offset in self.heard:
-            pass  # what it stands for is in the sums
         elif offset >= self.records_at:
             word = (offset - self.records_at) % self.record_bytes // 8
             word = max(0, word - LINE // 8 + 1)  # the state has a line of its own
@@ -292,10 +291,10 @@ class Replay:
 
     def at_place(self, target, place):
         """Return the ranks at a place of a node, whose words are at the rank `target`."""
-        host = simulation.hosts(self.world)[target]
+        hosts = simulation.hosts(self.world)
         if place:
-            return self.below(ARITY * host + place)
-        return [rank for rank in self.below(host) if simulation.leader(self.world, rank) == target]
+            return self.below(ARITY * hosts[target] + place)
+        return [rank for rank, at in enumerate(hosts) if at == hosts[target]]
 
     def play_node(self, rank, target, before, after):
         barrier, was = field_of(after, NODE_BARRIER), field_of(before, NODE_BARRIER)

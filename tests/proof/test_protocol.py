@@ -178,7 +178,7 @@ def violations(case, check=oracle.violations):
 
 
 def explore(invariant, looked_at=cases, examples=(), check=oracle.violations):
-    """Look for a case whose history breaks an invariant, or any: "", and where there is much time."""
+    """Look for a case whose history breaks an invariant; "", or with SOAK_SECONDS: any invariant."""
     tried = found = 0
 
     @settings(suppress_health_check=list(HealthCheck))
@@ -405,7 +405,10 @@ def test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting(
 
 @st.composite
 def cases_with_silence_between_hosts(draw):
-    """Return a world that only synchronises, and a schedule that stops a rank where a trip is ended."""
+    """Return a world that only synchronises, and a schedule.
+
+    The schedule stops a rank, and ends some round trips of the same rank by exceptions.
+    """
     ranks, hosts = draw(st.sampled_from([(2, 2), (3, 2), (3, 3), (4, 2)]))
     world = World(
         ranks=ranks,

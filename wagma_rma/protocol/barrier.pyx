@@ -1,12 +1,13 @@
 """Barriers of all ranks, which tell for which step they are, and whether a rank refuses it.
 
-The hosts are the places of a tree, and each is a node of it. The words of a node lie at one rank of its host, the leader:
+The hosts are the nodes of a tree. A node has a place for the ranks of its own host, and one for each host below it. Its
+words lie at one rank of its host, the leader:
 
 1. A rank that arrives tells its host what it has come for (`said`); then it adds one to `reached` there.
-2. The last rank of a host marks the host's place at the node above (`node`), with what its ranks have said. Who finds all
-   places of a node marked marks the node's place at the one above.
-3. Who finds the root complete tells the end (`gathered`) to the root's host and the hosts below it, each leader the hosts
-   below its own.
+2. The last rank of a host marks their place (`node`), with what they have said: at the host's own node or, if no host is
+   below it, at the one above. The rank that finds all places of a node marked sets its mark at the node above.
+3. The rank that finds the root complete tells the end (`gathered`) to the root's host and the hosts below it, each
+   leader the hosts below its own.
 
 So a rank adds to one word, and waits for another one, of its own host. What concerns other hosts may be repeated after an
 exception: a mark is set once, by a compare-and-swap, and all else are maxima of words that begin with the barrier's number.
