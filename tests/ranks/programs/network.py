@@ -21,10 +21,10 @@ def traffic(comm, count, group_size, steps, absent):
     """Return what each report's bytes_over_network is and should be; `absent` ranks come after the others.
 
     Expected: for each chunk that this rank sums the models of members on other hosts, and for each that a
-    member on another host sums, its sum.
+    member on another host sums, its sum. A chunk that this rank sums again, as its owner takes long, is `again`.
     """
     model = np.full(count, comm.rank, np.float32)
-    found, expected, kinds = [], [], []
+    found, expected, again, kinds = [], [], [], []
     with wagma_rma.GroupAverager(
         comm,
         model,
@@ -54,11 +54,12 @@ def traffic(comm, count, group_size, steps, absent):
             expected.append(
                 nbytes * (len(far) * report.chunks_computed + sum(computed[rank] for rank in far))
             )
+            again.append(nbytes * len(far))
             kinds.append([report.outcome.name, report.bytes_read - report.bytes_over_network])
         statistics = averager.statistics
         averager.synchronize(model)
     assert statistics.bytes_over_network == sum(found)
-    return {"found": found, "expected": expected, "kinds": kinds, "chunks": chunks, "model": model.nbytes}
+    return {"found": found, "expected": expected, "again": again, "kinds": kinds, "model": model.nbytes}
 
 
 def synchronized(comm, count):
