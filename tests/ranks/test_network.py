@@ -87,8 +87,8 @@ def test_nobody_waits_for_a_rank_or_a_host_that_sleeps(two, group_size, sleepers
 def test_no_byte_too_many_goes_over_the_network(two, absent):
     """N (S - 1) / k for what k present ranks share, and the collection, less what stays on the host.
 
-    A member that waits long sums a chunk again, which an owner without a core may cause: then the models of one
-    chunk more, and not in every step.
+    A member that waits long sums a chunk again, which an owner without a core may cause: then it reads the
+    models of one chunk more, and not in every step.
     """
     ranks = two.run(2, "ranks.network:traffic", count=1 << 20, group_size=4, steps=6, absent=absent)
     excess = np.array([told["found"] for told in ranks]) - [told["expected"] for told in ranks]

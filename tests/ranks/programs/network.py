@@ -21,7 +21,7 @@ def traffic(comm, count, group_size, steps, absent):
     """Return what each report's bytes_over_network is and should be; `absent` ranks come after the others.
 
     Expected: for each chunk that this rank sums the models of members on other hosts, and for each that a
-    member on another host sums, its sum. A chunk that this rank sums again, as its owner takes long, is `again`.
+    member on another host sums, its sum. Again: the models of one chunk more, whose owner takes long.
     """
     model = np.full(count, comm.rank, np.float32)
     found, expected, again, kinds = [], [], [], []
