@@ -1086,7 +1086,12 @@ DEPARTING = [
     ),
     mutation(
         "a member that has published and is gone is waited for",
-        replace("Synchronizer.check_group", "or (step, left.rank) in self._gone", ""),
+        replace("Synchronizer.check_group", "or self._had_gone(step, left.rank, waits_for_record)", ""),
+        tests=SILENCE,
+    ),
+    mutation(
+        "a member that did the step without publishing and has closed is missed",
+        replace("Synchronizer.check_group", "and self._had_gone(step, rank, waits_for_record)", ""),
         tests=SILENCE,
     ),
     mutation(

@@ -400,6 +400,10 @@ def test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting(
     )
     hosts = replace(hosts, lanes=3, hosts=3, lent=True, pins_before=(1 << 20) - 3)
     examples.append((hosts, replace(schedule, silences=silences)))
+    # A rank that finds no free slot for the model of its last step closes while another is in that step.
+    small = World(ranks=5, group_size=4, sync_period=4, sync_quorum=1, steps=7, leaves=((0, 0),), lent=True)
+    silence = Silence(1, 0, KeyboardInterrupt)
+    examples.append((small, Schedule(policy="random", seed=0, span=100, changes=3, silences=(silence,))))
     explore("", cases_with_silence, examples, check=departs_without_cause)
 
 

@@ -294,8 +294,12 @@ class Synchronizer:
         """
         for rank, word in zip(group, self._words.entered(group), strict=True):
             # A rank that has published at this step has arrived, and may have completed it and closed
-            # meanwhile.
-            if word >= CLOSED and self._words.published([rank])[0] < step:
+            # meanwhile. One that found no free slot has not published, but completed it all the same.
+            if (
+                word >= CLOSED
+                and self._words.published([rank])[0] < step
+                and self._had_gone(step, rank, waits_for_record)
+            ):
                 self._name_cause(rank, operation, f"waits for its group at step {step}")
                 raise StepMismatch(
                     f"{operation}: rank {rank} has closed its averager while rank {self._rank} "
@@ -311,13 +315,22 @@ class Synchronizer:
         try:
             self._departures.check(operation, waits, group)
         except RankLeft as left:
-            # A member that has published may have done this step, and opened the record, which this rank then
-            # finds open before the next check. (What a member publishes it publishes before it departs.)
+            # What a member publishes it publishes before it departs.
             [published] = self._words.published([left.rank])
-            if published < step or (step, left.rank) in self._gone:
+            if published < step or self._had_gone(step, left.rank, waits_for_record):
                 raise
-            if waits_for_record:
-                self._gone = {(step, left.rank), *(gone for gone in self._gone if gone[0] == step)}
+
+    def _had_gone(self, step: int, rank: int, waits_for_record: bool) -> bool:
+        """Return whether a member had gone already at an earlier check of the same wait for a record.
+
+        A member that goes may have done the step. The record is open then, which this rank finds before its next
+        check. In other waits of a step nobody is needed who has gone.
+        """
+        if (step, rank) in self._gone:
+            return True
+        if waits_for_record:
+            self._gone = {(step, rank), *(gone for gone in self._gone if gone[0] == step)}
+        return False
 
     def _phases(self, operation: str, calls: bool) -> Generator[Test, None, None]:
         """Synchronise; yield a test of each condition that has to come true before the next phase."""
