@@ -404,6 +404,15 @@ def test_an_exception_in_any_round_trip_leaves_nothing_wrong_and_nobody_waiting(
     small = World(ranks=5, group_size=4, sync_period=4, sync_quorum=1, steps=7, leaves=((0, 0),), lent=True)
     silence = Silence(1, 0, KeyboardInterrupt)
     examples.append((small, Schedule(policy="random", seed=0, span=100, changes=3, silences=(silence,))))
+    # A rank whose telling of its last round is ended must not write its sums again.
+    leaves = (0, 0), (0, 100)
+    told = World(
+        ranks=5, group_size=1, sync_period=1, sync_quorum=2, steps=1, leaves=leaves, synchronized=1, chunks=4
+    )
+    told = replace(told, lanes=2, hosts=2, columns=False, direct=False, lent=True)
+    silence = Silence(30, 1, KeyboardInterrupt)
+    schedule = Schedule(policy="random", seed=28365358, span=100, changes=3, silences=(silence,))
+    examples.append((told, schedule))
     explore("", cases_with_silence, examples, check=departs_without_cause)
 
 

@@ -141,13 +141,15 @@ cdef class Reduction:
     def is_performed(self, int number):
         """Perform a round if the ranks that it reads from have come to its stage; return whether it was performed.
 
-        It may be repeated, where another host did not answer.
+        The call may be repeated, where another host did not answer. What has been summed is not summed again: others
+        may have been told of it.
         """
         self.tell_stage()
-        if self.missing(number):
-            return False
-        self.perform(number)
-        self.tell_stage()
+        if self.stage < self.plan.rounds[number].reaches:
+            if self.missing(number):
+                return False
+            self.perform(number)
+            self.tell_stage()
         return True
 
     def missing(self, int number):

@@ -323,8 +323,8 @@ class Synchronizer:
     def _had_gone(self, step: int, rank: int, waits_for_record: bool) -> bool:
         """Return whether a member had gone already at an earlier check of the same wait for a record.
 
-        A member that goes may have done the step. The record is open then, which this rank finds before its next
-        check. In other waits of a step nobody is needed who has gone.
+        A member that goes may have done the step. The record is open then, which this rank finds before its
+        next check. In other waits of a step nobody is needed who has gone.
         """
         if (step, rank) in self._gone:
             return True
