@@ -5,17 +5,13 @@ every `sync_quorum`. A rank that skips steps trains less often; `trained` says h
 """
 
 import inspect
-import math
 import time
 
 import numpy as np
 
-from benchmarks import table
+from benchmarks import step_times, table
 from wagma_rma import GroupAverager
 
-STEP = 0.1  # seconds
-LATE = 0.32  # seconds by which a straggler is late
-SIGMA = 0.5  # of the logarithm of a step's time
 SYNC_PERIOD = 10
 COLUMNS = (
     "slow", "sync_quorum", "time", "of none's", "waited", "slowest", "fresh", "late", "missed", "skipped",
@@ -23,23 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def half_speed(ranks, rank, call):
-    """Return the seconds of a rank's step; rank 1 takes twice as long as the others."""
-    return STEP * (2 if rank == 1 else 1)
-
-
-def two_late(ranks, rank, call):
-    """Return the seconds of a rank's step; two ranks, others at each step, come 320 ms late."""
-    late = np.random.default_rng(call).choice(ranks, 2, replace=False)
-    return STEP + LATE * (rank in late)
-
-
-def log_normal(ranks, rank, call):
-    """Return the seconds of a rank's step, log-normal with the median STEP."""
-    return np.random.default_rng((call, rank)).lognormal(math.log(STEP), SIGMA)
-
-
-KINDS = {"half speed": half_speed, "two late": two_late, "log-normal": log_normal}
+KINDS = ("half speed", "two late", "log-normal")
 
 
 def quorums(ranks):
@@ -57,7 +37,7 @@ def measure(comm, kind, quorum, floats, steps):
         began, calls, computed = time.perf_counter(), 0, 0.0
         while averager.step < steps:
             calls += 1
-            seconds = KINDS[kind](comm.size, comm.rank, calls)
+            seconds = step_times.drawn(kind, comm.size, calls, jitter=0)[comm.rank]
             time.sleep(seconds)
             computed += seconds
             averager.average(model, out=model)

@@ -23,12 +23,12 @@ local        no exchange between synchronisations
     mpiexec -n 8 python -m benchmarks.imbalance --experiment elastic [--slow "half speed" ...] [--steps 200]
 
 elastic      ranks that are behind jump to the next synchronisation (`sync_quorum`), against ranks that
-             perform all steps (None). Steps of 100 ms, a synchronisation every 10: rank 1 takes twice as long
-             (half speed); two ranks drawn for each step come 320 ms later (two late); log-normal times, sigma
-             0.5, median 100 ms. `of none's` is the time of the run over that with None; `waited` the share of
-             the run in which ranks wait, and `skipped` the steps left out, means over all ranks but the
-             slowest, for which `slowest` tells the same; `fresh`, `late` and `missed` are shares of the group
-             steps; `trained` is the share of the steps of all ranks that were performed
+             perform all steps (None). Steps of 100 ms, a synchronisation every 10: one rank takes twice as
+             long (half speed); two ranks drawn for each step come 320 ms later (two late); log-normal times,
+             sigma 0.5, median 100 ms. `of none's` is the time of the run over that with None; `waited` the
+             share of the run in which ranks wait, and `skipped` the steps left out, means over all ranks but
+             the slowest, for which `slowest` tells the same; `fresh`, `late` and `missed` are shares of the
+             group steps; `trained` is the share of the steps of all ranks that were performed
 
 Where no experiment is named, all but `elastic` are run.
 """
@@ -40,7 +40,7 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
-from benchmarks import elastic, table
+from benchmarks import elastic, step_times, table
 from wagma_rma import GroupAverager
 from wagma_rma.groups.choice import choose
 
@@ -126,17 +126,22 @@ def computing(averager, model, turns, compute_seconds):
 def stragglers(comm, averager, model, turns):
     """Return the same."""
 
-    def compute_seconds(step):
-        late = np.random.default_rng(step).choice(comm.size, 2, replace=False)
-        return 0.1 + 0.32 * (comm.rank in late)
-
-    return computing(averager, model, turns, compute_seconds)
+    return computing(
+        averager,
+        model,
+        turns,
+        lambda step: step_times.drawn("two late", comm.size, step, jitter=0)[comm.rank],
+    )
 
 
 def jitter(share, comm, averager, model, turns):
     """Return the same."""
-    random = np.random.default_rng([comm.rank, 11])
-    return computing(averager, model, turns, lambda step: 0.1 * (1 + share * random.standard_normal()))
+    return computing(
+        averager,
+        model,
+        turns,
+        lambda step: step_times.drawn("balanced", comm.size, step, jitter=share)[comm.rank],
+    )
 
 
 EXPERIMENTS = {
@@ -160,7 +165,7 @@ def main(arguments=None):
     parser.add_argument("--patience", type=number_or_auto, default="auto", help="as GroupAverager's")
     parser.add_argument("--floats", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=3, help="synchronisations in each run")
-    parser.add_argument("--slow", nargs="*", default=list(elastic.KINDS), choices=list(elastic.KINDS),
+    parser.add_argument("--slow", nargs="*", default=elastic.KINDS, choices=elastic.KINDS,
                         help="kinds of slowness, for elastic")  # fmt: skip
     parser.add_argument("--steps", type=int, default=200, help="for elastic")
     parser.add_argument("--json", help="file to write the rows to")

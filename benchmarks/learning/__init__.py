@@ -1,0 +1,11 @@
+"""Does it learn sooner? wagma_rma beside other methods, on real ranks and in virtual time.
+
+    mpiexec -n 8 python -m benchmarks.learning --method wagma-elastic --slow "two late"
+    python -m benchmarks.learning.virtual --ranks 64 --method wagma-elastic allreduce --slow "two late"
+
+tasks      data and networks          methods/    each method over real ranks
+learner    gradients, updates, rates  virtual/    the same methods in virtual time, in one process
+curves     what a run has reached, and when
+
+benchmarks/LEARNING.md has the figures.
+"""

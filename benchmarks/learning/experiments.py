@@ -1,0 +1,157 @@
+"""The experiments in virtual time behind benchmarks/LEARNING.md: one command each.
+
+    python -m benchmarks.learning.experiments steps --out results [--seeds 3] [--processes 2]
+
+steps         16 ranks, 400 steps: what each method reaches, and when
+seconds       16 ranks, 60 virtual seconds: each method does as many steps as it can in them
+seconds64     the same with 64 ranks, which learn from 4 samples a step
+shards        as `steps`, with shards that differ (Dirichlet 0.3)
+adam          as `steps`, with Adam
+characters    as `steps`, a transformer on text with Adam, 8 ranks, 300 steps
+cnn           as `steps`, a convolutional network
+options       as `seconds`: WAGMA's options
+
+Each run is kept in a file of its own in the folder, and what is there is not computed again. Then the tables
+are printed (benchmarks.learning.tables), and `python -m benchmarks.learning.plot results/steps` draws
+pictures.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from benchmarks import step_times
+
+KINDS = tuple(step_times.KINDS)
+SLOW = KINDS[1:]
+MOMENTUM = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55)
+ADAM = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012)
+MAIN = {name: {} for name in (
+    "allreduce", "fastest", "local", "diloco", "d-psgd", "sgp", "ad-psgd", "eager-solo", "eager-majority",
+    "wagma", "wagma-elastic", "wagma-majority",
+)}  # fmt: skip
+BUSY = {"fastest-busy": {"method": "fastest", "interrupt": False}}
+MOMENTS = {"wagma-moments": {}}
+USUAL = {
+    "task": "mnist1d", "ranks": 16, "steps": 400, "batch_size": 16, "optimizer": "momentum",
+    "rates": MOMENTUM, "kinds": KINDS, "methods": MAIN | BUSY, "dirichlet": None, "seconds": None,
+}  # fmt: skip
+
+
+def varied(**options):
+    """Return WAGMA with some options, elastic unless they say otherwise."""
+    return {"method": "wagma", "sync_quorum": 1, **options}
+
+
+EXPERIMENTS = {
+    "steps": {},
+    "seconds": {"seconds": 60.0, "kinds": SLOW},
+    "seconds64": {"seconds": 60.0, "kinds": SLOW, "ranks": 64, "batch_size": 4},
+    "shards": {"dirichlet": 0.3, "kinds": SLOW},
+    "adam": {"optimizer": "adam", "rates": ADAM, "methods": MAIN | MOMENTS},
+    "characters": {
+        "task": "characters", "ranks": 8, "steps": 300, "optimizer": "adam", "rates": ADAM, "kinds": SLOW,
+        "methods": MAIN | MOMENTS,
+    },
+    "cnn": {"task": "mnist1d-cnn", "steps": 300, "kinds": SLOW},
+    "options": {
+        "seconds": 60.0, "kinds": SLOW,
+        "methods": {
+            "elastic": varied(),
+            "quorum 3 of 4": varied(quorum=3),
+            "groups of 2": varied(group_size=2),
+            "groups of 8": varied(group_size=8),
+            "period 5": varied(sync_period=5),
+            "period 20": varied(sync_period=20),
+            "sync_quorum 8": varied(sync_quorum=8),
+            "moments": varied(moments=True),
+            "not elastic": varied(sync_quorum=None),
+        },
+    },
+}  # fmt: skip
+
+
+def jobs(name, seeds):
+    """Yield what each run of an experiment needs."""
+    experiment = USUAL | EXPERIMENTS[name]
+    for seed, slow, label in itertools.product(range(seeds), experiment["kinds"], experiment["methods"]):
+        yield {key: value for key, value in experiment.items() if key not in ("kinds", "methods")} | {
+            "label": label, "slow": slow, "seed": seed, "options": experiment["methods"][label],
+        }  # fmt: skip
+
+
+_learners = {}
+
+
+def run(job):
+    """Return the run of a job."""
+    from benchmarks.learning.learner import Learner
+    from benchmarks.learning.tasks import TASKS
+    from benchmarks.learning.virtual.__main__ import steps_within, train
+    from benchmarks.learning.virtual.costs import Costs
+    from benchmarks.learning.virtual.fleet import flat
+
+    key = job["task"], job["optimizer"], tuple(job["rates"])
+    if key not in _learners:
+        _learners[key] = Learner(flat(TASKS[job["task"]]()), *key[1:])
+    options = dict(job["options"])
+    name = options.pop("method", job["label"])
+    times = step_times.table(job["slow"], job["ranks"], 4 * job["steps"], job["seed"])
+    steps = job["steps"]
+    if job["seconds"]:
+        steps = steps_within(job["seconds"], name, times, Costs(), **options)
+    made = train(
+        _learners[key], name, times, steps, Costs(), seed=job["seed"], batch_size=job["batch_size"],
+        dirichlet=job["dirichlet"], **options,
+    )  # fmt: skip
+    return made | {
+        "method": job["label"],
+        "slow": job["slow"],
+        "task": job["task"],
+        "optimizer": job["optimizer"],
+    }
+
+
+def perform(work):
+    """Perform one job and keep its run in a file."""
+    path, job = work
+    began = time.monotonic()
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(run(job)))
+    partial.rename(path)
+    return f"{path.stem}: {time.monotonic() - began:.0f} s"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", nargs="+", choices=EXPERIMENTS)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    chosen = parser.parse_args(arguments)
+    from benchmarks.learning import tables
+
+    with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
+        for name in chosen.experiment:
+            folder = chosen.out / name
+            folder.mkdir(parents=True, exist_ok=True)
+            paths = [
+                (folder / f"{job['slow']}-{job['label']}-{job['seed']}.json", job)
+                for job in jobs(name, chosen.seeds)
+            ]
+            began = time.monotonic()
+            missing = [work for work in paths if not work[0].exists()]
+            for n, done in enumerate(pool.imap_unordered(perform, missing)):
+                print(f"{n + 1} of {len(missing)}, {time.monotonic() - began:.0f} s: {done}", flush=True)
+            print(tables.text(tables.read(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

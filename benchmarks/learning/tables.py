@@ -1,0 +1,106 @@
+"""Tables of runs: python -m benchmarks.learning.tables FOLDER_OR_FILE ... [--target 70]
+
+One row a method and a kind of imbalance; means over seeds, and the standard error of the mean. The learning
+rate is that of the best final loss on the validation set; `<` and `>` mark one at the edge of its grid. `to`
+is the time until the mean model has the target accuracy on the test set; if not all seeds reach it, how many
+do.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.learning import curves
+
+COLUMNS = (
+    "slow",
+    "method",
+    "rate",
+    "accuracy, %",
+    "steps",
+    "seconds",
+    "to {target}",
+    "waited, %",
+    "late, %",
+    "gradients",
+)
+
+
+def read(*paths):
+    """Return the runs in files, or in all files of folders."""
+    runs = []
+    for path in map(Path, paths):
+        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            held = json.loads(file.read_text())
+            runs += held if isinstance(held, list) else [held]
+    return runs
+
+
+def grouped(runs):
+    """Return the runs by (kind of imbalance, method), in the order of their first."""
+    groups = defaultdict(list)
+    for run in runs:
+        groups[run["slow"], run["method"]].append(run)
+    return groups
+
+
+def mean(values):
+    """Return the text of a mean and its standard error."""
+    error = f" ±{np.std(values, ddof=1) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{error}"
+
+
+def target_of(runs):
+    """Return the accuracy, a multiple of 5 %, that nearly all methods reach: the default target."""
+    finals = [
+        np.mean([curves.final(run, curves.lane(some)) for run in some]) for some in grouped(runs).values()
+    ]
+    return float(np.quantile(finals, 0.3) // 5 * 5)
+
+
+def rows(runs, target):
+    """Yield a row of values for each method and kind."""
+    for (slow, method), some in grouped(runs).items():
+        lane, rates = curves.lane(some), some[0]["rates"]
+        edge = "<" if lane == 0 else ">" if lane == len(rates) - 1 else ""
+        to = [seconds for run in some if (seconds := curves.seconds_to(run, lane, target)) is not None]
+        reports = [run["report"] for run in some]
+        yield (
+            slow,
+            method,
+            f"{rates[lane]:g}{edge}",
+            mean([curves.final(run, lane) for run in some]),
+            f"{np.mean([run['steps'] for run in some]):.0f}",
+            f"{np.mean([curves.seconds(run) for run in some]):.1f}",
+            (mean(to) + (f" ({len(to)} of {len(some)})" if len(to) < len(some) else "")) if to else "never",
+            f"{100 * np.mean([report['waited'] for report in reports]):.0f}",
+            f"{100 * np.mean([report['late share'] for report in reports]):.0f}"
+            if "late share" in reports[0]
+            else "",
+            f"{np.mean([run['report']['gradients'] / (run['steps'] * run['ranks']) for run in some]):.2f}",
+        )
+
+
+def text(runs, target=None):
+    """Return the table as Markdown."""
+    target = target or target_of(runs)
+    lines = [[column.format(target=f"{target:g} %, s") for column in COLUMNS]]
+    lines.append(["---"] * 2 + ["---:"] * (len(COLUMNS) - 2))
+    order = {slow: n for n, slow in enumerate(dict.fromkeys(run["slow"] for run in runs))}
+    lines += sorted(rows(runs, target), key=lambda row: order[row[0]])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", nargs="+", type=Path)
+    parser.add_argument("--target", type=float, help="accuracy, %%")
+    chosen = parser.parse_args(arguments)
+    print(text(read(*chosen.path), chosen.target))
+
+
+if __name__ == "__main__":
+    main()
