@@ -1,4 +1,4 @@
-"""The experiments in virtual time behind benchmarks/LEARNING.md: one command each.
+"""The experiments in virtual time: one command each.
 
     python -m benchmarks.learning.experiments steps --out results [--seeds 3] [--processes 2]
 
@@ -94,9 +94,9 @@ def run(job):
     """Return the run of a job."""
     from benchmarks.learning.learner import Learner
     from benchmarks.learning.tasks import TASKS
-    from benchmarks.learning.virtual.__main__ import steps_within, train
     from benchmarks.learning.virtual.costs import Costs
     from benchmarks.learning.virtual.fleet import flat
+    from benchmarks.learning.virtual.training import steps_within, train
 
     key = job["task"], job["optimizer"], tuple(job["rates"])
     if key not in _learners:

@@ -12,9 +12,9 @@ from benchmarks import step_times
 from benchmarks.learning import curves
 from benchmarks.learning.learner import Learner
 from benchmarks.learning.tasks import digits
-from benchmarks.learning.virtual.__main__ import train
 from benchmarks.learning.virtual.costs import HOST
 from benchmarks.learning.virtual.fleet import flat
+from benchmarks.learning.virtual.training import train
 from tests.support import pool
 
 pytestmark = pytest.mark.slow

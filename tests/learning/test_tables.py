@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.learning import curves, tables
+from benchmarks.learning import curves, plot, tables
 
 
 def run(seed=0, method="wagma", slow="balanced", accuracies=(0.2, 0.6, 0.8), losses=(1.0, 2.0)):
@@ -68,3 +68,17 @@ def test_a_line_tells_of_a_run():
         "balanced   wagma          seed 0: 60 steps in 30.0 s, waited 25.0 %, late 0.50, "
         "accuracy 80.0 (0.1) 0.0 (0.2)"
     )
+
+
+def test_a_picture_has_a_line_for_each_method_against_seconds_and_steps(tmp_path):
+    path = tmp_path / "runs.json"
+    runs = [run(0), run(1, accuracies=(0.2, 0.6, 0.7)), run(method="allreduce"), run(slow="two late")]
+    path.write_text(json.dumps(runs))
+    figure = plot.draw(tables.read(path))
+    assert [(axes.get_title(), axes.get_xlabel(), len(axes.lines)) for axes in figure.axes] == [
+        ("balanced", "seconds", 2), ("balanced", "steps", 2), ("two late", "seconds", 1), ("two late",
+        "steps", 1)
+    ]  # fmt: skip
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[10, 20], [20, 60], [30, 75]]
+    plot.main([str(path), "--out", str(tmp_path / "picture.png"), "--methods", "wagma"])
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -17,49 +17,10 @@ from benchmarks import step_times
 from benchmarks.learning import curves
 from benchmarks.learning.learner import OPTIMIZERS, Learner
 from benchmarks.learning.tasks import TASKS
-from benchmarks.learning.virtual import METHODS
 from benchmarks.learning.virtual.costs import Costs
-from benchmarks.learning.virtual.fleet import Fleet, NoModels, flat
-from benchmarks.learning.virtual.world import World
-
-PERIOD = 10  # of synchronisations; steps are a multiple of it
-
-
-def train(learner, name, times, steps, costs, *, seed=0, batch_size=16, dirichlet=None, every=20, **options):
-    """Train in virtual time; return the run.
-
-    Args:
-        learner: of a flat task; None computes times alone.
-        name: of METHODS.
-        times: seconds that ranks compute, an array [ranks, calls].
-        options: of the method.
-    """
-    ranks = len(times)
-    fleet = Fleet(learner, ranks, seed, batch_size, dirichlet) if learner else NoModels(ranks)
-    world = World(times, steps, costs, fleet, every, seed)
-    METHODS[name](world, **options)
-    return {
-        "method": name,
-        "ranks": ranks,
-        "seed": seed,
-        "steps": steps,
-        "rates": learner.rates if learner else (),
-        "batch_size": batch_size,
-        "dirichlet": dirichlet,
-        "points": world.points,
-        "report": world.report(),
-    }
-
-
-def steps_within(seconds, name, times, costs, every=20, **options):
-    """Return how many steps, a multiple of `every`, a method performs in so many seconds."""
-    steps = every
-    while True:
-        points = train(None, name, times, steps, costs, every=every, **options)["points"]
-        done = [point for point in points if point["seconds"] <= seconds]
-        if len(done) < len(points):
-            return max(every, len(done) * every)
-        steps *= 2
+from benchmarks.learning.virtual.fleet import flat
+from benchmarks.learning.virtual.methods import METHODS
+from benchmarks.learning.virtual.training import steps_within, train
 
 
 def main(arguments=None):

@@ -1,8 +1,8 @@
 """A run of benchmarks.learning on real ranks."""
 
 from benchmarks import step_times
-from benchmarks.learning.__main__ import train
 from benchmarks.learning.learner import Learner
+from benchmarks.learning.real import train
 from benchmarks.learning.tasks import digits
 
 

@@ -1,0 +1,42 @@
+"""One run in virtual time."""
+
+from benchmarks.learning.virtual.fleet import Fleet, NoModels
+from benchmarks.learning.virtual.methods import METHODS
+from benchmarks.learning.virtual.world import World
+
+
+def train(learner, name, times, steps, costs, *, seed=0, batch_size=16, dirichlet=None, every=20, **options):
+    """Train in virtual time; return the run.
+
+    Args:
+        learner: of a flat task; None computes times alone.
+        name: of METHODS.
+        times: seconds that ranks compute, an array [ranks, calls].
+        options: of the method.
+    """
+    ranks = len(times)
+    fleet = Fleet(learner, ranks, seed, batch_size, dirichlet) if learner else NoModels(ranks)
+    world = World(times, steps, costs, fleet, every, seed)
+    METHODS[name](world, **options)
+    return {
+        "method": name,
+        "ranks": ranks,
+        "seed": seed,
+        "steps": steps,
+        "rates": learner.rates if learner else (),
+        "batch_size": batch_size,
+        "dirichlet": dirichlet,
+        "points": world.points,
+        "report": world.report(),
+    }
+
+
+def steps_within(seconds, name, times, costs, every=20, **options):
+    """Return how many steps, a multiple of `every`, a method performs in so many seconds."""
+    steps = every
+    while True:
+        points = train(None, name, times, steps, costs, every=every, **options)["points"]
+        done = [point for point in points if point["seconds"] <= seconds]
+        if len(done) < len(points):
+            return max(every, len(done) * every)
+        steps *= 2
