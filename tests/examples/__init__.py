@@ -1,0 +1,1 @@
+"""A training job for a cluster, and its tests."""
