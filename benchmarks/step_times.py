@@ -66,13 +66,16 @@ def table(kind, ranks, calls, seed=0, jitter=JITTER):
 def recorded(path, ranks):
     """Return the times of a file: an array [ranks, calls] of seconds.
 
-    The file is JSON: {"step_times": [[seconds of rank 0's calls], [of rank 1's], ...]}. Ranks may have made
-    different numbers of calls; a rank that needs more than it made begins again with its first.
+    The file is JSON, of one run: [{"step_times": [[seconds of rank 0's calls], [of rank 1's], ...]}]. Ranks
+    may have made different numbers of calls; a rank that needs more than it made begins again with its first.
 
     Raises:
-        ValueError: the file has no times, or those of another number of ranks.
+        ValueError: the file has several runs, no times, or those of another number of ranks.
     """
-    rows = json.loads(Path(path).read_text()).get("step_times")
+    runs = json.loads(Path(path).read_text())
+    if len(runs) != 1:
+        raise ValueError(f"{path} has {len(runs)} runs; write one, of one method, kind of imbalance and seed")
+    rows = runs[0].get("step_times")
     if not rows or not all(rows):
         raise ValueError(
             f"{path} has no step_times; write them with python -m benchmarks.learning --json FILE"

@@ -3,8 +3,6 @@
 The virtual run computes as long before each step as the real ranks did, whatever else the machine did.
 """
 
-import json
-
 import numpy as np
 import pytest
 
@@ -26,7 +24,7 @@ def real_and_virtual(path, method, slow):
     """Return a run on real ranks, and one with its step times in virtual time."""
     how = {"method": method, "slow": slow, "steps": STEPS, "rates": RATES}
     real, *_ = pool.run(RANKS, "learning.agreement:trained", limit=180, **how)
-    path.write_text(json.dumps(real))
+    curves.save(path, [real])  # as --json does
     learner = Learner(flat(digits()), "momentum", RATES)
     virtual = train(learner, method, step_times.recorded(path, RANKS), STEPS, HOST)
     print(*(curves.line(run | {"slow": slow}) for run in (real, virtual)), sep="\n")

@@ -48,12 +48,15 @@ def test_log_normal_times_have_their_median_and_sigma_and_no_rank_is_like_anothe
 
 def test_recorded_times_begin_again_where_a_rank_made_fewer_calls(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"step_times": [[1, 2, 3], [4, 5]]}))
+    path.write_text(json.dumps([{"step_times": [[1, 2, 3], [4, 5]]}]))
     assert step_times.recorded(path, 2).tolist() == [[1, 2, 3], [4, 5, 4]]
     with pytest.raises(ValueError, match="has the step times of 2 ranks; run as many, not 3"):
         step_times.recorded(path, 3)
-    path.write_text(json.dumps({"step_times": [[1], []]}))
+    path.write_text(json.dumps([{"step_times": [[1], []]}]))
     with pytest.raises(ValueError, match="has no step_times"):
+        step_times.recorded(path, 2)
+    path.write_text(json.dumps([{"step_times": [[1], [2]]}] * 2))
+    with pytest.raises(ValueError, match="has 2 runs; write one"):
         step_times.recorded(path, 2)
 
 
