@@ -54,8 +54,8 @@ class GroupAverager:
         quorum: arrivals that it takes to start an average. 1: a group step waits for `patience` at most.
             group_size: a plain average of the group, which waits for all of it. (A rank whose wait is cut
             short, by the timeout or Ctrl-C, starts the average with the members that have arrived.)
-        patience: seconds to wait for the rest of the group once the quorum is there. "auto": about what the
-            exchange would cost this rank alone (a running estimate), or a tenth of what this rank usually
+        patience: seconds to wait for the rest of the group once the quorum is there. "auto": twice what
+            the exchange costs if all share it (a running estimate), or a tenth of what this rank usually
             computes between two steps (the median of the last three), whichever is more. So ranks whose steps
             differ by some per cent meet, and share the work.
         sync_quorum: how many ranks call a synchronisation, by having done sync_period steps since the last:

@@ -35,7 +35,7 @@ MOMENTUM = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55)
 ADAM = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012)
 MAIN = {name: {} for name in (
     "allreduce", "fastest", "local", "diloco", "d-psgd", "sgp", "ad-psgd", "eager-solo", "eager-majority",
-    "wagma", "wagma-elastic", "wagma-majority",
+    "wagma", "wagma-elastic", "wagma-half", "wagma-majority",
 )}  # fmt: skip
 BUSY = {"fastest-busy": {"method": "fastest", "interrupt": False}}
 MOMENTS = {"wagma-moments": {}}
@@ -53,7 +53,7 @@ def varied(**options):
 EXPERIMENTS = {
     "steps": {},
     "seconds": {"seconds": 60.0, "kinds": SLOW},
-    "seconds64": {"seconds": 60.0, "kinds": SLOW, "ranks": 64, "batch_size": 4},
+    "seconds64": {"seconds": 60.0, "kinds": ("two late", "log-normal"), "ranks": 64, "batch_size": 4},
     "shards": {"dirichlet": 0.3, "kinds": SLOW},
     "adam": {"optimizer": "adam", "rates": ADAM, "methods": MAIN | MOMENTS},
     "characters": {
@@ -70,7 +70,8 @@ EXPERIMENTS = {
             "groups of 8": varied(group_size=8),
             "period 5": varied(sync_period=5),
             "period 20": varied(sync_period=20),
-            "sync_quorum 8": varied(sync_quorum=8),
+            "sync_quorum 0.25": varied(sync_quorum=0.25),
+            "sync_quorum 0.5": varied(sync_quorum=0.5),
             "moments": varied(moments=True),
             "not elastic": varied(sync_quorum=None),
         },

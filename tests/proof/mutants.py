@@ -30,7 +30,8 @@ ROUNDS = "tests/unit/test_rounds.py"
 ELASTIC = "tests/ranks/test_elastic.py"
 JOINING = "tests/unit/test_synchronization.py"
 INTERRUPTS = "tests/unit/test_interrupts.py"
-DIRECT = (ARRIVING, ROUNDS, ELASTIC, JOINING)  # of these any failed assertion catches a mutation
+SHARED = "tests/unit/test_exchange.py::test_the_time_of_a_shared_exchange_does_not_grow_with_the_group"
+DIRECT = (ARRIVING, ROUNDS, ELASTIC, JOINING, SHARED)  # of these any failed assertion catches a mutation
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,11 @@ OPENING = [
     mutation(
         "no patience by default",
         replace("Protocol.now_patience", "return max(", "return 0 * max("),
+    ),
+    mutation(
+        "patience for an exchange that nobody shares",
+        replace("shared_by", "/ members", ""),
+        tests=SHARED,
     ),
     mutation(
         "a rank waits no part of its own time",

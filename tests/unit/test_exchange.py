@@ -9,6 +9,7 @@ from tests.proof import simulation
 from tests.proof.simulation import World
 from tests.support import models
 from tests.support.worlds import make_ranks, together
+from wagma_rma.protocol.exchange import shared_by
 from wagma_rma.report import Outcome
 from wagma_rma.testing import FOREVER, Schedule, Stop
 
@@ -63,3 +64,12 @@ def test_what_a_stopped_member_has_claimed_is_summed_by_another(claims, lanes):
     assert step.outcome is Outcome.LATE
     used = [simulation.model(world.leaves, *of) for of in ((0, 1), (0, 0), (1, 1))]
     assert models.same_bits(step.result, models.group_mean(used))
+
+
+def test_the_time_of_a_shared_exchange_does_not_grow_with_the_group():
+    """By it ranks wait for others, in a large group as long as in a small one."""
+    model = 0.01
+    pair = shared_by(2, 1, model, model)
+    assert pair == pytest.approx(model)
+    for members in (4, 32, 256):
+        assert pair < shared_by(members, 1, (members - 1) * model, model) < 2 * pair

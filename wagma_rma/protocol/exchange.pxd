@@ -10,6 +10,9 @@ from wagma_rma.protocol.sums cimport Sums
 from wagma_rma.waiting.waiter cimport Wait, Waiter
 from wagma_rma.windows.window cimport MOST_LANES, Window
 
+cpdef double shared_by(int members, double chunks, double sum_seconds, double collect_seconds) noexcept nogil
+
+
 @cython.final
 cdef class Exchange:
     cdef Window window
@@ -49,6 +52,7 @@ cdef class Exchange:
     cdef Wait idle             # since the last chunk was dealt with
     cdef double chunk_began
 
+    cdef double usual(self) noexcept nogil
     cdef int perform(self, bint shares, LeafPointers pointers) except -1 nogil
     cdef int begin(self, bint shares) except -1 nogil
     cdef int begin_claims(self) except -1 nogil

@@ -32,6 +32,11 @@ cdef double estimate(double past, double sample) noexcept nogil:
     return MEMORY * past + (1 - MEMORY) * min(sample, 2 * past)
 
 
+cpdef double shared_by(int members, double chunks, double sum_seconds, double collect_seconds) noexcept nogil:
+    """Return the seconds of an exchange that so many share: each sums its part of the chunks, and collects the rest."""
+    return chunks * (sum_seconds + (members - 1) * collect_seconds) / members
+
+
 @cython.final
 cdef class Exchange:
     """The exchange of one record at a time, as one rank performs it."""
@@ -52,6 +57,10 @@ cdef class Exchange:
     def __dealloc__(self):
         free(self.words)
         free(self.in_output)
+
+    cdef double usual(self) noexcept nogil:
+        """Return what an exchange usually takes if all members of a group share it, seconds."""
+        return shared_by(self.layout.group_size, self.layout.chunks, self.sum_seconds, self.collect_seconds)
 
     cdef int perform(self, bint shares, LeafPointers pointers) except -1 nogil:
         """Fill the output with the averages of all chunks of the record.

@@ -29,6 +29,8 @@ from wagma_rma.protocol.words cimport contribution_age
 # Even ranks that are "in time" arrive at different times, because of the operating system's scheduler. A group average
 # shorter than this gains nothing by starting without them.
 cdef double LEAST_PATIENCE = 100e-6
+# How many exchanges a rank may wait, each as long as if all members shared it.
+cdef double EXCHANGES = 2
 # The part of a rank's own time between two steps that it may wait. The steps of balanced ranks vary by some per cent,
 # and where they vary by 2, partners of changing groups differ by up to 9 (benchmarks/README.md, "Late ranks").
 cdef double SHARE = 0.1
@@ -45,8 +47,8 @@ cdef class Protocol:
         layout: where everything lies.
         groups: this rank's group at group step 1, 2, ... of a full turn, ascending ranks.
         quorum: arrivals that it takes to start an average; in a smaller group, all its members.
-        patience: seconds to wait for the others when the quorum is there; negative: the larger of a running estimate of
-            what the exchange would cost this rank alone, and a tenth of its own time between two steps (`pace`).
+        patience: seconds to wait for the others when the quorum is there; negative: the larger of twice a running
+            estimate of the exchange's cost, and a tenth of its own time between two steps (`pace`).
         group_period: steps from one group step to the next; at the others a rank is left alone.
         calls: by which ranks are called to a synchronisation before its step; None: they are not.
     """
@@ -178,8 +180,7 @@ cdef class Protocol:
         """Return the seconds to wait for the group at the next step."""
         if self.patience >= 0:
             return self.patience
-        return max(LEAST_PATIENCE, SHARE * self.pace.usual(),
-                   self.layout.chunks * (self.exchange.sum_seconds + self.exchange.collect_seconds))
+        return max(LEAST_PATIENCE, SHARE * self.pace.usual(), EXCHANGES * self.exchange.usual())
 
     cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step at which this rank exchanges nothing. Its time counts as the rank's own between two steps."""

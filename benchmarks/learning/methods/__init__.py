@@ -22,6 +22,7 @@ METHODS = {
     "eager-majority": partial(Eager, majority=True),
     "wagma": Wagma,
     "wagma-elastic": partial(Wagma, sync_quorum=1),
+    "wagma-half": partial(Wagma, sync_quorum=0.5),
     "wagma-majority": partial(Wagma, majority=True),
     "wagma-moments": partial(Wagma, sync_quorum=1, moments="synchronize"),
 }

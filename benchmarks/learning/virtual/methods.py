@@ -20,6 +20,7 @@ METHODS = {
     "eager-majority": partial(eager, majority=True),
     "wagma": wagma,
     "wagma-elastic": partial(wagma, sync_quorum=1),
+    "wagma-half": partial(wagma, sync_quorum=0.5),
     "wagma-majority": partial(wagma, majority=True),
     "wagma-moments": partial(wagma, sync_quorum=1, moments=True),
 }

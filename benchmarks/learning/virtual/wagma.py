@@ -4,9 +4,16 @@ Left out: interruptions, departures, buffers. Operations on words take no time o
 counts, so no two ranks meet in the middle of an operation.
 """
 
+import math
+
 from wagma_rma.groups.choice import choose
 
-LEAST_PATIENCE, SHARE, CALL_SHARE = 100e-6, 0.1, 0.5  # as wagma_rma/protocol/protocol.pyx has them
+LEAST_PATIENCE, EXCHANGES, SHARE, CALL_SHARE = (
+    100e-6,
+    2,
+    0.1,
+    0.5,
+)  # as wagma_rma/protocol/protocol.pyx has them
 RESULTS = 3  # slots of sums of a rank
 SNAPSHOTS = 3  # slots of models, or one more than the groupings in a turn
 
@@ -101,9 +108,10 @@ class _Run:
             moments,
         )
         self.quorum = self.size // 2 + 1 if majority else quorum
-        self.sync_quorum = (
-            None if sync_quorum == world.ranks else sync_quorum
-        )  # where all call, nobody is called
+        if isinstance(sync_quorum, float):
+            sync_quorum = math.ceil(sync_quorum * world.ranks)
+        # Where all call, nobody is called.
+        self.sync_quorum = None if sync_quorum == world.ranks else sync_quorum
         self.ranks = [Rank(model) for model in self.fleet.models]
         self.records = {}
         self.target = sync_period  # the step of the next synchronisation
@@ -161,7 +169,8 @@ class _Run:
     def now_patience(self, state):
         if self.patience is not None:
             return self.patience
-        return max(LEAST_PATIENCE, SHARE * self.usual(state), self.costs.exchange(self.size, 1))
+        exchange = self.costs.exchange(self.size, self.size)
+        return max(LEAST_PATIENCE, SHARE * self.usual(state), EXCHANGES * exchange)
 
     def wait(self, rank, seconds, then, otherwise):
         """Wait for what `then` continues with; after so many seconds continue with `otherwise`."""
