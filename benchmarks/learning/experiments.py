@@ -4,12 +4,14 @@
 
 steps         16 ranks, 400 steps: what each method reaches, and when
 seconds       16 ranks, 60 virtual seconds: each method does as many steps as it can in them
-seconds64     the same with 64 ranks, which learn from 4 samples a step
+seconds64     the same with 64 ranks, which learn from 4 samples a step; of stragglers the random ones
 shards        as `steps`, with shards that differ (Dirichlet 0.3)
 adam          as `steps`, with Adam
 characters    as `steps`, a transformer on text with Adam, 8 ranks, 300 steps
 cnn           as `steps`, a convolutional network
 options       as `seconds`: WAGMA's options
+periods       as `steps`: local SGD and DiLoCo with other periods and outer optimizers
+quick         8 ranks, 60 steps: a few methods, in seconds
 
 Each run is kept in a file of its own in the folder, and what is there is not computed again. Then the tables
 are printed (benchmarks.learning.tables), and `python -m benchmarks.learning.plot results/steps` draws
@@ -75,6 +77,22 @@ EXPERIMENTS = {
             "moments": varied(moments=True),
             "not elastic": varied(sync_quorum=None),
         },
+    },
+    "periods": {
+        "kinds": ("two late",),
+        "methods": {
+            "local, 5": {"method": "local", "period": 5},
+            "local, 20": {"method": "local", "period": 20},
+            "diloco, 5": {"method": "diloco", "period": 5},
+            "diloco, 5, 0.5": {"method": "diloco", "period": 5, "outer_momentum": 0.5},
+            "diloco, 10, 0.5": {"method": "diloco", "outer_momentum": 0.5},
+            "diloco, 20, 0.5": {"method": "diloco", "period": 20, "outer_momentum": 0.5},
+            "diloco, 10, 0.2": {"method": "diloco", "outer_rate": 1.0, "outer_momentum": 0.2},
+        },
+    },
+    "quick": {
+        "task": "digits", "ranks": 8, "steps": 60, "rates": (0.1, 0.2, 0.4), "kinds": ("two late",),
+        "methods": {name: {} for name in ("allreduce", "ad-psgd", "wagma-elastic")},
     },
 }  # fmt: skip
 
@@ -151,7 +169,7 @@ def main(arguments=None):
             missing = [work for work in paths if not work[0].exists()]
             for n, done in enumerate(pool.imap_unordered(perform, missing)):
                 print(f"{n + 1} of {len(missing)}, {time.monotonic() - began:.0f} s: {done}", flush=True)
-            print(tables.text(tables.read(folder)), flush=True)
+            print(tables.text(tables.read(*[path for path, _ in paths])), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import itertools
 
 from benchmarks import step_times
-from benchmarks.learning import curves
+from benchmarks.learning import curves, tables
 from benchmarks.learning.learner import OPTIMIZERS
 from benchmarks.learning.tasks import TASKS
 
@@ -33,7 +33,7 @@ def parser(description, methods, default, tasks=()):
 
 
 def perform(chosen, ranks, train):
-    """Perform the runs that were asked for; print a line of each, and keep them in the file.
+    """Perform the runs that were asked for; print a line of each, at last a table, and keep them in the file.
 
     Args:
         train: (method, times, seed) -> the run; None at ranks that have nothing to print.
@@ -52,3 +52,5 @@ def perform(chosen, ranks, train):
         print(curves.line(runs[-1]), flush=True)
         if chosen.json:
             curves.save(chosen.json, runs)
+    if len(runs) > 1 and chosen.rates and chosen.task in TASKS:
+        print(tables.text(runs))

@@ -3,7 +3,7 @@
 One row a method and a kind of imbalance; means over seeds, and the standard error of the mean. The learning
 rate is that of the best final loss on the validation set; `<` and `>` mark one at the edge of its grid. `to`
 is the time until the mean model has the target accuracy on the test set; if not all seeds reach it, how many
-do.
+do. `of allreduce` is that time over Allreduce-SGD's, if all seeds of both reach the target.
 """
 
 import argparse
@@ -23,6 +23,7 @@ COLUMNS = (
     "steps",
     "seconds",
     "to {target}",
+    "of allreduce",
     "waited, %",
     "late, %",
     "gradients",
@@ -61,12 +62,21 @@ def target_of(runs):
     return float(np.quantile(finals, 0.3) // 5 * 5)
 
 
+def times_to(runs, target):
+    """Return the seconds to the target accuracy of those runs, alike but for their seeds, that reach it."""
+    lane = curves.lane(runs)
+    return [seconds for run in runs if (seconds := curves.seconds_to(run, lane, target)) is not None]
+
+
 def rows(runs, target):
     """Yield a row of values for each method and kind."""
-    for (slow, method), some in grouped(runs).items():
+    groups = grouped(runs)
+    for (slow, method), some in groups.items():
         lane, rates = curves.lane(some), some[0]["rates"]
         edge = "<" if lane == 0 else ">" if lane == len(rates) - 1 else ""
-        to = [seconds for run in some if (seconds := curves.seconds_to(run, lane, target)) is not None]
+        to, peers = times_to(some, target), groups.get((slow, "allreduce"), [])
+        of_peers = times_to(peers, target) if peers else []
+        all_reach_it = len(to) == len(some) and 0 < len(peers) == len(of_peers)
         reports = [run["report"] for run in some]
         yield (
             slow,
@@ -76,6 +86,7 @@ def rows(runs, target):
             f"{np.mean([run['steps'] for run in some]):.0f}",
             f"{np.mean([curves.seconds(run) for run in some]):.1f}",
             (mean(to) + (f" ({len(to)} of {len(some)})" if len(to) < len(some) else "")) if to else "never",
+            f"{np.mean(to) / np.mean(of_peers):.2f}" if all_reach_it else "",
             f"{100 * np.mean([report['waited'] for report in reports]):.0f}",
             f"{100 * np.mean([report['late share'] for report in reports]):.0f}"
             if "late share" in reports[0]

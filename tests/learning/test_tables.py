@@ -41,8 +41,18 @@ def test_the_learning_rate_is_that_of_the_best_validation_loss_over_all_seeds():
 def test_a_row_has_means_and_standard_errors_over_seeds():
     (row,) = tables.rows([run(0), run(1, accuracies=(0.2, 0.6, 0.7))], target=75)
     assert row == (
-        "balanced", "wagma", "0.1<", "75.0 ±5.0", "60", "30.0", "27.5 (1 of 2)", "25", "50", "1.00"
+        "balanced", "wagma", "0.1<", "75.0 ±5.0", "60", "30.0", "27.5 (1 of 2)", "", "25", "50", "1.00"
     )  # fmt: skip
+
+
+def test_times_are_compared_with_those_of_allreduce_sgd():
+    runs = [run(), run(method="allreduce", accuracies=(0.4, 0.6, 0.7)), run(slow="two late")]
+    assert [row[tables.COLUMNS.index("of allreduce")] for row in tables.rows(runs, 50)] == [
+        "1.17",
+        "1.00",
+        "",
+    ]
+    assert [row[tables.COLUMNS.index("of allreduce")] for row in tables.rows(runs, 75)] == ["", "", ""]
 
 
 def test_tables_are_made_of_files_and_folders(tmp_path):
