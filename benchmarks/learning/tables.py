@@ -1,9 +1,11 @@
-"""Tables of runs: python -m benchmarks.learning.tables FOLDER_OR_FILE ... [--target 70]
+"""Tables of runs: python -m benchmarks.learning.tables FOLDER_OR_FILE ... [--target 70] [--wide COLUMN ...]
 
 One row a method and a kind of imbalance; means over seeds, and the standard error of the mean. The learning
 rate is that of the best final loss on the validation set; `<` and `>` mark one at the edge of its grid. `to`
 is the time until the mean model has the target accuracy on the test set; if not all seeds reach it, how many
 do. `of allreduce` is that time over Allreduce-SGD's, if all seeds of both reach the target.
+
+`--wide accuracy to` gives one row a method and one column a kind; cells have the columns that begin so.
 """
 
 import argparse
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import step_times
 from benchmarks.learning import curves
 
 COLUMNS = (
@@ -95,22 +98,40 @@ def rows(runs, target):
         )
 
 
+def markdown(head, lines, names):
+    """Return a table; so many columns at the left are names, the others numbers."""
+    rule = ["---"] * names + ["---:"] * (len(head) - names)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
+
+
 def text(runs, target=None):
-    """Return the table as Markdown."""
+    """Return the table of all columns."""
     target = target or target_of(runs)
-    lines = [[column.format(target=f"{target:g} %, s") for column in COLUMNS]]
-    lines.append(["---"] * 2 + ["---:"] * (len(COLUMNS) - 2))
     order = {slow: n for n, slow in enumerate(dict.fromkeys(run["slow"] for run in runs))}
-    lines += sorted(rows(runs, target), key=lambda row: order[row[0]])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    head = [column.format(target=f"{target:g} %, s") for column in COLUMNS]
+    return markdown(head, sorted(rows(runs, target), key=lambda row: order[row[0]]), 2)
+
+
+def wide(runs, beginnings, target=None):
+    """Return a table of methods by kinds, with the columns that begin so in each cell."""
+    places = [n for begin in beginnings for n, column in enumerate(COLUMNS) if column.startswith(begin)]
+    cells = defaultdict(dict)
+    for slow, method, *values in rows(runs, target or target_of(runs)):
+        chosen = [([slow, method, *values])[place] for place in places]
+        cells[method][slow] = " · ".join(value for value in chosen if value)
+    kinds = sorted({run["slow"] for run in runs}, key=[*step_times.KINDS, "recorded"].index)
+    lines = [[method, *(of_kind.get(slow, "") for slow in kinds)] for method, of_kind in cells.items()]
+    return markdown(["method", *kinds], lines, 1)
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", nargs="+", type=Path)
     parser.add_argument("--target", type=float, help="accuracy, %%")
+    parser.add_argument("--wide", nargs="+", metavar="COLUMN", help="methods by kinds, with these in cells")
     chosen = parser.parse_args(arguments)
-    print(text(read(*chosen.path), chosen.target))
+    runs = read(*chosen.path)
+    print(wide(runs, chosen.wide, chosen.target) if chosen.wide else text(runs, chosen.target))
 
 
 if __name__ == "__main__":

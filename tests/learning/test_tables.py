@@ -67,6 +67,18 @@ def test_tables_are_made_of_files_and_folders(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_wide_table_has_a_row_a_method_and_a_column_a_kind(tmp_path, capsys):
+    path = tmp_path / "runs.json"
+    path.write_text(json.dumps([run(), run(slow="two late"), run(method="allreduce")]))
+    tables.main([str(path), "--wide", "accuracy", "to", "of", "--target", "60"])
+    assert capsys.readouterr().out.splitlines() == [
+        "| method | balanced | two late |",
+        "| --- | ---: | ---: |",
+        "| wagma | 80.0 · 20.0 · 1.00 | 80.0 · 20.0 |",
+        "| allreduce | 80.0 · 20.0 · 1.00 |  |",
+    ]
+
+
 def test_the_target_is_what_most_methods_reach():
     finals = (0.31, 0.72, 0.74, 0.76, 0.76)
     runs = [run(method=str(n), accuracies=(accuracy,)) for n, accuracy in enumerate(finals)]
