@@ -24,6 +24,12 @@ def point(learner, seconds, step, params):
     }
 
 
+def run(learner, ranks, points, report, **asked):
+    """Return a run; `asked` is what the caller was asked for."""
+    rates = learner.rates if learner else ()
+    return asked | {"ranks": ranks, "rates": rates, "points": points, "report": report}
+
+
 def save(path, runs):
     """Write runs to a file."""
     Path(path).write_text(json.dumps(runs))

@@ -75,18 +75,9 @@ def train(comm, learner, name, times, steps, *, seed=0, batch_size=16, dirichlet
         curves.point(learner, when, (n + 1) * every, mean)
         for n, (when, mean) in enumerate(zip(seconds, means, strict=True))
     ]
-    return {
-        "method": name,
-        "ranks": comm.size,
-        "seed": seed,
-        "steps": steps,
-        "rates": learner.rates,
-        "batch_size": batch_size,
-        "dirichlet": dirichlet,
-        "points": points,
-        "report": totals(told),
-        "step_times": [times for *_, times in told],
-    }
+    asked = {"method": name, "seed": seed, "steps": steps, "batch_size": batch_size, "dirichlet": dirichlet}
+    made = curves.run(learner, comm.size, points, totals(told), **asked)
+    return made | {"step_times": [times for *_, times in told]}
 
 
 def totals(told):

@@ -1,5 +1,6 @@
 """One run in virtual time."""
 
+from benchmarks.learning import curves
 from benchmarks.learning.virtual.fleet import Fleet, NoModels
 from benchmarks.learning.virtual.methods import METHODS
 from benchmarks.learning.virtual.world import World
@@ -18,17 +19,8 @@ def train(learner, name, times, steps, costs, *, seed=0, batch_size=16, dirichle
     fleet = Fleet(learner, ranks, seed, batch_size, dirichlet) if learner else NoModels(ranks)
     world = World(times, steps, costs, fleet, every, seed)
     METHODS[name](world, **options)
-    return {
-        "method": name,
-        "ranks": ranks,
-        "seed": seed,
-        "steps": steps,
-        "rates": learner.rates if learner else (),
-        "batch_size": batch_size,
-        "dirichlet": dirichlet,
-        "points": world.points,
-        "report": world.report(),
-    }
+    asked = {"method": name, "seed": seed, "steps": steps, "batch_size": batch_size, "dirichlet": dirichlet}
+    return curves.run(learner, ranks, world.points, world.report(), **asked)
 
 
 def steps_within(seconds, name, times, costs, every=20, **options):
