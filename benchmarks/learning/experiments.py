@@ -7,9 +7,10 @@ seconds       16 ranks, 60 virtual seconds: each method does as many steps as it
 seconds64     the same with 64 ranks, which learn from 4 samples a step; of stragglers the random ones
 shards        as `steps`, with shards that differ (Dirichlet 0.3)
 adam          as `steps`, with Adam
-characters    as `steps`, a transformer on text with Adam, 8 ranks, 300 steps
-cnn           as `steps`, a convolutional network
+characters    a few methods; a transformer on text with Adam, 8 ranks, 300 steps
+cnn           a few methods; a convolutional network, 16 ranks, 300 steps
 options       as `seconds`: WAGMA's options
+options64     as `seconds64`: those that matter there
 periods       as `steps`: local SGD and DiLoCo with other periods and outer optimizers
 quick         8 ranks, 60 steps: a few methods, in seconds
 
@@ -39,6 +40,7 @@ MAIN = {name: {} for name in (
     "allreduce", "fastest", "local", "diloco", "d-psgd", "sgp", "ad-psgd", "eager-solo", "eager-majority",
     "wagma", "wagma-elastic", "wagma-half", "wagma-majority",
 )}  # fmt: skip
+FEW = ("allreduce", "fastest", "local", "ad-psgd", "wagma", "wagma-elastic", "wagma-half")
 BUSY = {"fastest-busy": {"method": "fastest", "interrupt": False}}
 MOMENTS = {"wagma-moments": {}}
 USUAL = {
@@ -57,12 +59,15 @@ EXPERIMENTS = {
     "seconds": {"seconds": 60.0, "kinds": SLOW},
     "seconds64": {"seconds": 60.0, "kinds": ("two late", "log-normal"), "ranks": 64, "batch_size": 4},
     "shards": {"dirichlet": 0.3, "kinds": SLOW},
-    "adam": {"optimizer": "adam", "rates": ADAM, "methods": MAIN | MOMENTS},
+    "adam": {"optimizer": "adam", "rates": ADAM, "kinds": SLOW, "methods": MAIN | MOMENTS},
     "characters": {
-        "task": "characters", "ranks": 8, "steps": 300, "optimizer": "adam", "rates": ADAM, "kinds": SLOW,
-        "methods": MAIN | MOMENTS,
+        "task": "characters", "ranks": 8, "steps": 300, "optimizer": "adam", "rates": ADAM[1:6],
+        "kinds": ("two late",), "methods": {name: {} for name in FEW} | MOMENTS,
     },
-    "cnn": {"task": "mnist1d-cnn", "steps": 300, "kinds": SLOW},
+    "cnn": {
+        "task": "mnist1d-cnn", "steps": 300, "kinds": ("two late", "half speed"),
+        "methods": {name: {} for name in FEW} | MOMENTS,
+    },
     "options": {
         "seconds": 60.0, "kinds": SLOW,
         "methods": {
@@ -76,6 +81,15 @@ EXPERIMENTS = {
             "sync_quorum 0.5": varied(sync_quorum=0.5),
             "moments": varied(moments=True),
             "not elastic": varied(sync_quorum=None),
+        },
+    },
+    "options64": {
+        "seconds": 60.0, "kinds": ("two late", "log-normal"), "ranks": 64, "batch_size": 4,
+        "methods": {
+            "period 20": varied(sync_period=20),
+            "moments": varied(moments=True),
+            "period 20, moments": varied(sync_period=20, moments=True),
+            "period 20, quorum 5 of 8": varied(sync_period=20, quorum=5),
         },
     },
     "periods": {
