@@ -82,5 +82,10 @@ def recorded(path, ranks):
         )
     if len(rows) != ranks:
         raise ValueError(f"{path} has the step times of {len(rows)} ranks; run as many, not {ranks}")
+    return alike(rows)
+
+
+def alike(rows):
+    """Return an array [ranks, calls] of the times of each rank; one with fewer calls begins again."""
     calls = max(map(len, rows))
     return np.stack([np.resize(row, calls) for row in rows])

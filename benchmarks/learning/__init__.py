@@ -8,5 +8,5 @@ learner      gradients, updates, rates            real       one run on real ran
 curves       what a run has reached, and when     virtual/   the same methods in virtual time, in one process
 tables       tables of runs                       scale      times alone, of any number of ranks
 plot         pictures of runs                     experiments   tables and their commands
-options      the command line of both kinds of runs
+options      the command line of both kinds of runs   agreement   real runs, repeated in virtual time
 """

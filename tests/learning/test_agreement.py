@@ -6,13 +6,7 @@ The virtual run computes as long before each step as the real ranks did, whateve
 import numpy as np
 import pytest
 
-from benchmarks import step_times
-from benchmarks.learning import curves
-from benchmarks.learning.learner import Learner
-from benchmarks.learning.tasks import digits
-from benchmarks.learning.virtual.costs import HOST
-from benchmarks.learning.virtual.fleet import flat
-from benchmarks.learning.virtual.training import train
+from benchmarks.learning import agreement, curves, tables
 from tests.support import pool
 
 pytestmark = pytest.mark.slow
@@ -21,19 +15,14 @@ RANKS, STEPS, RATES = 8, 60, [0.05, 0.1, 0.2]
 
 
 def real_and_virtual(path, method, slow):
-    """Return a run on real ranks, and one with its step times in virtual time."""
+    """Return a run on real ranks, and the same in virtual time."""
     how = {"method": method, "slow": slow, "steps": STEPS, "rates": RATES}
     real, *_ = pool.run(RANKS, "learning.agreement:trained", limit=180, **how)
-    curves.save(path, [real])  # as --json does
-    learner = Learner(flat(digits()), "momentum", RATES)
-    virtual = train(learner, method, step_times.recorded(path, RANKS), STEPS, HOST)
+    curves.save(path, [real | {"slow": slow, "task": "digits", "optimizer": "momentum"}])  # as --json does
+    (real,) = tables.read(path)
+    virtual = agreement.repeated(real)
     print(*(curves.line(run | {"slow": slow}) for run in (real, virtual)), sep="\n")
     return real, virtual
-
-
-def accuracy(run):
-    """Return the accuracy at the end, the mean over the learning rates, in per cent."""
-    return np.mean([curves.final(run, lane) for lane in range(len(RATES))])
 
 
 @pytest.mark.parametrize(
@@ -48,7 +37,7 @@ def accuracy(run):
 def test_a_real_run_takes_as_long_and_learns_as_much_as_in_virtual_time(tmp_path, method, slow):
     was, virtual = real_and_virtual(tmp_path / "run.json", method, slow)
     assert curves.seconds(virtual) == pytest.approx(curves.seconds(was), rel=0.1)
-    assert accuracy(virtual) == pytest.approx(accuracy(was), abs=1.5)
+    assert agreement.accuracy(virtual) == pytest.approx(agreement.accuracy(was), abs=1.5)
     if "late share" in was["report"]:
         assert virtual["report"]["late share"] == pytest.approx(was["report"]["late share"], abs=0.05)
     gradients = [run["report"]["gradients"] for run in (was, virtual)]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.learning import experiments, scale
+from benchmarks.learning import agreement, experiments, scale
 from benchmarks.learning.virtual import __main__ as virtual
 from tests.support import launch
 
@@ -57,7 +57,7 @@ def test_runs_in_virtual_time_are_told_and_kept(tmp_path, capsys):
     assert output.count("20 steps in") == 2
 
 
-def test_real_ranks_are_told_and_kept(tmp_path):
+def test_real_ranks_are_told_and_kept_and_repeated_in_virtual_time(tmp_path, capsys):
     path = tmp_path / "runs.json"
     options = "--method allreduce wagma-half --steps 20 --task digits --rates 0.1 0.2 --json"
     command = [sys.executable, "-m", "mpi4py", "-m", "benchmarks.learning", *options.split(), str(path)]
@@ -67,3 +67,8 @@ def test_real_ranks_are_told_and_kept(tmp_path):
     for run in json.loads(path.read_text()):
         assert run["ranks"] == 2
         assert len(run["step_times"][0]) == 20
+
+    agreement.main([str(path)])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[:3] for row in rows] == [["balanced", "allreduce", "0"], ["balanced", "wagma-half", "0"]]
+    assert rows[0][-2:] == ["40", "40"]
