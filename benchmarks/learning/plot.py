@@ -5,6 +5,7 @@ are means over seeds, each at the best learning rate; bands reach from the lowes
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -30,12 +31,22 @@ def curve(runs, axis):
     return at, np.array(accuracies)
 
 
+def styles(names):
+    """Return how lines are drawn: WAGMA's options black, other methods in colours."""
+    own = [name for name in names if name.startswith("wagma")]
+    lines = zip(own, itertools.cycle(("-", "--", ":", "-.")), strict=False)
+    colours = zip((name for name in names if name not in own), plt.get_cmap("tab10").colors * 2, strict=False)
+    return {name: {"color": "black", "linestyle": line, "linewidth": 2} for name, line in lines} | {
+        name: {"color": colour, "linewidth": 1.3} for name, colour in colours
+    }
+
+
 def draw(runs, methods=None):
     """Return a figure of runs."""
     groups = tables.grouped(runs)
-    kinds = list(dict.fromkeys(slow for slow, _ in groups))
+    kinds = tables.kinds_of(runs)
     names = methods or list(dict.fromkeys(method for _, method in groups))
-    colours = dict(zip(names, plt.get_cmap("tab20").colors, strict=False))
+    style_of = styles(names)
     figure, axes = plt.subplots(
         len(kinds), len(AXES), figsize=(11, 3.2 * len(kinds)), squeeze=False, layout="constrained"
     )
@@ -45,9 +56,9 @@ def draw(runs, methods=None):
                 if (slow, method) not in groups:
                     continue
                 at, accuracies = curve(groups[slow, method], axis)
-                style = {"color": colours[method], "linewidth": 2.4 if method.startswith("wagma") else 1.2}
+                style = style_of[method]
                 place.plot(at, accuracies.mean(0), label=method, **style)
-                place.fill_between(at, accuracies.min(0), accuracies.max(0), color=style["color"], alpha=0.12)
+                place.fill_between(at, accuracies.min(0), accuracies.max(0), color=style["color"], alpha=0.1)
             place.set(title=slow, xlabel=label, ylabel="accuracy, %")
             place.grid(alpha=0.3)
     axes[0][-1].legend(fontsize=8, loc="lower right")

@@ -51,6 +51,11 @@ def grouped(runs):
     return groups
 
 
+def kinds_of(runs):
+    """Return the kinds of imbalance, in their usual order."""
+    return sorted({run["slow"] for run in runs}, key=[*step_times.KINDS, "recorded"].index)
+
+
 def mean(values):
     """Return the text of a mean and its standard error."""
     error = f" ±{np.std(values, ddof=1) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
@@ -107,9 +112,9 @@ def markdown(head, lines, names):
 def text(runs, target=None):
     """Return the table of all columns."""
     target = target or target_of(runs)
-    order = {slow: n for n, slow in enumerate(dict.fromkeys(run["slow"] for run in runs))}
+    order = kinds_of(runs)
     head = [column.format(target=f"{target:g} %, s") for column in COLUMNS]
-    return markdown(head, sorted(rows(runs, target), key=lambda row: order[row[0]]), 2)
+    return markdown(head, sorted(rows(runs, target), key=lambda row: order.index(row[0])), 2)
 
 
 def wide(runs, beginnings, target=None):
@@ -119,7 +124,7 @@ def wide(runs, beginnings, target=None):
     for slow, method, *values in rows(runs, target or target_of(runs)):
         chosen = [([slow, method, *values])[place] for place in places]
         cells[method][slow] = " · ".join(value for value in chosen if value)
-    kinds = sorted({run["slow"] for run in runs}, key=[*step_times.KINDS, "recorded"].index)
+    kinds = kinds_of(runs)
     lines = [[method, *(of_kind.get(slow, "") for slow in kinds)] for method, of_kind in cells.items()]
     return markdown(["method", *kinds], lines, 1)
 
