@@ -68,7 +68,7 @@ EXPERIMENTS = {
         "kinds": ("two late",), "methods": {name: {} for name in FEW} | MOMENTS,
     },
     "cnn": {
-        "task": "mnist1d-cnn", "steps": 300, "kinds": ("two late", "half speed"),
+        "task": "mnist1d-cnn", "steps": 300, "kinds": ("two late",), "rates": MOMENTUM[1:6],
         "methods": {name: {} for name in FEW} | MOMENTS,
     },
     "options": {
