@@ -59,16 +59,16 @@ def test_runs_in_virtual_time_are_told_and_kept(tmp_path, capsys):
 
 def test_real_ranks_are_told_and_kept_and_repeated_in_virtual_time(tmp_path, capsys):
     path = tmp_path / "runs.json"
-    options = "--method allreduce wagma-half --steps 20 --task digits --rates 0.1 0.2 --json"
+    options = "--method allreduce wagma --steps 20 --task digits --rates 0.1 0.2 --json"
     command = [sys.executable, "-m", "mpi4py", "-m", "benchmarks.learning", *options.split(), str(path)]
     code, output = launch.Ranks(2, command).wait(120)
     assert code == 0, output
-    assert [row["method"] for row in table_of(output)] == ["allreduce", "wagma-half"]
+    assert [row["method"] for row in table_of(output)] == ["allreduce", "wagma"]
     for run in json.loads(path.read_text()):
         assert run["ranks"] == 2
         assert len(run["step_times"][0]) == 20
 
     agreement.main([str(path)])
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [row[:3] for row in rows] == [["balanced", "allreduce", "0"], ["balanced", "wagma-half", "0"]]
+    assert [row[:3] for row in rows] == [["balanced", "allreduce", "0"], ["balanced", "wagma", "0"]]
     assert rows[0][-2:] == ["40", "40"]

@@ -115,7 +115,7 @@ def test_ranks_must_agree_on_the_quorum():
 
 
 def test_nobody_waits_long_for_a_rank_at_half_speed():
-    ran = pool.run(3, "ranks.elastic:half_speed", limit=90, steps=30, seconds=0.03)
+    ran = pool.run(3, "ranks.elastic:half_speed", limit=90, steps=30, seconds=0.05)
     together, elastic = ran[1]
     assert elastic[0] < 0.85 * together[0]
     assert elastic[1] < 0.5 * together[1]
