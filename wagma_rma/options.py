@@ -52,7 +52,7 @@ def _seconds(operation: str, name: str, value: object, cure: str) -> float:
     return seconds
 
 
-def _quorum_of_all(operation: str, value: object, ranks: int) -> int:
+def quorum_of_all(operation: str, value: object, ranks: int) -> int:
     """Return how many of all ranks an option asks for: all (None), a number, or a fraction as a float."""
     cure = f"pass a number of ranks between 1 and {ranks}, a fraction as a float in (0, 1], or None for all"
     if value is None:
@@ -158,7 +158,7 @@ class Options:
         self.quorum = _integer(
             operation, "quorum", quorum, 1, size, f"pass a number of ranks between 1 and group_size={size}"
         )
-        self.sync_quorum = _quorum_of_all(operation, sync_quorum, ranks)
+        self.sync_quorum = quorum_of_all(operation, sync_quorum, ranks)
         cure = "pass 'auto' or a number of seconds, 0 or more"
         auto = isinstance(patience, str) and patience == "auto"
         self.patience = -1.0 if auto else _seconds(operation, "patience", patience, cure)

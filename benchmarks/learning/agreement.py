@@ -16,11 +16,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks import step_times
 from benchmarks.learning import curves, tables
-from benchmarks.learning.learner import Learner
-from benchmarks.learning.tasks import TASKS
 from benchmarks.learning.virtual.costs import HOST
-from benchmarks.learning.virtual.fleet import flat
-from benchmarks.learning.virtual.training import train
+from benchmarks.learning.virtual.training import learner_of, train
 
 COLUMNS = (
     "slow",
@@ -39,7 +36,7 @@ COLUMNS = (
 
 def repeated(run):
     """Return a run of real ranks as it is in virtual time."""
-    learner = Learner(flat(TASKS[run["task"]]()), run["optimizer"], run["rates"])
+    learner = learner_of(run["task"], run["optimizer"], tuple(run["rates"]))
     asked = {name: run[name] for name in ("seed", "batch_size", "dirichlet")}
     times = step_times.alike(run["step_times"])
     return train(learner, run["method"], times, run["steps"], HOST, **asked)

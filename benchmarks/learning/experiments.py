@@ -4,15 +4,15 @@
 
 steps         16 ranks, 400 steps: what each method reaches, and when
 seconds       16 ranks, 60 virtual seconds: each method does as many steps as it can in them
-seconds64     the same with 64 ranks, which learn from 4 samples a step; of stragglers the random ones
+seconds64     the same with 64 ranks, which learn from 4 samples a step; only random stragglers
 shards        as `steps`, with shards that differ (Dirichlet 0.3)
 adam          as `steps`, with Adam, fewer methods
 characters    a few methods; a transformer on text with Adam, 8 ranks, 300 steps
 cnn           a few methods; a convolutional network, 16 ranks, 300 steps
 options       as `seconds`: WAGMA's options
-options64     as `seconds64`: those that matter there
+options64     as `seconds64`: a few of them
 periods       as `steps`: local SGD and DiLoCo with other periods and outer optimizers
-quick         8 ranks, 60 steps: a few methods, in seconds
+quick         8 ranks, 60 steps, three methods: takes 10 seconds
 
 Each run is kept in a file of its own in the folder, and what is there is not computed again. Then the tables
 are printed (benchmarks.learning.tables), and `python -m benchmarks.learning.plot results/steps` draws
@@ -36,13 +36,22 @@ KINDS = tuple(step_times.KINDS)
 SLOW = KINDS[1:]
 MOMENTUM = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55)
 ADAM = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15)
-MAIN = {name: {} for name in (
+RANDOM = ("two late", "log-normal")
+
+
+def named(*methods):
+    """Return methods without options."""
+    return {name: {} for name in methods}
+
+
+MAIN = named(
     "allreduce", "fastest", "local", "diloco", "d-psgd", "sgp", "ad-psgd", "eager-solo", "eager-majority",
     "wagma", "wagma-elastic", "wagma-half", "wagma-majority",
-)}  # fmt: skip
-FEW = ("allreduce", "fastest", "local", "ad-psgd", "wagma", "wagma-elastic", "wagma-half")
+)  # fmt: skip
+FEW = named(
+    "allreduce", "fastest", "local", "ad-psgd", "wagma", "wagma-elastic", "wagma-half", "wagma-moments"
+)
 BUSY = {"fastest-busy": {"method": "fastest", "interrupt": False}}
-MOMENTS = {"wagma-moments": {}}
 USUAL = {
     "task": "mnist1d", "ranks": 16, "steps": 400, "batch_size": 16, "optimizer": "momentum",
     "rates": MOMENTUM, "kinds": KINDS, "methods": MAIN | BUSY, "dirichlet": None, "seconds": None,
@@ -54,22 +63,23 @@ def varied(**options):
     return {"method": "wagma", "sync_quorum": 1, **options}
 
 
+MANY = {"seconds": 60.0, "kinds": RANDOM, "ranks": 64, "batch_size": 4}
 EXPERIMENTS = {
     "steps": {},
     "seconds": {"seconds": 60.0, "kinds": SLOW},
-    "seconds64": {"seconds": 60.0, "kinds": ("two late", "log-normal"), "ranks": 64, "batch_size": 4},
+    "seconds64": MANY,
     "shards": {"dirichlet": 0.3, "kinds": SLOW},
     "adam": {
         "optimizer": "adam", "rates": ADAM, "kinds": SLOW,
-        "methods": {name: {} for name in (*FEW, "sgp", "eager-majority")} | MOMENTS,
+        "methods": FEW | named("sgp", "eager-majority"),
     },
     "characters": {
         "task": "characters", "ranks": 8, "steps": 300, "optimizer": "adam", "rates": ADAM[:5],
-        "kinds": ("two late",), "methods": {name: {} for name in FEW} | MOMENTS,
+        "kinds": ("two late",), "methods": FEW,
     },
     "cnn": {
         "task": "mnist1d-cnn", "steps": 300, "kinds": ("two late",), "rates": MOMENTUM[1:6],
-        "methods": {name: {} for name in FEW} | MOMENTS,
+        "methods": FEW,
     },
     "options": {
         "seconds": 60.0, "kinds": SLOW,
@@ -87,7 +97,7 @@ EXPERIMENTS = {
         },
     },
     "options64": {
-        "seconds": 60.0, "kinds": ("two late", "log-normal"), "ranks": 64, "batch_size": 4,
+        **MANY,
         "methods": {
             "period 20": varied(sync_period=20),
             "moments": varied(moments=True),
@@ -109,7 +119,7 @@ EXPERIMENTS = {
     },
     "quick": {
         "task": "digits", "ranks": 8, "steps": 60, "rates": (0.1, 0.2, 0.4), "kinds": ("two late",),
-        "methods": {name: {} for name in ("allreduce", "ad-psgd", "wagma-elastic")},
+        "methods": named("allreduce", "ad-psgd", "wagma-elastic"),
     },
 }  # fmt: skip
 
@@ -123,20 +133,12 @@ def jobs(name, seeds):
         }  # fmt: skip
 
 
-_learners = {}
-
-
 def run(job):
     """Return the run of a job."""
-    from benchmarks.learning.learner import Learner
-    from benchmarks.learning.tasks import TASKS
     from benchmarks.learning.virtual.costs import Costs
-    from benchmarks.learning.virtual.fleet import flat
-    from benchmarks.learning.virtual.training import steps_within, train
+    from benchmarks.learning.virtual.training import learner_of, steps_within, train
 
-    key = job["task"], job["optimizer"], tuple(job["rates"])
-    if key not in _learners:
-        _learners[key] = Learner(flat(TASKS[job["task"]]()), *key[1:])
+    learner = learner_of(job["task"], job["optimizer"], job["rates"])
     options = dict(job["options"])
     name = options.pop("method", job["label"])
     times = step_times.table(job["slow"], job["ranks"], 4 * job["steps"], job["seed"])
@@ -144,7 +146,7 @@ def run(job):
     if job["seconds"]:
         steps = steps_within(job["seconds"], name, times, Costs(), **options)
     made = train(
-        _learners[key], name, times, steps, Costs(), seed=job["seed"], batch_size=job["batch_size"],
+        learner, name, times, steps, Costs(), seed=job["seed"], batch_size=job["batch_size"],
         dirichlet=job["dirichlet"], **options,
     )  # fmt: skip
     return made | {

@@ -52,5 +52,5 @@ def perform(chosen, ranks, train):
         print(curves.line(runs[-1]), flush=True)
         if chosen.json:
             curves.save(chosen.json, runs)
-    if len(runs) > 1 and chosen.rates and chosen.task in TASKS:
+    if len(runs) > 1 and runs[0]["rates"]:
         print(tables.text(runs))

@@ -19,12 +19,13 @@ import time
 import numpy as np
 
 from benchmarks import step_times
+from benchmarks.learning import tables
 from benchmarks.learning.virtual.costs import Costs
 from benchmarks.learning.virtual.methods import METHODS
 from benchmarks.learning.virtual.training import train
 
-# Li et al., section 5: at 64 ranks ResNet-50, two ranks 320 ms late; at 1,024 ranks reinforcement learning.
 EACH_STEP = "local, each step"
+# Li et al., section 5: at 64 ranks ResNet-50, two ranks 320 ms late; at 1,024 ranks reinforcement learning.
 PAPER = {
     64: {"allreduce": 1.26, EACH_STEP: 1.25, "d-psgd": 1.23, "sgp": 1.25, "eager-solo": 1.13},
     1024: {EACH_STEP: 2.33, "d-psgd": 1.88, "sgp": 2.10},
@@ -85,15 +86,14 @@ def main(arguments=None):
     add("--method", nargs="+", choices=[EACH_STEP, *METHODS], default=[EACH_STEP, *usual])
     chosen = parser.parse_args(arguments)
     methods = dict.fromkeys([*chosen.method, "wagma", "wagma-elastic"])
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("|" + "---|" * 3 + "---:|" * (len(COLUMNS) - 3))
+    print(tables.markdown(COLUMNS, [], 3))
     for ranks in chosen.ranks:
         for slow in chosen.slow:
             began = time.monotonic()
             for row in rows(
                 ranks, slow, chosen.steps, chosen.step, Costs(chosen.word, chosen.model), methods
             ):
-                print("| " + " | ".join(row) + " |", flush=True)
+                print(tables.line(row), flush=True)
             print(f"<!-- {time.monotonic() - began:.0f} s -->", flush=True)
 
 

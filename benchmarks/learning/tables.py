@@ -103,10 +103,15 @@ def rows(runs, target):
         )
 
 
+def line(cells):
+    """Return one line of a table in Markdown."""
+    return "| " + " | ".join(cells) + " |"
+
+
 def markdown(head, lines, names):
     """Return a table; so many columns at the left are names, the others numbers."""
     rule = ["---"] * names + ["---:"] * (len(head) - names)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
+    return "\n".join(map(line, (head, rule, *lines)))
 
 
 def text(runs, target=None):
@@ -121,9 +126,9 @@ def wide(runs, beginnings, target=None):
     """Return a table of methods by kinds, with the columns that begin so in each cell."""
     places = [n for begin in beginnings for n, column in enumerate(COLUMNS) if column.startswith(begin)]
     cells = defaultdict(dict)
-    for slow, method, *values in rows(runs, target or target_of(runs)):
-        chosen = [([slow, method, *values])[place] for place in places]
-        cells[method][slow] = " · ".join(value for value in chosen if value)
+    for row in rows(runs, target or target_of(runs)):
+        slow, method, *_ = row
+        cells[method][slow] = " · ".join(row[place] for place in places if row[place])
     kinds = kinds_of(runs)
     lines = [[method, *(of_kind.get(slow, "") for slow in kinds)] for method, of_kind in cells.items()]
     return markdown(["method", *kinds], lines, 1)

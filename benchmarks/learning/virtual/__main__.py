@@ -12,12 +12,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks.learning import options
-from benchmarks.learning.learner import Learner
-from benchmarks.learning.tasks import TASKS
 from benchmarks.learning.virtual.costs import Costs
-from benchmarks.learning.virtual.fleet import flat
 from benchmarks.learning.virtual.methods import METHODS
-from benchmarks.learning.virtual.training import steps_within, train
+from benchmarks.learning.virtual.training import learner_of, steps_within, train
 
 
 def main(arguments=None):
@@ -31,7 +28,7 @@ def main(arguments=None):
     costs = Costs(chosen.word, chosen.model)
     learner = None
     if chosen.task != "none":
-        learner = Learner(flat(TASKS[chosen.task]()), chosen.optimizer, chosen.rates)
+        learner = learner_of(chosen.task, chosen.optimizer, tuple(chosen.rates))
     data = {"batch_size": chosen.batch_size, "dirichlet": chosen.dirichlet}
 
     def run(name, times, seed):

@@ -1,9 +1,19 @@
 """One run in virtual time."""
 
+import functools
+
 from benchmarks.learning import curves
-from benchmarks.learning.virtual.fleet import Fleet, NoModels
+from benchmarks.learning.learner import Learner
+from benchmarks.learning.tasks import TASKS
+from benchmarks.learning.virtual.fleet import Fleet, NoModels, flat
 from benchmarks.learning.virtual.methods import METHODS
 from benchmarks.learning.virtual.world import World
+
+
+@functools.cache
+def learner_of(task, optimizer, rates):
+    """Return a learner by names and a tuple of rates: always the same one, so its functions compile once."""
+    return Learner(flat(TASKS[task]()), optimizer, rates)
 
 
 def train(learner, name, times, steps, costs, *, seed=0, batch_size=16, dirichlet=None, every=20, **options):

@@ -4,16 +4,11 @@ Left out: interruptions, departures, buffers. Operations on words take no time o
 counts, so no two ranks meet in the middle of an operation.
 """
 
-import math
-
 from wagma_rma.groups.choice import choose
+from wagma_rma.options import quorum_of_all
 
-LEAST_PATIENCE, EXCHANGES, SHARE, CALL_SHARE = (
-    100e-6,
-    2,
-    0.1,
-    0.5,
-)  # as wagma_rma/protocol/protocol.pyx has them
+# As wagma_rma/protocol/protocol.pyx has them.
+LEAST_PATIENCE, EXCHANGES, SHARE, CALL_SHARE = 100e-6, 2, 0.1, 0.5
 RESULTS = 3  # slots of sums of a rank
 SNAPSHOTS = 3  # slots of models, or one more than the groupings in a turn
 
@@ -108,10 +103,8 @@ class _Run:
             moments,
         )
         self.quorum = self.size // 2 + 1 if majority else quorum
-        if isinstance(sync_quorum, float):
-            sync_quorum = math.ceil(sync_quorum * world.ranks)
-        # Where all call, nobody is called.
-        self.sync_quorum = None if sync_quorum == world.ranks else sync_quorum
+        callers = quorum_of_all("wagma", sync_quorum, world.ranks)
+        self.sync_quorum = None if callers == world.ranks else callers  # where all call, nobody is called
         self.ranks = [Rank(model) for model in self.fleet.models]
         self.records = {}
         self.target = sync_period  # the step of the next synchronisation
