@@ -5,6 +5,7 @@
 steps         16 ranks, 400 steps: what each method reaches, and when
 seconds       16 ranks, 60 virtual seconds: each method does as many steps as it can in them
 seconds64     the same with 64 ranks, which learn from 4 samples a step; only random stragglers
+seconds256    30 virtual seconds, 256 ranks, 2 samples a step, two late: four methods
 shards        as `steps`, with shards that differ (Dirichlet 0.3)
 adam          as `steps`, with Adam, fewer methods
 characters    a few methods; a transformer on text with Adam, 8 ranks, 300 steps
@@ -68,6 +69,10 @@ EXPERIMENTS = {
     "steps": {},
     "seconds": {"seconds": 60.0, "kinds": SLOW},
     "seconds64": MANY,
+    "seconds256": {
+        "seconds": 30.0, "kinds": ("two late",), "ranks": 256, "batch_size": 2,
+        "methods": named("allreduce", "fastest", "ad-psgd", "wagma-elastic"),
+    },
     "shards": {"dirichlet": 0.3, "kinds": SLOW},
     "adam": {
         "optimizer": "adam", "rates": ADAM, "kinds": SLOW,
