@@ -112,7 +112,7 @@ def test_a_job_learns_and_records_it(framework, tmp_path):
 @EACH
 def test_a_rank_that_is_asked_to_stop_stops_all_and_the_job_goes_on(framework, tmp_path):
     job = start(framework, tmp_path, "--steps", "10000", *OFTEN)
-    await_steps(job, tmp_path, 40)
+    await_steps(job, tmp_path, 80)
     os.kill(rank_pid(job, framework, 1), signal.SIGTERM)
     code, output = job.wait(LIMIT)
     assert code == 75, output
