@@ -11,7 +11,9 @@ from tests.support.hosts import Hosts, why_not
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--program", default="network", choices=["network", "synchronise", "scaling"])
+    parser.add_argument(
+        "--program", default="network", choices=["network", "overlap", "synchronise", "scaling"]
+    )
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--ranks", type=int, default=1, help="on each host")
     parser.add_argument("--rate", type=float, help="bits per second of each host's cable")

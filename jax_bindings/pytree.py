@@ -72,12 +72,12 @@ class PytreeAverager:
         backend: how a compiled function calls the averager. "ffi": XLA passes its own buffers, which are
             averaged in place; on one CPU device. "callback": an ordered callback to the host, which copies
             them; on any devices. "auto": "ffi" where that is possible.
-        options: group_size, sync_period, group_period, quorum, patience, sync_quorum, grouping, broadcast,
-            start_step, timeout, topology, window, progress: as of GroupAverager. With a sync_quorum a step
-            may be several steps further than the one before: loop `while averager.step < steps` around the
-            compiled function. A lax.scan or fori_loop of more than one step has a fixed number of calls, so
-            ranks come to its end at different steps; a lax.while_loop may read averager.step by an ordered
-            io_callback.
+        options: group_size, sync_period, group_period, quorum, patience, sync_quorum, overlap, grouping,
+            broadcast, start_step, timeout, topology, window, progress: as of GroupAverager. With a
+            sync_quorum a step may be several steps further than the one before: loop `while averager.step <
+            steps` around the compiled function. A lax.scan or fori_loop of more than one step has a fixed
+            number of calls, so ranks come to its end at different steps; a lax.while_loop may read
+            averager.step by an ordered io_callback.
 
     Attributes:
         params: the common start, rank 0's values (with broadcast=False: this rank's), as jax.Arrays;
@@ -193,6 +193,13 @@ class PytreeAverager:
         """
         return self._step(Step.SYNCHRONIZE, params)
 
+    def complete(self, params: Params) -> Params:
+        """Return params with the average that is still to come, with overlap; see GroupAverager.complete().
+
+        Args, Returns, Raises: as a call, outside of jit. Local.
+        """
+        return self._step(Step.COMPLETE, params)
+
     def join(self, params: Params) -> Params:
         """Take part in the synchronisations of ranks that still have steps to do; see GroupAverager.join().
 
@@ -209,8 +216,11 @@ class PytreeAverager:
             # Compiled steps that were called before may still be running in other threads.
             self._await(compiled.await_steps)
             return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
-        if step is Step.JOIN:
-            raise TypeError("join: called inside a function that is being compiled; call it outside of jit")
+        if step in (Step.JOIN, Step.COMPLETE):
+            name = step.value
+            raise TypeError(
+                f"{name}: called inside a function that is being compiled; call it outside of jit"
+            )
         compiled.check_where()
         self._structure.leaves(step.value, flat.model)
         return flat.rebuilt(self._traced(step, flat))  # type: ignore[no-any-return]
@@ -286,6 +296,11 @@ class PytreeAverager:
     def sync_quorum(self) -> int:
         """See GroupAverager.sync_quorum."""
         return self._averager.sync_quorum
+
+    @property
+    def overlap(self) -> bool:
+        """See GroupAverager.overlap."""
+        return self._averager.overlap
 
     @property
     def patience(self) -> float | Literal["auto"]:

@@ -23,6 +23,7 @@ class Step(enum.Enum):
     AVERAGE = "average"
     SYNCHRONIZE = "synchronize"
     JOIN = "join"
+    COMPLETE = "complete"
 
     def on_arrays(self, averager: GroupAverager, model: Leaves, out: Leaves) -> Leaves:
         """Perform this step; return `out`."""
@@ -30,6 +31,7 @@ class Step(enum.Enum):
             Step.AVERAGE: averager.average,
             Step.SYNCHRONIZE: averager.synchronize,
             Step.JOIN: averager.join,
+            Step.COMPLETE: averager.complete,
         }
         return method[self](model, out)
 
@@ -39,6 +41,7 @@ class Step(enum.Enum):
             Step.AVERAGE: averager.average_at,
             Step.SYNCHRONIZE: averager.synchronize_at,
             Step.JOIN: averager.join_at,
+            Step.COMPLETE: averager.complete_at,
         }
         method[self](sources, targets)
 

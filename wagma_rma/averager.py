@@ -65,6 +65,11 @@ class GroupAverager:
             before the call, first waits for it: for half of what its own step takes, or for `patience` if
             that is a number.) Write such a loop as `while averager.step < steps`. None: all of them; no
             step is skipped.
+        overlap: a group step returns as soon as this rank has published its model, and a thread of the
+            averager makes the exchange while the program computes. The average arrives one group step later,
+            as a difference; see average(). For networks on which an exchange takes more than a tenth of a
+            step. With patience="auto" the thread waits for its group until three quarters of what this rank
+            usually computes are over, the exchange included.
         grouping: which ranks average together (wagma_rma.Grouping); None: Butterfly, or Strided where
             the number of ranks has no suitable factors.
         broadcast: write rank 0's values into every rank's `model`, so that all begin alike.
@@ -122,6 +127,7 @@ class GroupAverager:
         quorum: int = 1,
         patience: float | Literal["auto"] = "auto",
         sync_quorum: float | None = None,
+        overlap: bool = False,
         grouping: Grouping | None = None,
         broadcast: bool = True,
         start_step: int = 0,
@@ -144,6 +150,7 @@ class GroupAverager:
             quorum=quorum,
             patience=patience,
             sync_quorum=sync_quorum,
+            overlap=overlap,
             grouping=grouping,
             start_step=start_step,
             timeout=timeout,
@@ -172,6 +179,11 @@ class GroupAverager:
         - MISSED, the sum is no longer kept: `model`.
 
         All members that use the sum of one step use the same bits.
+
+        With `overlap` a group step returns z = model + (A - z'), and publishes it, where z' is what this
+        rank has published at the group step before, and A the average that it would have returned there. (Of
+        16-bit floats z is computed in float32.) Nothing is added where that was MISSED, or after a
+        synchronisation. A synchronisation averages the models z.
 
         Args:
             model: containers, shapes and dtypes as the averager was made with; C-contiguous or not.
@@ -202,6 +214,25 @@ class GroupAverager:
         if self._stepper.step_in_place(model, out):
             return model
         return self._steps.average(model, out)  # type: ignore[no-any-return]
+
+    def complete(self, model: M, out: Any = None) -> M:
+        """Return a model with the average that is still to come: with `overlap`, after a group step.
+
+        That is z = model + (A - z') as average() has it. No step is done, and nothing is published. For a
+        model that is evaluated or saved between two steps; synchronisations complete it by themselves.
+
+        Args, Returns: as average(). Raises: as average() at a group step. Local: waits for this rank's part
+        in the exchange under way.
+
+        Example, on each of two ranks:
+            >>> comm = MPI.COMM_WORLD
+            >>> with GroupAverager(comm, np.zeros(3), group_size=2, quorum=2, overlap=True) as averager:
+            ...     model = averager.average(np.full(3, float(comm.rank)))
+            ...     own, completed = model.copy(), averager.complete(model)
+            >>> float(own[0]) == comm.rank, completed
+            (True, array([0.5, 0.5, 0.5]))
+        """
+        return self._steps.complete(model, out)  # type: ignore[no-any-return]
 
     def synchronize(self, model: M, out: Any = None) -> M:
         """Do one step: give every rank the mean of all models, the same bits everywhere.
@@ -289,6 +320,10 @@ class GroupAverager:
         """
         self._steps.average_at(sources, targets)
 
+    def complete_at(self, sources: Sources, targets: list[int]) -> None:
+        """Do what complete() does; Args: as average_at()."""
+        self._steps.complete_at(sources, targets)
+
     def synchronize_at(self, sources: Sources, targets: list[int]) -> None:
         """Do one step as synchronize() does; Args: as average_at()."""
         self._steps.synchronize_at(sources, targets)
@@ -309,6 +344,8 @@ class GroupAverager:
 
         A run goes on from it, with the same groups, if every rank makes its averager with its own model,
         broadcast=False and start_step=state["step"]. All ranks must stop at the same step, which may be any.
+        With `overlap` a checkpoint keeps what complete(model) returns; this call waits for the exchange under
+        way.
 
         Example:
             >>> comm, model = MPI.COMM_WORLD, np.zeros(3)
@@ -325,15 +362,19 @@ class GroupAverager:
             (3, 'SYNCHRONIZED')
         """
         self._steps.check_process("state_dict")
+        self._steps.await_rest("state_dict")
         return {"step": self.step}
 
     @property
     def report(self) -> Report:
-        """The last step of this rank; at first, the common start as a synchronisation. Local."""
-        if self.step == self._protocol.last_synchronized:
+        """The last step of this rank; at first, the common start as a synchronisation. Local.
+
+        With `overlap`: the last one whose average has arrived, usually the step before `step`.
+        """
+        if self._protocol.last_synchronized >= self._protocol.last_over:
             last = self._steps.synchronizations.last
             ranks = self._steps.parts.window.ranks
-            return reports.of_synchronization(self.step, ranks, last)
+            return reports.of_synchronization(self._protocol.last_synchronized, ranks, last)
         return reports.of_group_step(self._protocol.report())
 
     @property
@@ -378,6 +419,11 @@ class GroupAverager:
         return self._steps.parts.options.sync_quorum
 
     @property
+    def overlap(self) -> bool:
+        """Whether an exchange goes on while the program computes. Local."""
+        return self._steps.parts.options.overlap
+
+    @property
     def patience(self) -> float | Literal["auto"]:
         """Seconds to wait for the rest of a group once the quorum is there, or "auto". Local."""
         seconds = self._steps.parts.options.patience
@@ -410,8 +456,8 @@ class GroupAverager:
             f"<{self._operation} of rank {window.rank} of {window.ranks} at step {self.step}: "
             f"group_size={self.group_size}, sync_period={self.sync_period}, "
             f"group_period={self.group_period}, quorum={self.quorum}, patience={self.patience!r}, "
-            f"sync_quorum={self.sync_quorum}, window={self.window!r}, progress={self.progress!r}, "
-            f"{hosts} host{'s' if hosts > 1 else ''}, {self.bytes:,} bytes>"
+            f"sync_quorum={self.sync_quorum}, overlap={self.overlap}, window={self.window!r}, "
+            f"progress={self.progress!r}, {hosts} host{'s' if hosts > 1 else ''}, {self.bytes:,} bytes>"
         )
 
     def __reduce__(self) -> NoReturn:

@@ -70,6 +70,7 @@ class AveragerOptions(TypedDict, total=False):
     quorum: int
     patience: float | Literal["auto"]
     sync_quorum: float | None
+    overlap: bool
     grouping: Grouping | None
     broadcast: bool
     start_step: int

@@ -26,6 +26,7 @@ from wagma_rma.stepping import deliver
 from wagma_rma.waiting.interrupts import Interrupts
 from wagma_rma.waiting.waiter import Waiter
 from wagma_rma.waiting.watch import Watch
+from wagma_rma.waiting.worker import Worker
 from wagma_rma.windows.choice import is_remote, open_window
 from wagma_rma.windows.remote import RemoteWindow
 from wagma_rma.windows.shared import SharedWindow
@@ -57,6 +58,8 @@ class Parts(NamedTuple):
     buffers: Buffers
     memory: Memory
     interrupts: Interrupts
+    worker: Worker | None
+    """The thread behind the program's back, where exchanges overlap with computing."""
     watch: Watch
     synchronizer: Synchronizer
 
@@ -134,7 +137,8 @@ def _open(
         barrier = Barrier(window, layout, hosts, options.sync_quorum, options.sync_period)
         leader = barrier.leader if barrier.elastic else -1
         calls = Calls(window, layout, leader, options.sync_period, options.group_period)
-        how = options.quorum, options.patience, options.group_period, calls
+        worker = Worker() if options.overlap else None
+        how = options.quorum, options.patience, options.group_period, calls, options.overlap, worker
         protocol = Protocol(window, layout, groups, *how)
         reduction = Reduction(window, layout, protocol.snapshots, hosts)
         pointers = LeafPointers(layout.order)
@@ -188,6 +192,7 @@ def _open(
         buffers=buffers,
         memory=memory,
         interrupts=interrupts,
+        worker=worker,
         watch=watch,
         synchronizer=synchronizer,
     )

@@ -125,8 +125,10 @@ class Options:
         progress: str = "auto",
         sync_quorum: object = None,
         group_period: int = 1,
+        overlap: object = False,
     ) -> None:
         self.topology = checked_bool(operation, "topology", topology)
+        self.overlap = checked_bool(operation, "overlap", overlap)
         if grouping is None:
             self.grouping = choose(ranks, group_size, hosts if topology else None)
         else:

@@ -15,6 +15,7 @@ from mpi4py import MPI
 
 from wagma_rma.lifecycle import READY, Event
 from wagma_rma.protocol.departures import RankLeft
+from wagma_rma.protocol.protocol import nothing
 from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.protocol.words import STEP_LIMIT
 
@@ -90,6 +91,7 @@ cdef class Stepper:
         check: called where the lifecycle does not say READY: raises what a user is told.
         expect: called before a step.
         refuse: called where another thread uses the averager: raises what a user is told.
+        look, end: as of Worker.wait(), where a step goes on behind the program's back.
     """
 
     cdef Protocol protocol
@@ -100,10 +102,10 @@ cdef class Stepper:
     cdef public object buffers    # a test may replace them
     cdef object lifecycle, busy
     cdef object acquire, release  # of `busy`
-    cdef object check, expect, refuse
+    cdef object check, expect, refuse, look, end
 
     def __cinit__(self, Protocol protocol, LeafPointers pointers, DefaultFloats floats, uint64_t sync_period,
-                  uint64_t group_period, single, buffers, lifecycle, busy, check, expect, refuse):
+                  uint64_t group_period, single, buffers, lifecycle, busy, check, expect, refuse, look=nothing, end=nothing):
         self.protocol = protocol
         self.pointers = pointers
         self.floats = floats
@@ -117,6 +119,7 @@ cdef class Stepper:
         self.check = check
         self.expect = expect
         self.refuse = refuse
+        self.look, self.end = look, end
 
     def synchronizes_next(self):
         """Return whether the next step is a multiple of the period."""
@@ -171,11 +174,34 @@ cdef class Stepper:
             self.refuse()
         return performed
 
+    cpdef await_rest(self, bint begins_step=True):
+        """Wait for the rest of the last group step, where that goes on behind the program's back.
+
+        For the thread that alone uses the averager.
+
+        Args:
+            begins_step: this rank comes to its next step.
+
+        Raises: as GroupAverager.average() does of a step.
+        """
+        if not self.protocol.rest_under_way:
+            return
+        try:
+            self.protocol.await_rest(self.look, self.end, begins_step)
+        except BaseException as error:
+            if self.lifecycle.state is READY_STATE and (
+                    self.protocol.rest_failed or isinstance(error, (StepMismatch, RankLeft))):
+                self.lifecycle.happens(Event.BREAK, error)
+            raise
+
     cdef int perform(self, list sources, list targets, list outputs) except -1:
         """Perform the next group step in this thread, which alone uses the averager; return whether it was performed."""
         cdef uint64_t step = self.protocol.last_step + 1
         self.floats.enter()
         try:
+            # At a LOCAL step nothing is added, so nothing is waited for.
+            if self.protocol.rest_under_way and (step % self.group_period == 0 or self.protocol.rest_is_done()):
+                self.await_rest()
             if step >= STEPS:
                 check_countable("average", step)
             self.expect()

@@ -1,9 +1,11 @@
 """The steps of an averager on one rank, from the check of a call to its report."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
+from weakref import WeakMethod
 
 from mpi4py import MPI
 
@@ -12,8 +14,10 @@ from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import IN_JOIN, Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
 from wagma_rma.model.structure import Sources, Targets
+from wagma_rma.mpi.before_finalize import BeforeFinalize
 from wagma_rma.opening import Parts
 from wagma_rma.protocol.departures import RankLeft
+from wagma_rma.protocol.protocol import nothing
 from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.protocol.words import BROKEN, LEFT
 from wagma_rma.report import Synchronization, Synchronizations
@@ -59,10 +63,16 @@ class Steps:
         self._jumped = False  # average() has skipped steps to get to the synchronisation that has begun last
         self._all_met = False
         self._memory = parts.memory
+        self._before_finalize: BeforeFinalize | None = None
+        if parts.worker is not None:
+            end_rest = WeakMethod(self.end_rest)
+            self._before_finalize = BeforeFinalize(
+                lambda: (found := end_rest()) and found("MPI is finalised")
+            )
         lifecycle.on_break = self._tell_break
         in_group = Expectation(
-            lambda: f"average: rank {self._rank} at step {self._next}",
-            lambda: self._absent(self._next),
+            lambda: f"average: rank {self._rank} at step {self._protocol.step_under_way}",
+            lambda: self._absent(self._protocol.step_under_way),
             self._check_group,
             "the step counts as MISSED and the model is as it came",
         )
@@ -79,6 +89,8 @@ class Steps:
             self._check_group_step,
             partial(parts.watch.expect, in_group),
             partial(self._refuse_second_thread, "average"),
+            parts.watch.look,
+            parts.watch.end,
         )
 
     # Calls.
@@ -88,6 +100,7 @@ class Steps:
         if self.stepper.synchronizes_next() or self._continues_jump:
             return self._average_all(model, out)
         self._check_group_step()
+        self._await_rest_to_lend()
         try:
             held = self._memory.hold("average", model, out, local=self.stepper.is_local_next())
         except SecondThread:
@@ -104,6 +117,27 @@ class Steps:
             or not self.stepper.step(sources, targets, [])
         ):
             self._average_all_at(sources, targets)
+
+    def await_rest(self, name: str) -> None:
+        """Wait for the rest of the last step, where that goes on behind the program's back."""
+        if self._protocol.rest_under_way:
+            with self._using(Call.STATE, name):
+                self.stepper.await_rest(begins_step=False)
+
+    def complete(self, model: Any, out: Any) -> Any:
+        """Serve GroupAverager.complete()."""
+        with self._using(Call.GROUP_STEP, "complete"):
+            self.stepper.await_rest(begins_step=False)
+            held = self._memory.hold("complete", model, out, local=True)
+            self._make_move(held.sources, held.targets)
+            deliver(held.outputs, held.targets)
+            return held.result
+
+    def complete_at(self, sources: Sources, targets: list[int]) -> None:
+        """Serve GroupAverager.complete_at()."""
+        with self._using(Call.GROUP_STEP, "complete"):
+            self.stepper.await_rest(begins_step=False)
+            self._make_move(sources, targets)
 
     def synchronize(self, model: Any, out: Any) -> Any:
         """Serve GroupAverager.synchronize()."""
@@ -125,6 +159,7 @@ class Steps:
     def lend(self) -> Any:
         """Serve GroupAverager.buffers()."""
         with self._using(Call.BUFFERS, "buffers"):
+            self.stepper.await_rest(begins_step=False)
             self._buffers.settle()
             leaves = self._buffers.lent()
             if leaves is None:
@@ -136,7 +171,14 @@ class Steps:
         """Serve GroupAverager.close()."""
         if self._lifecycle.state is State.CLOSED:
             return
+        failure: BaseException | None = None
         with self._using(Call.CLOSE, "close"):
+            try:
+                self.stepper.await_rest(begins_step=False)
+            except BaseException as error:
+                if self._lifecycle.state is State.READY:
+                    raise  # of a wait that was cut short: close() may be called again
+                failure = error
             if (
                 self._lifecycle.state in (State.SYNCHRONIZING, State.MEETING)
                 and self._synchronizer.counted_on
@@ -155,6 +197,9 @@ class Steps:
             if self.parts.window.freed:
                 self._free()
             self._lifecycle.happens(Event.ENDED)
+            self._stop_worker()
+        if failure is not None:
+            raise failure
 
     def leave(self, why: BaseException | str) -> None:
         """Tell the others, once, that this rank takes no further part; they raise RankLeft. Local.
@@ -165,15 +210,29 @@ class Steps:
         if self.ended:
             return
         with self.parts.interrupts.deferred():
+            self.end_rest("its averager is left")
             self._tell(LEFT, why)
             cause = why if isinstance(why, BaseException) else RuntimeError(why)
             self._lifecycle.happens(Event.BREAK, cause)
+            self._stop_worker()
+
+    def end_rest(self, why: str) -> None:
+        """Wait for the rest of the last step, on which its group relies; its own waits end now. Local."""
+        if self._protocol.rest_under_way and not self.is_forked:
+            self._watch.end(RuntimeError(f"average: {why}"))
+            with contextlib.suppress(BaseException):
+                self._protocol.await_rest(nothing, nothing)
 
     def drop(self) -> None:
         """Have the memory given back when that is possible; nobody can use this averager any more. Local."""
         lost = self._lifecycle.state is State.FORKED or MPI.Is_finalized()
         if not lost and self.parts.comm and not self._buffers.in_use():
             dropped.keep(self.parts.identity, self.parts.comm.size, self._free)
+
+    def _stop_worker(self) -> None:
+        if self.parts.worker is not None and self._before_finalize is not None:
+            self.parts.worker.stop()
+            self._before_finalize.forget()
 
     def _free(self) -> None:
         """Give back the window and the communicator. Collective."""
@@ -233,6 +292,7 @@ class Steps:
         """
         with self._using(call, name):
             self._check_continues(name)
+            self.stepper.await_rest()
             joined = call is Call.JOIN
             if self._synchronizer.cut_short:
                 step = self._synchronizer.step
@@ -331,6 +391,22 @@ class Steps:
         deliver(held.outputs, held.targets)
         return held
 
+    def _make_move(self, sources: Sources, targets: Targets) -> None:
+        """Write a model, with what is pending, into `targets`."""
+        self._pointers.hold(sources, targets)
+        try:
+            self._protocol.make_move(self._pointers)
+        finally:
+            self._pointers.release()
+
+    def _await_rest_to_lend(self) -> None:
+        """Wait for the rest of the last step if memory is lent for the next, which looks at the window."""
+        if self._buffers.used and self._protocol.rest_under_way and self._busy.acquire(blocking=False):
+            try:
+                self.stepper.await_rest()
+            finally:
+                self._busy.release()
+
     def _copy_newest(self, sources: Sources, targets: Targets) -> None:
         """Copy this rank's newest snapshot into `targets`; nothing is read from `sources`."""
         self._pointers.hold(sources, targets)
@@ -358,8 +434,9 @@ class Steps:
 
     def _check_group(self) -> None:
         """Raise if this step's group waits for a rank that will not come; note how many have joined."""
-        group = self._group(self._next)
-        self._synchronizer.check_group("average", self._next, group, self._protocol.waits_for_record())
+        step = self._protocol.step_under_way
+        group = self._group(step)
+        self._synchronizer.check_group("average", step, group, self._protocol.waits_for_record())
         self._protocol.expect_fewer(self._synchronizer.count_joined(group))
 
     def _do_own_part(self) -> None:

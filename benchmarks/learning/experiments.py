@@ -12,6 +12,10 @@ characters    a few methods; a transformer on text with Adam, 8 ranks, 300 steps
 cnn           a few methods; a convolutional network, 16 ranks, 300 steps
 options       as `seconds`: WAGMA's options
 options64     as `seconds64`: a few of them
+overlap       as `seconds`, over a network that moves a model in 40 ms: exchanges that overlap with computing
+overlap64     the same with 64 ranks
+overlap-adam  the same with 16 ranks and Adam
+overlap-fast  as `overlap`, over the network of `seconds`, which moves a model in 5 ms
 periods       as `steps`: local SGD and DiLoCo with other periods and outer optimizers
 quick         8 ranks, 60 steps, three methods: takes 10 seconds
 
@@ -56,6 +60,7 @@ BUSY = {"fastest-busy": {"method": "fastest", "interrupt": False}}
 USUAL = {
     "task": "mnist1d", "ranks": 16, "steps": 400, "batch_size": 16, "optimizer": "momentum",
     "rates": MOMENTUM, "kinds": KINDS, "methods": MAIN | BUSY, "dirichlet": None, "seconds": None,
+    "costs": {},
 }  # fmt: skip
 
 
@@ -65,6 +70,17 @@ def varied(**options):
 
 
 MANY = {"seconds": 60.0, "kinds": RANDOM, "ranks": 64, "batch_size": 4}
+OVERLAP = {
+    "seconds": 60.0, "kinds": ("balanced", *RANDOM), "costs": {"model": 0.04},
+    "methods": named("allreduce", "ad-psgd", "wagma-elastic", "wagma-overlap") | {
+        "overlap, moments": varied(overlap=True, moments=True),
+        "overlap, quorum 3 of 4": varied(overlap=True, quorum=3),
+    },
+}  # fmt: skip
+OVERLAP64 = named("allreduce", "ad-psgd", "wagma-elastic", "wagma-overlap") | {
+    "overlap, moments": varied(overlap=True, moments=True),
+    "overlap, quorum 5 of 8": varied(overlap=True, quorum=5),
+}
 EXPERIMENTS = {
     "steps": {},
     "seconds": {"seconds": 60.0, "kinds": SLOW},
@@ -110,6 +126,10 @@ EXPERIMENTS = {
             "period 20, quorum 5 of 8": varied(sync_period=20, quorum=5),
         },
     },
+    "overlap": OVERLAP,
+    "overlap64": OVERLAP | {"ranks": 64, "batch_size": 4, "methods": OVERLAP64},
+    "overlap-adam": OVERLAP | {"optimizer": "adam", "rates": ADAM},
+    "overlap-fast": OVERLAP | {"costs": {}},
     "periods": {
         "kinds": ("two late",),
         "methods": {
@@ -146,12 +166,13 @@ def run(job):
     learner = learner_of(job["task"], job["optimizer"], job["rates"])
     options = dict(job["options"])
     name = options.pop("method", job["label"])
+    costs = Costs(**job["costs"])
     times = step_times.table(job["slow"], job["ranks"], 4 * job["steps"], job["seed"])
     steps = job["steps"]
     if job["seconds"]:
-        steps = steps_within(job["seconds"], name, times, Costs(), **options)
+        steps = steps_within(job["seconds"], name, times, costs, **options)
     made = train(
-        learner, name, times, steps, Costs(), seed=job["seed"], batch_size=job["batch_size"],
+        learner, name, times, steps, costs, seed=job["seed"], batch_size=job["batch_size"],
         dirichlet=job["dirichlet"], **options,
     )  # fmt: skip
     return made | {

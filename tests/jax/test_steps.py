@@ -37,6 +37,9 @@ class Averager:
     def join(self, model, out):
         return self._step("join", model, out)
 
+    def complete(self, model, out):
+        return self._step("complete", model, out)
+
     def average_at(self, sources, targets):
         self._step("average_at", at(sources), at(targets))
 
@@ -45,6 +48,9 @@ class Averager:
 
     def join_at(self, sources, targets):
         self._step("join_at", at(sources), at(targets))
+
+    def complete_at(self, sources, targets):
+        self._step("complete_at", at(sources), at(targets))
 
     def _step(self, name, model, out):
         self.inside += 1

@@ -31,7 +31,18 @@ ELASTIC = "tests/ranks/test_elastic.py"
 JOINING = "tests/unit/test_synchronization.py"
 INTERRUPTS = "tests/unit/test_interrupts.py"
 SHARED = "tests/unit/test_exchange.py::test_the_time_of_a_shared_exchange_does_not_grow_with_the_group"
-DIRECT = (ARRIVING, ROUNDS, ELASTIC, JOINING, SHARED)  # of these any failed assertion catches a mutation
+MOVED = f"{PROTOCOL}::test_with_overlap_a_model_gets_what_the_group_step_before_has_brought"
+MOVED_BY = "tests/unit/test_overlap.py"
+RESTS = "tests/ranks/test_overlap.py"
+DIRECT = (
+    ARRIVING,
+    ROUNDS,
+    ELASTIC,
+    JOINING,
+    SHARED,
+    MOVED_BY,
+    RESTS,
+)  # of these any failed assertion catches a mutation
 
 
 @dataclass(frozen=True)
@@ -164,10 +175,10 @@ PUBLISHING = [
     ),
     mutation(
         "published before it is written",
-        delete("Snapshots.publish", "self.write(slot, pointers)"),
+        delete("Snapshots.publish", "self.write(slot, pointers, self.overlaps)"),
         insert(
             "Snapshots.publish",
-            "self.write(slot, pointers)\nself.window.write_fence()",
+            "self.write(slot, pointers, self.overlaps)\nself.window.write_fence()",
             after="self.name_newest(step, slot)",
         ),
     ),
@@ -300,13 +311,13 @@ SOURCE = [
     mutation(
         "LATE always mixes",
         replace(
-            "Protocol.choose_source", "self.record.step - self.record.own_age() != self.last.step", "True"
+            "Protocol.choose_source", "self.record.step - self.record.own_age() != self.now.step", "True"
         ),
     ),
     mutation(
         "LATE never mixes",
         replace(
-            "Protocol.choose_source", "self.record.step - self.record.own_age() != self.last.step", "False"
+            "Protocol.choose_source", "self.record.step - self.record.own_age() != self.now.step", "False"
         ),
     ),
     mutation(
@@ -447,11 +458,11 @@ RESULTS = [
     ),
     mutation(
         "MISSED keeps what was collected",
-        replace("Protocol.miss", "return self.snapshots.restore(pointers)", "return 0"),
+        replace("Protocol.miss", "else self.snapshots.restore(pointers)", "else 0"),
     ),
     mutation(
         "MISSED reports the later step that it could not use",
-        replace("Protocol.miss", "self.record.step != self.last.step", "False"),
+        replace("Protocol.miss", "self.record.step != self.now.step", "False"),
     ),
     mutation(
         "MISSED restored from the newest snapshot",
@@ -496,6 +507,78 @@ ALONE = [
         "leaves that are in no snapshot have chunks",
         replace("Layout.__cinit__", "if number < WAGMA_DTYPES", "if True"),
         tests="tests/unit/test_layout.py",
+    ),
+]
+
+OVERLAP = [
+    mutation(
+        "overlap: what a step has brought is never added",
+        replace("Protocol.perform_behind", "self.now.outcome != MISSED", "False"),
+        tests=MOVED,
+        quick=True,
+    ),
+    mutation(
+        "overlap: what a MISSED step has left behind is added",
+        replace("Protocol.perform_behind", "self.now.outcome != MISSED", "True"),
+        tests=MOVED,
+    ),
+    mutation(
+        "overlap: the average takes the model's place",
+        replace(
+            "Sums.write_average", "output.before = own if self.differs else NULL", "output.before = NULL"
+        ),
+        tests=MOVED_BY,
+    ),
+    mutation(
+        "overlap: what has been added is added again",
+        replace(
+            "Snapshots.publish",
+            "self.write(slot, pointers, self.overlaps)\nself.pending = False",
+            "self.write(slot, pointers, self.overlaps)",
+        ),
+        tests=MOVED,
+    ),
+    mutation(
+        "overlap: a synchronisation leaves what is pending",
+        delete("Protocol.synchronized", "self.snapshots.pending = False"),
+        tests=MOVED,
+    ),
+    mutation(
+        "overlap: a synchronisation sums what the caller has, without what is pending",
+        replace("Reduction.read_callers", "or self.moved", ""),
+        tests=EQUAL,
+    ),
+    mutation(
+        "overlap: only the output gets what is pending, not the snapshot",
+        replace("Snapshots.move", "moved.to, moved.also = place,", "moved.to, moved.also = self.spare,"),
+        tests=MOVED,
+    ),
+    mutation(
+        "overlap: an output is written over another leaf before that is read",
+        replace("Snapshots.gather", "outputs and not pointers.entangled", "outputs"),
+        tests=MOVED_BY,
+    ),
+    mutation(
+        "overlap: a step begins before the rest of the one before is over",
+        replace("Stepper.perform", "self.protocol.rest_under_way and", "False and"),
+        tests=RESTS,
+    ),
+    mutation(
+        "overlap: a synchronisation begins before the rest of a step is over",
+        delete("Steps._synchronize", "self.stepper.await_rest()"),
+        tests=RESTS,
+    ),
+    mutation(
+        "overlap: time counts in which nobody waits for the rest",
+        replace(
+            "Watch.__call__", "0.0 if self._awaited_since is None", "seconds if self._awaited_since is None"
+        ),
+        tests=RESTS,
+    ),
+    mutation(
+        "overlap: Ctrl-C does not end the waits of the rest",
+        delete("Watch.end", "self._end = error"),
+        tests=RESTS,
     ),
 ]
 
@@ -1151,6 +1234,7 @@ MUTATIONS = [
     *CHUNKS,
     *RESULTS,
     *ALONE,
+    *OVERLAP,
     *SYNCHRONIZATION,
     *BARRIER,
     *LIFECYCLE,

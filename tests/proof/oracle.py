@@ -402,6 +402,7 @@ class Results:
     def __init__(self, replay):
         self.replay, self.history, self.world = replay, replay.history, replay.world
         self.wrong = replay.wrong
+        self.all_moved = {}  # (rank, step): what moved() has returned
         for rank, steps in enumerate(self.history.steps):
             for step in steps:
                 self.check(rank, step)
@@ -414,11 +415,41 @@ class Results:
         if step == 0:
             return simulation.model(self.world.leaves, 0, 0)
         if self.replay.is_synchronized(step):
-            everybody = [
-                simulation.model(self.world.leaves, r, self.came(r, step)) for r in range(self.world.ranks)
-            ]
+            everybody = [self.moved(r, self.came(r, step)) for r in range(self.world.ranks)]
             return models.mean_over_hosts(everybody, simulation.hosts(self.world))
-        return simulation.model(self.world.leaves, rank, step)
+        return self.moved(rank, step)
+
+    def moved(self, rank, came):
+        """Return the model with which a rank came to a step, with what overlap adds to it."""
+        if (rank, came) not in self.all_moved:
+            mine = simulation.model(self.world.leaves, rank, came)
+            brought = self.brought(rank, came) if self.world.overlap else None
+            if brought is not None:
+                average, before = brought
+                in_groups = len(mine) - self.world.synchronized
+                mine = (
+                    *map(models.moved, mine[:in_groups], average[:in_groups], before[:in_groups]),
+                    *mine[in_groups:],
+                )
+            self.all_moved[rank, came] = mine
+        return self.all_moved[rank, came]
+
+    def brought(self, rank, came):
+        """Return what the group step before brought to a rank: an average, and its part in it; or None."""
+        before = [s for s in self.history.steps[rank] if s.step < came and s.outcome is not Outcome.LOCAL]
+        if not before or before[-1].outcome in (Outcome.SYNCHRONIZED, Outcome.MISSED):
+            return None
+        if len(before[-1].group) == 1:
+            return None
+        return self.mean(self.contributions(rank, before[-1])), self.moved(rank, before[-1].step)
+
+    def contributions(self, rank, step):
+        """Return whose models of which steps a group step has averaged for a rank."""
+        found = [(r, step.source_step - age) for r, age in zip(step.group, step.ages, strict=True)]
+        age = step.ages[step.group.index(rank)]
+        if step.outcome is Outcome.LATE and step.source_step - age != step.step:
+            found.append((rank, step.step))
+        return found
 
     def came(self, rank, step):
         """Return the step with whose model a rank has come to a synchronisation."""
@@ -444,8 +475,10 @@ class Results:
             if not models.same_bits(step.result, self.model(rank, step.step)):
                 self.wrong["models_equal"].append(f"not the mean of all: {here}")
             return
+        if self.world.overlap and not models.same_bits(step.result, self.moved(rank, step.step)):
+            self.wrong["overlap"].append(f"not its model with what the step before brought: {here}")
         if step.outcome is Outcome.MISSED:
-            if not models.same_bits(step.result, mine):
+            if not (self.world.overlap or models.same_bits(step.result, mine)):
                 self.wrong["formulas"].append(f"MISSED with another model: {here}")
             if step.source_step != step.step:
                 self.wrong["formulas"].append(f"MISSED from another step: {here}")
@@ -456,7 +489,7 @@ class Results:
             self.wrong["formulas"].append(f"another group's step: {here}")
             return
         if len(step.group) == 1:
-            if not models.same_bits(step.result, mine):
+            if not (self.world.overlap or models.same_bits(step.result, mine)):
                 self.wrong["formulas"].append(f"alone, but another model: {here}")
             return
         record = self.replay.record_of(rank, step.source_step)
@@ -468,9 +501,9 @@ class Results:
         age = ages[step.group.index(rank)]
         if (step.outcome is Outcome.FRESH) != (age == 0 and step.source_step == step.step):
             self.wrong["formulas"].append(f"its own contribution was {age} old: {here}")
-        contributions = [(r, step.source_step - a) for r, a in zip(step.group, ages, strict=True)]
-        if step.outcome is Outcome.LATE and step.source_step - age != step.step:
-            contributions.append((rank, step.step))
+        if self.world.overlap:
+            return  # the average is a part of the next result
+        contributions = self.contributions(rank, step)
         in_groups = len(mine) - self.world.synchronized
         if not models.same_bits(step.result[in_groups:], mine[in_groups:]):
             self.wrong["formulas"].append(f"averages what synchronisations alone average: {here}")

@@ -22,7 +22,7 @@ from wagma_rma.protocol.barrier import Barrier
 from wagma_rma.protocol.calls import Calls
 from wagma_rma.protocol.departures import Departures, RankLeft
 from wagma_rma.protocol.layout import Layout
-from wagma_rma.protocol.protocol import Protocol
+from wagma_rma.protocol.protocol import Protocol, nothing
 from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.synchronization import StepMismatch, Synchronizer
 from wagma_rma.report import Report
@@ -62,6 +62,7 @@ class World:
     pins_before: int = (
         0  # pins that were taken on each rank's first snapshot, and given back, before it began
     )
+    overlap: bool = False  # what a group step brings is added at the next one
     joins: tuple[int, ...] = ()  # by rank: the step after which it joins; or nobody joins
 
 
@@ -184,7 +185,7 @@ class _Rank:
                         skipped = step - came
             except Departs:
                 untouched = [np.full_like(leaf, 77) for leaf in mine]
-                if not (self.world.lent or synchronizes):
+                if not (self.world.lent or self.world.overlap or synchronizes):
                     assert models.same_bits(targets, mine) or models.same_bits(targets, untouched)
                 raise
             if synchronizes:
@@ -231,7 +232,10 @@ class _Rank:
         group = self.groups[(number - 1) % len(self.groups)]
         self.watch.expect(Expectation(str, list, lambda: self._check_group(step, group), ""))
         try:
-            return self.protocol.step(step, self.pointers), False
+            performed = self.protocol.step(step, self.pointers)
+            # No worker has performed it, so it is over. Others see no difference: see PROTOCOL.md, "Overlap".
+            self.protocol.await_rest(nothing, nothing)
+            return performed, False
         except Interruption.KINDS as error:
             assert str(error).startswith(CAUSES), error
             if self.protocol.last_step != step:
@@ -316,7 +320,7 @@ def run(world, schedule, most_turns=100_000):
         barrier = Barrier(window, layout, hosts(world), options.sync_quorum, options.sync_period)
         calling = barrier.leader if barrier.elastic else -1
         calls = Calls(window, layout, calling, world.sync_period, world.group_period)
-        how = options.quorum, options.patience, options.group_period, calls
+        how = options.quorum, options.patience, options.group_period, calls, world.overlap
         protocol = Protocol(window, layout, groups[rank], *how)
         pointers = LeafPointers(layout.order)
         pointers.hold(start, [leaf.copy() for leaf in start])

@@ -52,6 +52,7 @@ def worlds(draw, **fixed):
         chunks=draw(st.integers(1, 4)),
         lanes=draw(st.integers(1, 3)),
         lent=draw(st.booleans()),
+        overlap=draw(st.sampled_from([False, False, True])),
         columns=draw(st.booleans()),
         direct=draw(st.booleans()),
         hosts=draw(st.sampled_from([1, 1, min(2, ranks), min(3, ranks)])),
@@ -357,6 +358,10 @@ def test_fresh_late_and_missed_ranks_get_what_their_formulas_say():
     example = world, schedule
     reaches(example, lambda step: step.outcome is Outcome.MISSED and not step.published)
     explore("formulas", cases, [example])
+
+
+def test_with_overlap_a_model_gets_what_the_group_step_before_has_brought():
+    explore("overlap", lambda: cases(overlap=True))
 
 
 def test_models_without_elements_are_averaged_like_any_other():

@@ -16,6 +16,7 @@ def test_attributes_say_what_was_chosen_and_repr_shows_them():
                 "quorum": 1,
                 "patience": "auto",
                 "sync_quorum": RANKS,
+                "overlap": False,
                 "window": "shared",
                 "progress": "none",
                 "hosts": [0] * RANKS,
@@ -23,11 +24,12 @@ def test_attributes_say_what_was_chosen_and_repr_shows_them():
             }
             assert shown == (
                 f"<GroupAverager of rank {rank} of 4 at step 1: group_size=2, sync_period=10, "
-                f"group_period=1, quorum=1, patience='auto', sync_quorum=4, window='shared', "
+                f"group_period=1, quorum=1, patience='auto', sync_quorum=4, overlap=False, window='shared', "
                 f"progress='none', 1 host, {nbytes:,} bytes>"
             )
             assert given["bytes"] == nbytes_of_pairs
         chosen = {"group_size": 2, "sync_period": 7, "group_period": 3, "quorum": 2, "patience": 0.5}
+        chosen["overlap"] = True
         assert {name: given[name] for name in chosen} == chosen
         assert (remote["window"], remote["progress"]) == ("remote", "none")
         assert "window='remote', progress='none'" in shown_remote

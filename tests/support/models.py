@@ -69,6 +69,14 @@ def mean_over_hosts(models, hosts):
     return result
 
 
+def moved(model, average, before):
+    """Return what overlap makes of a leaf: model + (average - before), in the type of sums."""
+    kind = accumulator(model.dtype)
+    with np.errstate(all="ignore"):
+        difference = average.astype(kind) - before.astype(kind)
+        return (model.astype(kind) + difference).astype(model.dtype)
+
+
 def same_bits(model, expected):
     """Say whether all leaves have the same bits; any NaN equals any other."""
     for leaf, other in zip(leaves(model), expected, strict=True):

@@ -49,6 +49,8 @@ def begin() -> None:
         pretend_hosts(os.environ["RANKS_HOSTS"])
     if "RANKS_WINDOW" in os.environ:
         GroupAverager.__init__.__kwdefaults__["window"] = os.environ["RANKS_WINDOW"]
+    if "RANKS_OVERLAP" in os.environ:
+        GroupAverager.__init__.__kwdefaults__["overlap"] = True
     (DIRECTORY / f"pid.{comm.rank}").write_text(str(os.getpid()))
 
 

@@ -20,6 +20,7 @@ from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.rounds import most_peers
 from wagma_rma.protocol.words import MOST_SLOTS, PINS_SHIFT
 from wagma_rma.testing import ThreadMemory, ThreadWindow, Verbs
+from wagma_rma.waiting.worker import Worker
 
 
 def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchronized=(), hosts=1):
@@ -39,10 +40,13 @@ def layout_of(leaves, group_size=2, records=8, slots=3, chunk_bytes=None, synchr
 class Rank:
     """One rank: its window, its protocol, and what it says of itself."""
 
-    def __init__(self, window, layout, groups, start, step, quorum, patience, hosts, group_period):
+    def __init__(self, window, layout, groups, start, step, quorum, patience, hosts, group_period, overlap):
         self.window, self.layout = window, layout
         self.verbs = Verbs(window)
-        self.protocol = Protocol(window, layout, groups, quorum, patience, group_period)
+        # overlap: False, True (the rest of a step is performed at once), or "thread".
+        self.worker = Worker() if overlap == "thread" else None
+        how = quorum, patience, group_period, None, bool(overlap), self.worker
+        self.protocol = Protocol(window, layout, groups, *how)
         self.snapshots = self.protocol.snapshots
         self.announcements = Announcements(window, layout)
         self.departures = Departures(window.rank, [0] * window.ranks, self.announcements, window.waiter)
@@ -106,6 +110,7 @@ def make_ranks(
     group_period=1,
     hosts=None,
     synchronized=(),
+    overlap=False,
 ):
     """Return the ranks of a world, all of which have published the leaves `start` at `step`.
 
@@ -113,6 +118,7 @@ def make_ranks(
         turn: the groups at group step 1, 2, ... of a full turn; a rank that is in none of them is alone then.
         hosts: the host of each rank; None: one host.
         synchronized: whether each leaf is averaged at synchronisations only; (): none is.
+        overlap: whether exchanges overlap with computing; "thread": on a thread, else at once.
     """
     size = max(len(group) for groups in turn for group in groups)
     layout = layout_of(start, size, records, slots, chunk_bytes, synchronized, max(hosts or [0]) + 1)
@@ -121,7 +127,7 @@ def make_ranks(
     for rank in range(ranks):
         own = [next((group for group in groups if rank in group), (rank,)) for groups in turn]
         window = ThreadWindow(memory, rank)
-        how = step, quorum, patience, hosts or [0] * ranks, group_period
+        how = step, quorum, patience, hosts or [0] * ranks, group_period, overlap
         made.append(Rank(window, layout, own, [leaf.copy() for leaf in start], *how))
     return made
 

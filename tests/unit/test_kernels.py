@@ -1,6 +1,7 @@
 """The arithmetic on chunks gives the same bits on every kind of CPU, streamed or not."""
 
 import ctypes
+import itertools
 import subprocess
 import tempfile
 from pathlib import Path
@@ -43,6 +44,7 @@ class Output(ctypes.Structure):
     _fields_ = (
         ("out", ctypes.c_void_p),
         ("own", ctypes.c_void_p),
+        ("before", ctypes.c_void_p),
         ("divisor", ctypes.c_double),
         ("stream", ctypes.c_int),
     )
@@ -62,8 +64,9 @@ def run(kernels, cpu, stream, kind, parts, own, divisor, shift):
             result[:] = start
         return result.ctypes.data
 
-    def output(own, out):
-        return ctypes.byref(Output(out, None if own is None else own.ctypes.data, divisor, stream))
+    def output(own, out, before=None):
+        places = (None if array is None else array.ctypes.data for array in (own, before))
+        return ctypes.byref(Output(out, *places, divisor, stream))
 
     def add_up(sums, out, sources=parts):
         pointers = (ctypes.c_void_p * len(parts))(*(part.ctypes.data for part in sources))
@@ -77,6 +80,9 @@ def run(kernels, cpu, stream, kind, parts, own, divisor, shift):
     for mixed in (None, own):
         kernels.wagma_average(kind, ctypes.c_void_p(sums), size, output(mixed, new(dtype)))
         add_up(new(SUMS[kind]), output(mixed, new(dtype)))
+    # The difference of the average to a model.
+    kernels.wagma_average(kind, ctypes.c_void_p(sums), size, output(None, new(SUMS[kind]), own))
+    add_up(new(SUMS[kind]), output(own, new(SUMS[kind]), own))
     # In place of a source.
     add_up(new(SUMS[kind]), output(None, new(dtype, parts[-1])), [*parts[:-1], results[-1]])
     kernels.wagma_use(max(CPUS.values()))
@@ -117,8 +123,57 @@ def test_every_cpu_gives_the_same_bits_and_writes_nothing_else(kernels, kind, co
             total = total + part.astype(SUMS[kind])
         average = (total / SUMS[kind](members + 1)).astype(DTYPES[kind])
         mixed = ((total + own.astype(SUMS[kind])) / SUMS[kind](members + 1)).astype(DTYPES[kind])
-        numpys = [parts[0], total, average, total, average, mixed, total, mixed, total, average]
+        wide, *differences = (one.astype(SUMS[kind]) for one in (own, average, mixed))
+        differences = [one - wide for one in differences]
+        numpys = [parts[0], total, average, total, average, mixed, total, mixed]
+        numpys += [differences[0], total, differences[1], total, average]
     assert expected == [canonical(result) for result in numpys]
+
+
+class Moved(ctypes.Structure):
+    """wagma_moved of kernels.h."""
+
+    _fields_ = (
+        ("to", ctypes.c_void_p),
+        ("also", ctypes.c_void_p),
+        ("model", ctypes.c_void_p),
+        ("difference", ctypes.c_void_p),
+        ("stream", ctypes.c_int),
+        ("stream_also", ctypes.c_int),
+    )
+
+
+@settings(max_examples=100)
+@given(
+    kind=st.integers(0, len(DTYPES) - 1),
+    count=st.one_of(st.integers(0, 70), st.integers(250, 260), st.sampled_from([1023, 4096, 4097, 9000])),
+    shifts=st.lists(st.integers(0, 15), min_size=4, max_size=4),
+    in_place=st.sampled_from(["", "to is model", "also is model", "no also"]),
+    seed=st.integers(0, 1 << 32),
+)
+def test_a_model_is_moved_alike_on_every_cpu_also_in_place(kernels, kind, count, shifts, in_place, seed):
+    random = np.random.default_rng(seed)
+    dtypes = DTYPES[kind], SUMS[kind]
+    bits = [random.integers(0, 256, count * np.dtype(dtype).itemsize, np.uint8) for dtype in dtypes]
+    with np.errstate(all="ignore"):
+        summands = [one.view(dtype).astype(SUMS[kind]) for one, dtype in zip(bits, dtypes, strict=True)]
+        expected = canonical((summands[0] + summands[1]).astype(DTYPES[kind]))
+    for cpu, stream, stream_also in itertools.product(CPUS.values(), (0, 1), (0, 1)):
+        assert kernels.wagma_use(cpu) <= cpu
+        kinds = DTYPES[kind], DTYPES[kind], *dtypes
+        arrays, surroundings = zip(*map(memory, [count] * 4, kinds, shifts), strict=True)
+        to, also, model, difference = arrays
+        for array, one in zip((model, difference), bits, strict=True):
+            array.view(np.uint8)[:] = one
+        to = model if in_place == "to is model" else to
+        also = {"also is model": model, "no also": None}.get(in_place, also)
+        places = [None if array is None else array.ctypes.data for array in (to, also, model, difference)]
+        kernels.wagma_move(kind, ctypes.byref(Moved(*places, stream, stream_also)), ctypes.c_size_t(count))
+        for result in (to, also):
+            assert result is None or canonical(result) == expected, f"cpu {cpu}, stream {stream, stream_also}"
+        for array, around in zip(arrays, surroundings, strict=True):
+            assert np.count_nonzero(around == 0xA5) >= around.nbytes - array.nbytes
+    kernels.wagma_use(max(CPUS.values()))
 
 
 def canonical(array):

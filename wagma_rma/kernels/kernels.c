@@ -88,6 +88,7 @@ struct kernels {
     void (*sum[WAGMA_DTYPES])(void *sum, const void *const *sources, int n, size_t count, int stream,
                    const struct wagma_output *output);
     void (*average[WAGMA_DTYPES])(const void *sum, size_t count, const struct wagma_output *output);
+    void (*move[WAGMA_DTYPES])(void *to, const void *model, const void *difference, size_t count);
 };
 
 #define FOR_CPU(name) any_##name
@@ -152,13 +153,34 @@ static void end(int stream) {
 #endif
 }
 
-void wagma_copy(void *to, const void *from, size_t nbytes, int stream) {
+static void copy_block(void *to, const void *from, size_t nbytes, int stream) {
     if (stream) {
         kernels->copy(to, from, nbytes);
     } else {
         memcpy(to, from, nbytes);
     }
+}
+
+void wagma_copy(void *to, const void *from, size_t nbytes, int stream) {
+    copy_block(to, from, nbytes, stream);
     end(stream);
+}
+
+/* A result is made in the nearest cache, a block at a time, and copied from there. */
+#define BLOCK 8192
+
+void wagma_move(int dtype, const struct wagma_moved *moved, size_t count) {
+    static const size_t widths[WAGMA_DTYPES] = {8, 4, 2, 2}, sum_widths[WAGMA_DTYPES] = {8, 4, 4, 4};
+    size_t width = widths[dtype], most = BLOCK / width;
+    char block[BLOCK] __attribute__((aligned(64)));
+    for (size_t at = 0; at < count; at += most) {
+        size_t length = count - at < most ? count - at : most;
+        kernels->move[dtype](block, (const char *)moved->model + at * width,
+                             (const char *)moved->difference + at * sum_widths[dtype], length);
+        copy_block((char *)moved->to + at * width, block, length * width, moved->stream);
+        if (moved->also) copy_block((char *)moved->also + at * width, block, length * width, moved->stream_also);
+    }
+    end(moved->stream || moved->stream_also);
 }
 
 void wagma_sum(int dtype, void *sum, const void *const *sources, int n, size_t count, int stream,

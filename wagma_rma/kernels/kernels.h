@@ -14,10 +14,12 @@
 enum wagma_dtype { WAGMA_F64 = 0, WAGMA_F32 = 1, WAGMA_F16 = 2, WAGMA_BF16 = 3, WAGMA_DTYPES = 4 };
 
 /* Where an average goes: out[i] = sum[i] / divisor, or (sum[i] + own[i]) / divisor where a LATE rank's own model is mixed
- * in; rounded once to the type of the sums and once to the dtype of `out` and `own`. */
+ * in; rounded once to the type of the sums and once to the dtype of `out` and `own`. With `before` the difference to that
+ * model goes there: out[i] = average[i] - before[i], in the type of the sums. */
 struct wagma_output {
     void *out;
-    const void *own; /* or NULL */
+    const void *own;    /* or NULL */
+    const void *before; /* or NULL */
     double divisor;
     int stream;
 };
@@ -29,6 +31,15 @@ void wagma_sum(int dtype, void *sum, const void *const *sources, int n, size_t c
 
 /* The average alone, of a sum that is there. */
 void wagma_average(int dtype, const void *sum, size_t count, const struct wagma_output *output);
+
+/* A model that is moved: to[i] = model[i] + difference[i], added in the type of the sums, which `difference` has. The result
+ * is written to `also` too, unless that is NULL; either may be the model. */
+struct wagma_moved {
+    void *to, *also;
+    const void *model, *difference;
+    int stream, stream_also;
+};
+void wagma_move(int dtype, const struct wagma_moved *moved, size_t count);
 
 /* Copy memory. */
 void wagma_copy(void *to, const void *from, size_t nbytes, int stream);

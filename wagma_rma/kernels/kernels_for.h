@@ -85,7 +85,7 @@ SAME(f64, double)
     TARGET INLINE void FOR_CPU(put_##NAME)(const struct wagma_output *output, SUM divisor, SUM inverse, int exact, \
                                            const SUM *sum, size_t at, size_t length, int stream) {                 \
         TYPE *out = (TYPE *)output->out + at, unit[UNIT(SUM)];                                                     \
-        TYPE *to = stream ? unit : out;                                                                            \
+        TYPE *to = stream || output->before ? unit : out;                                                          \
         SUM mixed[UNIT(SUM)], room[UNIT(SUM)];                                                                     \
         SUM *average = sizeof(TYPE) == sizeof(SUM) ? (SUM *)to : room;                                             \
         if (output->own) {                                                                                         \
@@ -99,13 +99,22 @@ SAME(f64, double)
             for (size_t i = 0; i < length; i++) average[i] = sum[i] / divisor;                                     \
         }                                                                                                          \
         FOR_CPU(narrow_##NAME)(to, average, length);                                                               \
-        if (stream) FOR_CPU(stream)(out, unit, length * sizeof *unit);                                             \
+        if (output->before) {                                                                                      \
+            SUM *moves = (SUM *)output->out + at, moved[UNIT(SUM)], rooms[2][UNIT(SUM)];                           \
+            const SUM *end = FOR_CPU(widen_##NAME)(unit, rooms[0], length);                                        \
+            const SUM *begin = FOR_CPU(widen_##NAME)((const TYPE *)output->before + at, rooms[1], length);         \
+            SUM *into = stream ? moved : moves;                                                                    \
+            for (size_t i = 0; i < length; i++) into[i] = end[i] - begin[i];                                       \
+            if (stream) FOR_CPU(stream)(moves, moved, length * sizeof *moved);                                     \
+        } else if (stream) {                                                                                       \
+            FOR_CPU(stream)(out, unit, length * sizeof *unit);                                                     \
+        }                                                                                                          \
     }                                                                                                              \
     TARGET static void FOR_CPU(sum_##NAME)(void *sums, const void *const *sources, int n, size_t count, int stream,\
                                            const struct wagma_output *output) {                                    \
         SUM *out = sums, divisor = output ? (SUM)output->divisor : 1, inverse = 1 / divisor;                       \
         int exact = inverse_is_exact(divisor), streams_output = output && output->stream;                          \
-        size_t at = streams_output ? to_line(output->out, sizeof(TYPE), count) : 0;                                \
+        size_t at = streams_output ? to_line(output->out, output->before ? sizeof(SUM) : sizeof(TYPE), count) : 0; \
         if (at) {                                                                                                  \
             FOR_CPU(add_##NAME)(out, sources, n, 0, at);                                                           \
             FOR_CPU(put_##NAME)(output, divisor, inverse, exact, out, 0, at, 0);                                   \
@@ -135,13 +144,27 @@ SAME(f64, double)
         const SUM *sum = sums;                                                                                     \
         SUM divisor = (SUM)output->divisor, inverse = 1 / divisor;                                                 \
         int exact = inverse_is_exact(divisor);                                                                     \
-        size_t at = output->stream ? to_line(output->out, sizeof(TYPE), count) : 0;                                \
+        size_t at = output->stream ? to_line(output->out, output->before ? sizeof(SUM) : sizeof(TYPE), count) : 0; \
         FOR_CPU(put_##NAME)(output, divisor, inverse, exact, sum, 0, at, 0);                                       \
         for (; at + UNIT(SUM) <= count; at += UNIT(SUM)) {                                                         \
             FETCH(sum + at, UNIT(SUM));                                                                            \
             FOR_CPU(put_##NAME)(output, divisor, inverse, exact, sum + at, at, UNIT(SUM), output->stream);         \
         }                                                                                                          \
         FOR_CPU(put_##NAME)(output, divisor, inverse, exact, sum + at, at, count - at, 0);                         \
+    }                                                                                                              \
+    TARGET static void FOR_CPU(move_##NAME)(void *to, const void *model, const void *difference, size_t count) {   \
+        for (size_t at = 0; at < count; at += UNIT(SUM)) {                                                         \
+            size_t length = count - at < UNIT(SUM) ? count - at : UNIT(SUM);                                       \
+            const TYPE *from = (const TYPE *)model + at;                                                           \
+            const SUM *move = (const SUM *)difference + at;                                                        \
+            SUM room[UNIT(SUM)], sum[UNIT(SUM)];                                                                   \
+            FETCH(from, UNIT(SUM));                                                                                \
+            FETCH(move, UNIT(SUM));                                                                                \
+            const SUM *wide = FOR_CPU(widen_##NAME)(from, room, length);                                           \
+            SUM *into = sizeof(TYPE) == sizeof(SUM) ? (SUM *)to + at : sum;                                        \
+            for (size_t i = 0; i < length; i++) into[i] = wide[i] + move[i];                                       \
+            FOR_CPU(narrow_##NAME)((TYPE *)to + at, sum, length);                                                  \
+        }                                                                                                          \
     }
 
 KERNELS(f64, double, double)
@@ -153,6 +176,7 @@ static const struct kernels FOR_CPU(kernels) = {
     FOR_CPU(copy),
     {FOR_CPU(sum_f64), FOR_CPU(sum_f32), FOR_CPU(sum_f16), FOR_CPU(sum_bf16)},
     {FOR_CPU(average_f64), FOR_CPU(average_f32), FOR_CPU(average_f16), FOR_CPU(average_bf16)},
+    {FOR_CPU(move_f64), FOR_CPU(move_f32), FOR_CPU(move_f16), FOR_CPU(move_bf16)},
 };
 
 #undef KERNELS

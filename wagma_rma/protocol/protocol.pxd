@@ -10,8 +10,9 @@ from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.protocol.pace cimport Pace
 from wagma_rma.protocol.record cimport Record
 from wagma_rma.protocol.snapshots cimport Snapshots
-from wagma_rma.protocol.turn cimport Turn
+from wagma_rma.protocol.turn cimport Group, Turn
 from wagma_rma.waiting.waiter cimport Waiter
+from wagma_rma.waiting.worker cimport Worker
 from wagma_rma.windows.window cimport Window
 
 cdef enum Outcome:
@@ -62,9 +63,21 @@ cdef class Protocol:
     cdef uint64_t group_period  # steps from one group step to the next
     cdef int quorum
     cdef double patience      # seconds, or negative for the running estimate
-    cdef Step last            # the step under way, or the last one
+    cdef Step now             # the step under way
+    cdef Step last            # the last one that is over, and if it was a group step:
+    cdef Group* group         #   the group whose sums it used
+    cdef uint64_t* contributions
     cdef bint gathered        # the caller's model has been copied, so its output may be written
     cdef bint performed       # this rank has not been called to a synchronisation instead
+
+    # The rest of a group step, behind the program's back.
+    cdef readonly bint overlaps
+    cdef Worker worker
+    cdef LeafPointers behind  # its model and its output
+    cdef double rest_patience
+    cdef readonly bint rest_under_way # has begun, and nobody has waited for its end yet
+    cdef bint interrupts_rest # an interruption came before it
+    cdef readonly bint rest_failed     # an error of it leaves its step half done for good
     cdef Totals totals        # over all steps but the synchronisations
     # Counted here, where no signal can come between a step and its number.
     cdef readonly uint64_t last_step, last_synchronized
@@ -74,6 +87,11 @@ cdef class Protocol:
     cdef double now_patience(self) noexcept nogil
     cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
+    cdef int rest(self, LeafPointers pointers, double patience) except -1 nogil
+    cdef int begin_rest(self, double patience) except -1 nogil
+    cdef int perform_behind(self) except -1 nogil
+    cpdef bint rest_is_done(self)
+    cdef double patience_behind(self, double patience) noexcept nogil
     cdef void end(self, double started) noexcept nogil
     cdef int choose_source(self) except -1 nogil
     cdef int miss(self, LeafPointers pointers) except -1 nogil

@@ -14,6 +14,11 @@ A rank that finds its group's record open has missed the start; its older snapsh
 sum with the model it comes with (LATE). Instead of that step it may use the newest complete step at which a group used
 an old model of this rank. If the sums have been overwritten in the meantime it keeps its own model (MISSED).
 
+Where exchanges overlap with computing, a rank publishes and goes on; the rest of the step goes on behind its back, and what
+it brings is added to the model of the next one: z = y + (A - z'), where y is the model that the rank comes with, z' what it
+published at the group step before, and A what it would have continued with then. Its order of operations stays the same: it
+publishes again when the rest is done.
+
 The sequence of a step stands in ``group_step``; its parts are modules: ``snapshots`` (publishing and pins), ``record``
 (arriving and opening), ``exchange``, ``sums`` and ``results`` (sharing and collecting). The fields of words stand in
 ``words``, their places in ``layout``. These modules know a window, groups and steps, and neither numpy nor MPI nor a
@@ -23,7 +28,8 @@ one-sided.
 
 cimport cython
 
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
 from wagma_rma.protocol.words cimport contribution_age
 
 # Even ranks that are "in time" arrive at different times, because of the operating system's scheduler. A group average
@@ -36,6 +42,9 @@ cdef double EXCHANGES = 2
 cdef double SHARE = 0.1
 # The same for a call to a synchronisation that is due: all others would wait for the step that this rank begins.
 cdef double CALL_SHARE = 0.5
+# The part of a rank's own time between two steps in which an exchange behind the program's back is to be over, waiting
+# included: this wait costs nobody anything. Nor does it bring ranks together that come at different times.
+cdef double SHARE_BEHIND = 0.75
 
 
 @cython.final
@@ -51,10 +60,12 @@ cdef class Protocol:
             estimate of the exchange's cost, and a tenth of its own time between two steps (`pace`).
         group_period: steps from one group step to the next; at the others a rank is left alone.
         calls: by which ranks are called to a synchronisation before its step; None: they are not.
+        overlaps: the exchange of a step goes on behind the program's back.
+        worker: the thread that performs it then; None: it is performed at once.
     """
 
     def __cinit__(self, Window window, Layout layout, list groups, int quorum, double patience,
-                  uint64_t group_period=1, Calls calls=None):
+                  uint64_t group_period=1, Calls calls=None, bint overlaps=False, Worker worker=None):
         self.calls = calls if calls is not None else Calls(window, layout)
         self.window = window
         self.waiter = window.waiter
@@ -64,9 +75,20 @@ cdef class Protocol:
         self.patience = patience
         self.turn = Turn(window.rank, groups)
         self.pace = Pace()
-        self.snapshots = Snapshots(window, layout, self.calls)
+        self.overlaps = overlaps
+        self.worker = worker
+        self.last.outcome = LOCAL  # before any step
+        self.snapshots = Snapshots(window, layout, self.calls, overlaps)
         self.record = Record(window, layout, self.snapshots, self.turn, group_period)
         self.exchange = Exchange(window, layout, self.record)
+        self.exchange.sums.differs = overlaps
+        self.behind = LeafPointers(layout.order)
+        self.contributions = <uint64_t*> calloc(layout.group_size, sizeof(uint64_t))
+        if self.contributions is NULL:
+            raise MemoryError("Protocol: no memory for the table of members")
+
+    def __dealloc__(self):
+        free(self.contributions)
 
     def prepare(self, LeafPointers pointers):
         """Copy this rank's start into its window; return what Snapshots.prepare() does. Local."""
@@ -86,7 +108,8 @@ cdef class Protocol:
     def step(self, uint64_t step, LeafPointers pointers):
         """Average the model with this rank's group at `step` (equations in wagma_rma.GroupAverager.average).
 
-        At a step that is no multiple of the group period, give the model back as it came; nothing waits then.
+        At a step that is no multiple of the group period, give the model back as it came; nothing waits then. With
+        `overlaps` the rest of the group step before must have been awaited, see await_rest().
 
         Not collective. Waits for others until patience is over and the quorum is there, and no longer. An interruption
         ends the wait at once; the step then counts as MISSED, the output holds the model as it came, and the
@@ -103,21 +126,70 @@ cdef class Protocol:
                     self.local_step(step, pointers)
                 else:
                     self.group_step(step, pointers)
-                if self.waiter.interrupted and self.gathered:
-                    # The others have been served: they rely on an open record of every group in which this rank has
-                    # arrived.
-                    self.miss(pointers)
         except BaseException:
             # Another rank does not answer. The step can't be completed, but the output gets the model as it came.
-            if self.gathered:
+            if self.gathered and not self.overlaps:
                 self.snapshots.restore(pointers)
             raise
         if not self.performed:
             return False
         self.last_step = step
+        if self.rest_under_way:
+            if self.interrupts_rest:
+                self.await_rest(nothing, nothing)
+            return True
         self.count()
         self.waiter.raise_interruption()
         return True
+
+    def await_rest(self, look, end, bint begins_step=False):
+        """Wait for the rest of the last group step, where that goes on behind the program's back.
+
+        Args:
+            look, end: as of Worker.wait().
+            begins_step: this rank comes to its next step; the wait is no time of its own.
+
+        Raises:
+            BaseException: the interruption of the rest, or what `look` has raised; or, with `rest_failed`, an error
+                after which the step can't be completed.
+        """
+        cdef double began
+        if not self.rest_under_way:
+            return
+        began = self.waiter.now()
+        if begins_step:
+            self.pace.begin_step(began)
+        raised = self.worker.wait(look, end) if self.worker is not None else None
+        self.rest_under_way = False
+        failure = self.worker.take_error() if self.worker is not None else None
+        self.now.seconds_waited += self.waiter.now() - began
+        self.now.seconds += self.waiter.now() - began
+        if failure is not None:
+            self.rest_failed = True
+            raise failure
+        self.count()
+        if raised is not None and not self.waiter.interrupted:
+            raise raised
+        self.waiter.raise_interruption()
+
+    cpdef bint rest_is_done(self):
+        """Return whether await_rest() would not wait."""
+        return self.worker is None or self.worker.is_done(0)
+
+    def make_move(self, LeafPointers pointers):
+        """Give the caller its model, moved by what the last group step has brought; then nothing is pending."""
+        with nogil:
+            self.snapshots.make_move(pointers)
+
+    @property
+    def last_over(self):
+        """The last step that is over, of those that are no synchronisation."""
+        return self.last.step
+
+    @property
+    def step_under_way(self):
+        """The group step that is under way, or the last one."""
+        return self.now.step
 
     def waits_for_record(self):
         """Return whether this rank is in a wait for the record of its step to open."""
@@ -128,19 +200,19 @@ cdef class Protocol:
         self.record.joined = joined
 
     def synchronized(self, uint64_t step):
-        """Count a synchronisation as done, which ends now."""
+        """Count a synchronisation as done, which ends now. It has made the move that was pending."""
+        self.snapshots.pending = False
         self.last_step = self.last_synchronized = step
         self.pace.end_step(self.waiter.now())
 
     def report(self):
-        """Return the last step as a dict of report.Report's fields; `outcome` is a number."""
+        """Return the last step that is over as a dict of report.Report's fields; `outcome` is a number."""
         cdef int m
         report = dict(self.last)
         if self.last.outcome == LOCAL:
             return report | {"group": (self.window.rank,), "ages": (0,)}
-        report["group"] = tuple([self.record.group.ranks[m] for m in range(self.record.group.size)])
-        report["ages"] = tuple([contribution_age(self.record.contributions[m])
-                                for m in range(self.record.group.size)])
+        report["group"] = tuple([self.group.ranks[m] for m in range(self.group.size)])
+        report["ages"] = tuple([contribution_age(self.contributions[m]) for m in range(self.group.size)])
         return report
 
     def statistics(self):
@@ -161,8 +233,12 @@ cdef class Protocol:
         return found
 
     cdef void count(self) noexcept:
-        """Add the last step to the sums over all."""
+        """Note that the step under way is over: it is the last one, and a part of the sums over all."""
         cdef Totals* totals = &self.totals
+        self.last = self.now
+        if self.last.outcome != LOCAL:
+            self.group = self.record.group
+            memcpy(self.contributions, self.record.contributions, self.group.size * sizeof(uint64_t))
         totals.steps += 1
         totals.fresh += self.last.outcome == FRESH
         totals.late += self.last.outcome == LATE
@@ -177,75 +253,111 @@ cdef class Protocol:
         totals.seconds += self.last.seconds
 
     cdef double now_patience(self) noexcept nogil:
-        """Return the seconds to wait for the group at the next step."""
+        """Return the seconds to wait at the next step, while the caller waits too."""
         if self.patience >= 0:
             return self.patience
         return max(LEAST_PATIENCE, SHARE * self.pace.usual(), EXCHANGES * self.exchange.usual())
 
+    cdef double patience_behind(self, double patience) noexcept nogil:
+        """Return the seconds to wait for the group, from what they are while the caller waits."""
+        if self.patience >= 0 or not self.overlaps:
+            return patience
+        return max(patience, SHARE_BEHIND * self.pace.usual() - EXCHANGES * self.exchange.usual())
+
     cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step at which this rank exchanges nothing. Its time counts as the rank's own between two steps."""
         cdef double started = self.waiter.now()
-        if self.calls.leader >= 0:
+        if self.calls.leader >= 0 and not self.rest_under_way:  # which uses the window
             self.calls.begin_look()
             self.window.complete()
             if self.calls.is_called(step):
                 return 0
         self.performed = True
-        memset(&self.last, 0, sizeof(Step))
-        self.last.step = self.last.source_step = step
-        self.last.outcome = LOCAL
+        memset(&self.now, 0, sizeof(Step))
+        self.now.step = self.now.source_step = step
+        self.now.outcome = LOCAL
         self.snapshots.pass_on(pointers, 0)
-        self.last.seconds = self.waiter.now() - started
+        self.now.seconds = self.waiter.now() - started
         return 0
 
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step, as PROTOCOL.md's "A group step" numbers its parts."""
         cdef double started = self.waiter.now(), patience
-        cdef Step* last = &self.last
-        cdef bint kept
+        cdef Step* now = &self.now
         self.pace.begin_step(started)
         patience = self.now_patience()
-        memset(last, 0, sizeof(Step))
-        last.step = last.source_step = step
+        memset(now, 0, sizeof(Step))
+        now.step = now.source_step = step
         self.record.select(step)
         self.calls.patience = patience if self.patience >= 0 else max(patience, CALL_SHARE * self.pace.usual())
         # 1. Publish.
-        last.published = self.snapshots.publish(step, pointers, patience)
+        now.published = self.snapshots.publish(step, pointers, patience)
         if self.calls.is_called(step):
             self.waited_for_call = self.snapshots.seconds_waited + self.calls.seconds_waited
             return 0
         self.gathered = self.performed = True
         # Before any target is written: leaves that are averaged at synchronisations only are this rank's own here.
         self.snapshots.pass_on(pointers, self.layout.group_leaves)
-        last.seconds_waited = self.snapshots.seconds_waited + self.calls.seconds_waited
-        if self.record.group.size == 1:
-            last.initiated = True
+        now.seconds_waited = self.snapshots.seconds_waited + self.calls.seconds_waited
+        if self.record.group.size == 1 or (self.overlaps and pointers.entangled):
             self.snapshots.restore(pointers)
-            self.end(started)
-            return 0
-        # 2. to 4. Arrive, wait a little, activate.
-        self.record.arrive()
-        self.record.wait_until_open(self.quorum, patience)
-        last.initiated = self.record.initiated
-        last.seconds_waited += self.record.seconds_waited
-        self.choose_source()
-        # 5. Exchange: share the work of this rank's own step, collect that of any.
-        self.exchange.perform(last.source_step == step, pointers)
-        last.chunks_computed = self.exchange.chunks_computed
-        last.bytes_read = self.exchange.sums.bytes_read
-        last.bytes_over_network = self.exchange.sums.bytes_over_network
-        last.seconds_waited += self.exchange.seconds_waited
-        # 6. Check.
-        self.exchange.sums.results.end_read(self.record, &kept)
-        if not kept:
-            self.miss(pointers)
+        if self.record.group.size == 1:
+            now.initiated = True
+            if self.waiter.interrupted:
+                now.outcome = MISSED
+        elif self.overlaps:
+            self.begin_rest(self.patience_behind(patience))
+        else:
+            self.rest(pointers, patience)
+            now.seconds_waited += self.record.seconds_waited + self.exchange.seconds_waited
         self.end(started)
         return 0
 
+    cdef int rest(self, LeafPointers pointers, double patience) except -1 nogil:
+        """Perform what follows when this rank has published."""
+        cdef Step* now = &self.now
+        cdef bint kept
+        # 2. to 4. Arrive, wait a little, activate.
+        self.record.arrive()
+        self.record.wait_until_open(self.quorum, patience)
+        now.initiated = self.record.initiated
+        self.choose_source()
+        # 5. Exchange: share the work of this rank's own step, collect that of any.
+        self.exchange.perform(now.source_step == now.step, pointers)
+        now.chunks_computed = self.exchange.chunks_computed
+        now.bytes_read = self.exchange.sums.bytes_read
+        now.bytes_over_network = self.exchange.sums.bytes_over_network
+        # 6. Check.
+        self.exchange.sums.results.end_read(self.record, &kept)
+        # An interruption has not kept this rank from serving the others: they rely on an open record of every group in
+        # which it has arrived.
+        if not kept or self.waiter.interrupted:
+            self.miss(pointers)
+        return 0
+
+    cdef int perform_behind(self) except -1 nogil:
+        """Perform the rest of a step; its averages become what is pending."""
+        self.rest(self.behind, self.rest_patience)
+        self.snapshots.pending = self.now.outcome != MISSED
+        return 0
+
+    cdef int begin_rest(self, double patience) except -1 nogil:
+        """Have the rest of a step performed behind the program's back."""
+        cdef int i
+        for i in range(self.layout.group_leaves):
+            self.behind.sources[i] = self.snapshots.own + self.layout.leaf_place(i)
+            self.behind.targets[i] = self.snapshots.difference_of(i)
+        self.rest_patience = patience
+        self.interrupts_rest = self.waiter.interrupted
+        self.rest_under_way = True
+        if self.worker is None:
+            return rest_behind(<void*> self)
+        return self.worker.begin(rest_behind, <void*> self)
+
     cdef void end(self, double started) noexcept nogil:
-        """End a group step: note how long it took."""
+        """End a group step for the caller: note how long it took."""
         cdef double now = self.waiter.now()
-        self.last.seconds = now - started
+        self.now.seconds = now - started
         self.pace.end_step(now)
 
     cdef int choose_source(self) except -1 nogil:
@@ -254,28 +366,38 @@ cdef class Protocol:
         cdef bint mixes = False
         self.record.load_contributions(True)
         if self.record.own_age() == 0:
-            self.last.outcome = FRESH
+            self.now.outcome = FRESH
         else:
-            self.last.outcome = LATE
+            self.now.outcome = LATE
             if self.record.was_open:
                 # The rank that opened the record before this rank arrived completes this step. A rank that has not
                 # found the record open must do its part at its own step: otherwise nobody might finish the record.
                 self.window.load(self.window.rank, self.layout.latest, 1, &latest)
                 self.window.complete()
-                if latest > self.last.step:
-                    self.last.source_step = latest
+                if latest > self.now.step:
+                    self.now.source_step = latest
                     self.record.select(latest)
                     self.record.load_contributions(True)
             # A later step may have used the very model that this rank comes with.
-            mixes = self.record.step - self.record.own_age() != self.last.step
-        self.exchange.sums.begin_step(self.last.outcome == FRESH, mixes)
+            mixes = self.record.step - self.record.own_age() != self.now.step
+        self.exchange.sums.begin_step(self.now.outcome == FRESH, mixes)
         return 0
 
     cdef int miss(self, LeafPointers pointers) except -1 nogil:
         """Give this rank its own model back; it has used no later step."""
-        if self.record.step != self.last.step:
-            self.last.source_step = self.last.step
-            self.record.select(self.last.step)
+        if self.record.step != self.now.step:
+            self.now.source_step = self.now.step
+            self.record.select(self.now.step)
             self.record.load_contributions(True)
-        self.last.outcome = MISSED
-        return self.snapshots.restore(pointers)
+        self.now.outcome = MISSED
+        return 0 if pointers is self.behind else self.snapshots.restore(pointers)
+
+
+def nothing(*ignored):
+    """Do nothing."""
+
+
+cdef int rest_behind(void* owner) except -1 nogil:
+    """Perform the rest of a step behind the program's back, for the Protocol that owns it."""
+    return (<Protocol> owner).perform_behind()
+

@@ -27,6 +27,7 @@ cdef class Reduction:
     cdef Snapshots snapshots
     cdef list near             # the ranks of this host
     cdef bint callers          # the caller still has the model that this rank has contributed
+    cdef bint moved            # a pending move has made it another model
     cdef bint whole            # each rank sums the whole model for itself
     cdef int columns           # parts of the model that ranks of a host sum: each rank one, in rank order
     cdef int column            # this rank's, or -1

@@ -97,6 +97,7 @@ cdef class Reduction:
         self.stage = self.told = 0
         self.bytes_read = self.bytes_over_network = 0
         with nogil:
+            self.moved = self.snapshots.pending
             slot = self.snapshots.reserve(pointers)
             self.window.fetch_max(self.window.rank, self.layout.contributed, barrier << SLOT_BITS | slot, &self.ignored)
             self.window.complete()
@@ -366,7 +367,7 @@ cdef class Reduction:
         cdef Section* section = &self.layout.sections[piece.section]
         cdef int i
         cdef Leaf* leaf
-        if not self.callers or pointers.entangled or piece.section >= WAGMA_DTYPES:
+        if not self.callers or self.moved or pointers.entangled or piece.section >= WAGMA_DTYPES:
             return 0
         i = self.layout.first_leaf[section.first_chunk + piece.begin // section.chunk_count]
         while i < self.layout.leaf_count and self.layout.leaves[i].section == piece.section:
@@ -416,7 +417,7 @@ cdef class Reduction:
         cdef char* slot
         cdef bint streams
         cdef wagma_output output
-        output.own = NULL
+        output.own = output.before = NULL
         output.divisor = self.window.ranks
         output.stream = False
         while i < self.layout.leaf_count:

@@ -25,10 +25,14 @@ cdef class Snapshots:
     cdef char* lent             # per slot: whether the caller has it
     cdef int reserved           # slot with the model of the synchronisation under way, or -1
     cdef int mean               # slot with its mean
-    cdef char* spare            # a private model, for a step that can't publish
+    cdef char* spare            # a private model, for leaves that are entangled
+    cdef char* unpublished      # another one: of a step that can't publish
+    cdef readonly bint overlaps
+    cdef char* difference       # with `overlaps`: of what the last group step has brought, laid out as a result
+    cdef bint pending           # it is to be added to the next model
     cdef int mean_part          # of the region: where the leaves of no snapshot are, as they were synchronised last
     cdef int mean_divisor       # what they are to be divided by
-    cdef char* own              # this rank's model of its last step: a snapshot, or the spare
+    cdef char* own              # this rank's model of its last step: a snapshot, or `unpublished`
     cdef double seconds_waited  # for the last slot
 
     cdef int publish(self, uint64_t step, LeafPointers pointers, double patience) except -1 nogil
@@ -42,8 +46,13 @@ cdef class Snapshots:
 
     cdef int lent_slot_of(self, LeafPointers pointers) noexcept nogil
     cdef int free_slot(self, double patience) except -2 nogil
-    cdef int write(self, int slot, LeafPointers pointers) except -1 nogil
-    cdef int gather(self, LeafPointers pointers) except -1 nogil
+    cdef int write(self, int slot, LeafPointers pointers, bint outputs) except -1 nogil
+    cdef int gather(self, LeafPointers pointers, bint outputs) except -1 nogil
+    cdef void move(self, LeafPointers pointers, int i, char* place, bint outputs) noexcept nogil
+    cdef char* difference_of(self, int i) noexcept nogil
+    cdef int make_move(self, LeafPointers pointers) except -1 nogil
+    cdef int fetch_source(self, LeafPointers pointers, int i) except -1 nogil
+    cdef int64_t leaf_bytes(self, int i) noexcept nogil
     cdef int widen(self, LeafPointers pointers, int part, int first) except -1 nogil
     cdef int name_newest(self, uint64_t step, int slot) except -1 nogil
     cdef int reserve(self, LeafPointers pointers) except -1 nogil

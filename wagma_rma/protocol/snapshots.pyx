@@ -10,13 +10,18 @@ A rank publishes into a slot whose snapshot nobody reads:
 
 Such a slot may be lent to the caller, as memory for its model. It stays lent until the model is published there, as it
 lies.
+
+Where exchanges overlap with computing, what a rank publishes is the model that it comes with, moved by what the group step
+before has brought: the *difference* of its average to the model that this rank published then. This move is *pending*
+until it is made.
 """
 
 cimport cython
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from wagma_rma.kernels.kernels cimport WAGMA_DTYPES, wagma_average, wagma_copy, wagma_output, wagma_sum
+from wagma_rma.kernels.kernels cimport (WAGMA_DTYPES, wagma_average, wagma_copy, wagma_move, wagma_moved,
+                                       wagma_output, wagma_sum)
 from wagma_rma.protocol.layout cimport REGION_MODEL, REGION_TOTALS, Leaf
 from wagma_rma.protocol.words cimport PIN_BITS, mask, one_pin, pack_published, published_pins
 from wagma_rma.waiting.waiter cimport Wait
@@ -31,9 +36,10 @@ cdef class Snapshots:
 
     Args:
         calls: which free_slot() looks at too.
+        overlaps: whether moves may be pending.
     """
 
-    def __cinit__(self, Window window, Layout layout, Calls calls):
+    def __cinit__(self, Window window, Layout layout, Calls calls, bint overlaps=False):
         self.calls = calls
         self.window = window
         self.waiter = window.waiter
@@ -43,13 +49,19 @@ cdef class Snapshots:
         self.retired = <uint64_t*> calloc(layout.slots, sizeof(uint64_t))
         # Allocated now, since a step that has begun must not fail. Its pages are touched only when a step needs it.
         self.spare = <char*> malloc(layout.private_bytes)
+        self.unpublished = <char*> malloc(layout.private_bytes)
+        self.difference = <char*> malloc(layout.result_bytes if overlaps else 0)
         self.lent = <char*> calloc(layout.slots, 1)
-        if self.retired is NULL or self.lent is NULL or (self.spare is NULL and layout.private_bytes):
-            raise MemoryError(f"Snapshots: no memory for a private model of {layout.private_bytes} bytes")
+        if self.retired is NULL or self.lent is NULL or (layout.private_bytes and (
+                self.spare is NULL or self.unpublished is NULL)) or (overlaps and self.difference is NULL):
+            raise MemoryError(f"Snapshots: no memory for private models of {layout.private_bytes} bytes each")
+        self.overlaps = overlaps
 
     def __dealloc__(self):
         free(self.retired)
         free(self.spare)
+        free(self.unpublished)
+        free(self.difference)
         free(self.lent)
 
     def prepare(self, LeafPointers pointers):
@@ -59,7 +71,7 @@ cdef class Snapshots:
         """
         cdef Layout layout = self.layout
         self.own = self.window.own(layout.snapshot(self.current_slot))
-        self.gather(pointers)
+        self.gather(pointers, False)
         self.mean_part, self.mean_divisor = REGION_MODEL, 1
         self.widen(pointers, REGION_MODEL, layout.group_leaves)
         return (PyMemoryView_FromMemory(self.own, layout.snapshot_bytes, PyBUF_WRITE),
@@ -81,7 +93,8 @@ cdef class Snapshots:
         """Publish the caller's model as this rank's of `step`; return whether a slot was free.
 
         Either way `own` points to the model afterwards; unless this rank has been called to a synchronisation. Then
-        nothing is done.
+        nothing is done. Where exchanges overlap, the move that was pending has been made, in the caller's output too
+        (unless leaves are entangled: then that is left to restore()).
         """
         cdef int slot = self.lent_slot_of(pointers)
         if slot >= 0:
@@ -96,10 +109,12 @@ cdef class Snapshots:
         if slot >= 0:
             self.lent[slot] = False
         else:
-            self.own = self.spare
-            self.gather(pointers)
+            self.own = self.unpublished
+            self.gather(pointers, self.overlaps)
+            self.pending = False
             return 0
-        self.write(slot, pointers)
+        self.write(slot, pointers, self.overlaps)
+        self.pending = False
         self.name_newest(step, slot)
         return 1
 
@@ -128,45 +143,101 @@ cdef class Snapshots:
             now = self.waiter.now()
             self.seconds_waited = now - wait.since
 
-    cdef int write(self, int slot, LeafPointers pointers) except -1 nogil:
-        """Copy the caller's model into a free slot."""
+    cdef int write(self, int slot, LeafPointers pointers, bint outputs) except -1 nogil:
+        """Copy the caller's model, moved by what is pending, into a free slot; with `outputs` as gather() does."""
         self.own = self.window.own(self.layout.snapshot(slot))
-        self.gather(pointers)
+        self.gather(pointers, outputs)
         self.window.wrote(self.layout.snapshot(slot), self.layout.snapshot_bytes)
         return 0
 
-    cdef int gather(self, LeafPointers pointers) except -1 nogil:
-        """Copy what a snapshot holds of the caller's model into `own`, except leaves that lie there already."""
+    cdef int gather(self, LeafPointers pointers, bint outputs) except -1 nogil:
+        """Copy what a snapshot holds of the caller's model, moved by what is pending, into `own`.
+
+        Args:
+            outputs: write it into the caller's output too, unless leaves are entangled.
+        """
         cdef int i
+        cdef char* place
+        outputs = outputs and not pointers.entangled
+        if outputs:
+            # All, before any output is written: to fetch a leaf may fail.
+            for i in range(self.layout.group_leaves):
+                self.fetch_source(pointers, i)
         for i in range(self.layout.group_leaves):
-            self.copy_source(pointers, i, self.own + self.layout.leaf_place(i), self.streaming.window)
+            place = self.own + self.layout.leaf_place(i)
+            if self.pending:
+                self.fetch_source(pointers, i)
+                self.move(pointers, i, place, outputs)
+                continue
+            self.copy_source(pointers, i, place, self.streaming.window)
+            if outputs:
+                self.copy_source(pointers, i, pointers.targets[i], self.streams(pointers, i))
+        return 0
+
+    cdef void move(self, LeafPointers pointers, int i, char* place, bint outputs) noexcept nogil:
+        """Write the i-th leaf of the caller's model, moved by what is pending, to a place, and into the output too."""
+        cdef wagma_moved moved
+        moved.to, moved.also = place, pointers.targets[i] if outputs else NULL
+        moved.model, moved.difference = pointers.sources[i], self.difference_of(i)
+        moved.stream = self.streaming.window and place != pointers.sources[i]
+        moved.stream_also = self.streams(pointers, i)
+        wagma_move(self.layout.leaves[i].section, &moved, self.layout.leaves[i].count)
+
+    cdef char* difference_of(self, int i) noexcept nogil:
+        """Return where the difference of the i-th leaf lies."""
+        cdef Leaf* leaf = &self.layout.leaves[i]
+        return self.difference + self.layout.sections[leaf.section].result + leaf.begin * self.layout.sections[leaf.section].sum_width
+
+    cdef int make_move(self, LeafPointers pointers) except -1 nogil:
+        """Write the caller's model, moved by what is pending, into the caller's output; then nothing is pending."""
+        cdef int i
+        cdef bint moves = self.pending
+        cdef char* place
+        for i in range(pointers.count):
+            self.fetch_source(pointers, i)
+        for i in range(pointers.count):
+            # By way of private memory if a target may be another leaf's source.
+            place = self.spare + self.layout.leaf_place(i) if pointers.entangled else pointers.targets[i]
+            if moves and i < self.layout.group_leaves:
+                self.move(pointers, i, place, False)
+            else:
+                self.copy_source(pointers, i, place, False)
+        if pointers.entangled:
+            for i in range(pointers.count):
+                wagma_copy(pointers.targets[i], self.spare + self.layout.leaf_place(i), self.leaf_bytes(i), False)
+        self.pending = False
         return 0
 
     cdef int copy_source(self, LeafPointers pointers, int i, char* place, bint stream) except -1 nogil:
         """Copy the i-th leaf of the caller's model to a place, unless it lies there."""
-        cdef Leaf* leaf = &self.layout.leaves[i]
         if pointers.sources[i] == place:
             return 0
-        if pointers.sources[i] is NULL and leaf.count > 0:
+        self.fetch_source(pointers, i)
+        wagma_copy(place, pointers.sources[i], self.leaf_bytes(i), stream)
+        return 0
+
+    cdef int fetch_source(self, LeafPointers pointers, int i) except -1 nogil:
+        """Have the i-th leaf of the caller's model in memory, if it is elsewhere."""
+        if pointers.sources[i] is NULL and self.layout.leaves[i].count > 0:
             with gil:
                 pointers.fetch(i)
-        wagma_copy(place, pointers.sources[i], leaf.count * self.layout.sections[leaf.section].width, stream)
         return 0
+
+    cdef int64_t leaf_bytes(self, int i) noexcept nogil:
+        """Return the bytes of the i-th leaf."""
+        return self.layout.leaves[i].count * self.layout.sections[self.layout.leaves[i].section].width
 
     cdef int pass_on(self, LeafPointers pointers, int first) except -1 nogil:
         """Copy the caller's leaves from the `first` one on into the caller's output: nothing averages them now."""
         # By way of private memory if a target may be another leaf's source.
         cdef bint by_spare = pointers.entangled
         cdef int i
-        cdef Leaf* leaf
         if by_spare:
             for i in range(first, pointers.count):
                 self.copy_source(pointers, i, self.spare + self.layout.leaf_place(i), False)
         for i in range(first, pointers.count):
-            leaf = &self.layout.leaves[i]
             if by_spare:
-                wagma_copy(pointers.targets[i], self.spare + self.layout.leaf_place(i),
-                           leaf.count * self.layout.sections[leaf.section].width, False)
+                wagma_copy(pointers.targets[i], self.spare + self.layout.leaf_place(i), self.leaf_bytes(i), False)
             else:
                 self.copy_source(pointers, i, pointers.targets[i], self.streaming.output)
         return 0
@@ -174,11 +245,9 @@ cdef class Snapshots:
     cdef int restore(self, LeafPointers pointers) except -1 nogil:
         """Copy `own` into the caller's output, leaf by leaf; the leaves that are in no snapshot stay as they are."""
         cdef int i
-        cdef Leaf* leaf
         for i in range(self.layout.group_leaves):
-            leaf = &self.layout.leaves[i]
-            wagma_copy(pointers.targets[i], self.own + self.layout.leaf_place(i),
-                       leaf.count * self.layout.sections[leaf.section].width, self.streams(pointers, i))
+            wagma_copy(pointers.targets[i], self.own + self.layout.leaf_place(i), self.leaf_bytes(i),
+                       self.streams(pointers, i))
         return 0
 
     cdef int restore_mean(self, LeafPointers pointers) noexcept nogil:
@@ -186,7 +255,7 @@ cdef class Snapshots:
         cdef int i
         cdef Leaf* leaf
         cdef wagma_output output
-        output.own = NULL
+        output.own = output.before = NULL
         output.divisor = self.mean_divisor
         for i in range(self.layout.group_leaves, pointers.count):
             leaf = &self.layout.leaves[i]
@@ -288,7 +357,7 @@ cdef class Snapshots:
             with gil:
                 raise RuntimeError(f"synchronize: rank {self.window.rank} finds all its snapshots pinned "
                                    f"({self.pins()}); this is a defect of wagma_rma")
-        self.write(slot, pointers)
+        self.write(slot, pointers, False)
         self.widen(pointers, REGION_MODEL, self.layout.group_leaves)
         self.window.wrote(self.layout.region(REGION_MODEL), self.layout.region_bytes)
         self.mean_part, self.mean_divisor = REGION_MODEL, 1
@@ -301,9 +370,7 @@ cdef class Snapshots:
         cdef Leaf* leaf
         for i in range(first, pointers.count):
             leaf = &self.layout.leaves[i]
-            if pointers.sources[i] is NULL and leaf.count > 0:
-                with gil:
-                    pointers.fetch(i)
+            self.fetch_source(pointers, i)
             wagma_sum(leaf.section % WAGMA_DTYPES, self.sums_of(part, leaf.section)
                       + leaf.begin * self.layout.sections[leaf.section].sum_width,
                       <const void* const*> &pointers.sources[i], 1, leaf.count, False, NULL)

@@ -19,6 +19,7 @@ cdef class Sums:
     cdef readonly Results results
     cdef bint fresh                     # this rank's contribution is the model it came with
     cdef bint mixes                     # the LATE formula applies
+    cdef bint differs                   # the output gets the difference of the average to this rank's model
     cdef int64_t bytes_read             # of other ranks' bulk memory, at this step
     cdef int64_t bytes_over_network     # those that came from other hosts
     cdef const void** sources           # of the chunks in the lanes, per lane and member

@@ -104,8 +104,11 @@ cdef class Sums:
         cdef Section* section = &self.layout.sections[chunk.dtype]
         cdef int i = self.layout.first_leaf[c], m
         cdef Leaf* leaf
-        cdef int64_t begin, count
+        cdef const char* own
+        cdef int64_t begin, count, width
         cdef wagma_output output
+        # With overlap the output holds differences, in the type of the sums.
+        width = section.sum_width if self.differs else section.width
         output.divisor = self.record.group.size + self.mixes
         while i < self.layout.leaf_count:
             leaf = &self.layout.leaves[i]
@@ -114,8 +117,10 @@ cdef class Sums:
             begin = max(chunk.begin, leaf.begin)
             count = min(chunk.begin + chunk.count, leaf.begin + leaf.count) - begin
             output.stream = self.snapshots.streams(pointers, i)
-            output.out = pointers.targets[i] + (begin - leaf.begin) * section.width
-            output.own = self.snapshots.own + section.snapshot + begin * section.width if self.mixes else NULL
+            output.out = pointers.targets[i] + (begin - leaf.begin) * width
+            own = self.snapshots.own + section.snapshot + begin * section.width
+            output.own = own if self.mixes else NULL
+            output.before = own if self.differs else NULL
             if sources is NULL:
                 wagma_average(chunk.dtype, sums, count, &output)
             else:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from wagma_rma import lifecycle, opening
+from wagma_rma import report as reports
 from wagma_rma.opening import Parts
 from wagma_rma.protocol import words
+from wagma_rma.report import Report
 from wagma_rma.windows.verbs import Verbs
 
 PIN = 1 << words.PINS_SHIFT  # what a pin adds to the `published` word
@@ -110,6 +112,14 @@ class Probe:
     def awaits_arrivals(self) -> bool:
         """Return whether a synchronisation waits for ranks to arrive. Any thread may be in it."""
         return self._parts.synchronizer.awaits_arrivals
+
+    def group_report(self) -> Report:
+        """Return the report of the last step that is over and no synchronisation."""
+        return reports.of_group_step(self._parts.protocol.report())
+
+    def is_busy(self) -> bool:
+        """Return whether a thread is in a step, or waits for the rest of one."""
+        return bool(self._steps._busy.locked())
 
     def check_group(self, step: int, group: tuple[int, ...]) -> None:
         """Raise if a member of a group will not come to a step, as a wait for its quorum does."""

@@ -28,7 +28,8 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
     """Do the steps `first` to `last` with models whose elements are all 64 * step + rank. None may synchronise.
 
     Args:
-        model, out: at odd steps the average is written to `model`, at even steps to `out`.
+        model, out: at odd steps the average is written to `model`, at even steps to `out`; where exchanges overlap
+            with computing, always to `out`.
         longest_sleep: seconds; three in ten steps begin with a sleep of at most this.
 
     Returns:
@@ -55,11 +56,18 @@ def take_steps(Protocol protocol, uint64_t first, uint64_t last, float[::1] mode
                 value = step * 64 + <uint64_t> protocol.window.rank
                 for i in range(size):
                     (<float*> pointers.sources[0])[i] = value
-                average = &model[0] if step % 2 else &out[0]
+                average = &model[0] if step % 2 and not protocol.overlaps else &out[0]
                 pointers.targets[0] = <char*> average
                 protocol.group_step(step, pointers)
+                if protocol.rest_under_way:
+                    # The caller's memory is its own meanwhile.
+                    for i in range(size):
+                        (<float*> pointers.sources[0])[i] = -1
+                    while not protocol.worker.is_done(1.0):
+                        pass
+                    protocol.rest_under_way = False
                 result = &results[n]
-                result.step = protocol.last
+                result.step = protocol.now
                 result.low = result.high = average[0]
                 for i in range(size):
                     result.low = min(result.low, average[i])

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from threading import get_ident
+from time import monotonic
 from typing import NamedTuple
 
 from wagma_rma.waiting.interrupts import Interrupts
@@ -47,6 +49,9 @@ class Watch:
     every 30 seconds from then on, it logs which ranks are missing. At the timeout it raises
     SynchronizationTimeout.
 
+    A wait of another thread than the one that has begun it goes on behind the program's back. Only the time
+    counts in which the program waits for its end, and calls look().
+
     Args:
         reached: returns the newest steps that some ranks are known to have reached.
         timeout: seconds, or None for no limit.
@@ -69,6 +74,9 @@ class Watch:
     def expect(self, expectation: Expectation) -> None:
         """Begin another wait."""
         self._expectation = expectation
+        self._thread = get_ident()
+        self._awaited_since: float | None = None
+        self._end: BaseException | None = None
         self._next_warning = WARN_EVERY
         self.earlier = 0.0
 
@@ -82,7 +90,12 @@ class Watch:
             SynchronizationTimeout: the wait has lasted for the timeout.
             BaseException: what the expectation's check or a deferred interrupt raises.
         """
-        self._interrupts.deliver()
+        if get_ident() == self._thread:
+            self._interrupts.deliver()
+        else:
+            if self._end is not None:
+                raise self._end
+            seconds = 0.0 if self._awaited_since is None else min(seconds, monotonic() - self._awaited_since)
         if rank < 0:
             self._expectation.check()
         seconds += self.earlier
@@ -103,6 +116,16 @@ class Watch:
             )
         logger.warning("%s", message)
         self._next_warning = seconds + WARN_EVERY
+
+    def look(self) -> None:
+        """Note that the program waits for what goes on behind its back; deliver deferred interrupts."""
+        if self._awaited_since is None:
+            self._awaited_since = monotonic()
+        self._interrupts.deliver()
+
+    def end(self, error: BaseException) -> None:
+        """Have the wait behind the program's back end by an exception."""
+        self._end = error
 
 
 def _nothing() -> None:

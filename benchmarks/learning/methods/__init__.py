@@ -25,4 +25,5 @@ METHODS = {
     "wagma-half": partial(Wagma, sync_quorum=0.5),
     "wagma-majority": partial(Wagma, majority=True),
     "wagma-moments": partial(Wagma, sync_quorum=1, moments="synchronize"),
+    "wagma-overlap": partial(Wagma, sync_quorum=1, overlap=True),
 }

@@ -74,6 +74,10 @@ class Fleet:
         share = np.float32(members / (members + 1))
         return average * share + model * (1 - share)
 
+    def moved(self, model, average, before):
+        """Return a model with an average that has come late, of which `before` was a part."""
+        return model + (average - before)
+
     def average_states(self):
         """Give all ranks the mean of their optimizers' states; counters are the same or stay."""
         mean = jax.tree.map(
@@ -106,6 +110,8 @@ class NoModels:
     def average(self, models, number=None): ...
 
     def mixed(self, average, members, model): ...
+
+    def moved(self, model, average, before): ...
 
     def average_states(self): ...
 

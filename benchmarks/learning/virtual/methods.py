@@ -23,4 +23,5 @@ METHODS = {
     "wagma-half": partial(wagma, sync_quorum=0.5),
     "wagma-majority": partial(wagma, majority=True),
     "wagma-moments": partial(wagma, sync_quorum=1, moments=True),
+    "wagma-overlap": partial(wagma, sync_quorum=1, overlap=True),
 }

@@ -8,7 +8,7 @@ from wagma_rma.groups.choice import choose
 from wagma_rma.options import quorum_of_all
 
 # As wagma_rma/protocol/protocol.pyx has them.
-LEAST_PATIENCE, EXCHANGES, SHARE, CALL_SHARE = 100e-6, 2, 0.1, 0.5
+LEAST_PATIENCE, EXCHANGES, SHARE, CALL_SHARE, SHARE_BEHIND = 100e-6, 2, 0.1, 0.5, 0.75
 RESULTS = 3  # slots of sums of a rank
 SNAPSHOTS = 3  # slots of models, or one more than the groupings in a turn
 
@@ -49,7 +49,8 @@ class Rank:
     """The state of one rank."""
 
     __slots__ = (
-        "call", "came", "latest", "pinned", "published", "snapshot", "step", "tags", "times", "token",
+        "awaits", "behind", "call", "came", "latest", "own", "pending", "pinned", "published", "snapshot",
+        "step", "tags", "times", "token",
     )  # fmt: skip
 
     def __init__(self, model):
@@ -62,10 +63,14 @@ class Rank:
         self.times = []  # the last three between steps
         self.token = None  # what the rank waits for: an event for another token is void
         self.came = 0.0
+        # With overlap: whether an exchange goes on behind the rank's back, and the rank waits for its end;
+        # the model that it has published for it; and what is to be added to the next one.
+        self.behind = self.awaits = False
+        self.own = self.pending = None
 
 
 def wagma(world, group_size=None, sync_period=10, quorum=1, majority=False, sync_quorum=None, patience=None,
-          group_period=1, moments=False):  # fmt: skip
+          group_period=1, moments=False, overlap=False):  # fmt: skip
     """WAGMA-SGD; the options are GroupAverager's.
 
     Args:
@@ -73,7 +78,9 @@ def wagma(world, group_size=None, sync_period=10, quorum=1, majority=False, sync
         patience: seconds; None stands for "auto".
         moments: synchronisations average the optimizers' states too.
     """
-    _Run(world, group_size, sync_period, quorum, majority, sync_quorum, patience, group_period, moments).run()
+    run = _Run(world, group_size, sync_period, quorum, majority, sync_quorum, patience, group_period, moments)
+    run.overlap = overlap
+    run.run()
 
 
 class _Run:
@@ -148,11 +155,20 @@ class _Run:
         self.world.gradients += 1
         state.came = self.world.now
         step = state.step + 1
+        if state.behind and (step == self.target or self.called or step % self.group_period == 0):
+            state.awaits = True
+        else:
+            self.call(rank)
+
+    def call(self, rank):
+        """Do what a call of average() does once no exchange of the rank is under way."""
+        state = self.ranks[rank]
+        step = state.step + 1
         if step == self.target or self.called:
             self.synchronise(rank)
         elif step % self.group_period or self.size == 1:
             self.counts["fresh"] += self.size == 1
-            self.leave(rank, self.fleet.models[rank])
+            self.go_on(rank, self.fleet.models[rank])
         elif state.pinned >= self.slots - 1:
             # All other slots are pinned: wait for one.
             self.wait(rank, self.now_patience(state), self.meet, self.publish_not)
@@ -164,6 +180,21 @@ class _Run:
             return self.patience
         exchange = self.costs.exchange(self.size, self.size)
         return max(LEAST_PATIENCE, SHARE * self.usual(state), EXCHANGES * exchange)
+
+    def group_patience(self, state):
+        """Return how long a rank waits for its group."""
+        if self.patience is not None or not self.overlap:
+            return self.now_patience(state)
+        exchange = self.costs.exchange(self.size, self.size)
+        return max(self.now_patience(state), SHARE_BEHIND * self.usual(state) - EXCHANGES * exchange)
+
+    def add_pending(self, rank):
+        """Add to a rank's model what its last group step has brought."""
+        state = self.ranks[rank]
+        if state.pending is not None:
+            average, before = state.pending
+            self.fleet.models[rank] = self.fleet.moved(self.fleet.models[rank], average, before)
+            state.pending = None
 
     def wait(self, rank, seconds, then, otherwise):
         """Wait for what `then` continues with; after so many seconds continue with `otherwise`."""
@@ -197,12 +228,14 @@ class _Run:
 
     def publish(self, rank):
         state = self.ranks[rank]
+        self.add_pending(rank)
         state.pinned += state.snapshot.pins > 0
         state.snapshot = Snapshot(state.step + 1, self.fleet.models[rank])
         state.published = True
         self.arrive(rank)
 
     def publish_not(self, rank):
+        self.add_pending(rank)
         self.ranks[rank].published = False
         self.arrive(rank)
 
@@ -215,11 +248,14 @@ class _Run:
         if record is None:
             record = self.records[step, group[0]] = Record(step, group)
             self.gathering[record] = None
+        state.own, until = self.fleet.models[rank], world.now + self.group_patience(state)
+        if self.overlap:
+            state.behind = True
+            self.go_on(rank, state.own)
         if record.opened:
             self.come_late(rank, record)
             return
         record.arrived.append(rank)
-        until = world.now + self.now_patience(state)
         record.until = min(record.until, until)
         if len(record.arrived) == len(group) or (
             len(record.arrived) >= self.quorum and record.until <= world.now
@@ -244,7 +280,7 @@ class _Run:
             self.ages[age] = self.ages.get(age, 0) + 1
         for member in record.arrived:
             self.share(member, record)
-            self.world.waited += now - self.ranks[member].came
+            self.world.waited += 0 if self.overlap else now - self.ranks[member].came
         record.owners = list(record.arrived)
         cost = self.costs.exchange(len(record.group), len(record.arrived))
         self.world.at(now + cost, self.finish, record)
@@ -296,16 +332,29 @@ class _Run:
 
     def leave_late(self, rank, record):
         """End a step as LATE, or as MISSED if sums have been overwritten meanwhile."""
-        slot = record.step // self.group_period % RESULTS
+        slot, own = record.step // self.group_period % RESULTS, self.ranks[rank].own
         if any(self.ranks[owner].tags[slot] != record.step for owner in record.owners):
             self.counts["missed"] += 1
-            self.leave(rank, self.fleet.models[rank])
+            self.leave(rank, None if self.overlap else own)
         else:
             self.counts["late"] += 1
-            self.leave(rank, self.fleet.mixed(record.mean, len(record.group), self.fleet.models[rank]))
+            self.leave(rank, self.fleet.mixed(record.mean, len(record.group), own))
 
     def leave(self, rank, model):
-        """End a step."""
+        """End a step; with overlap one that has gone on behind the rank's back (None: it brings nothing)."""
+        state = self.ranks[rank]
+        if not state.behind:
+            self.go_on(rank, model)
+            return
+        state.behind = False
+        state.pending = None if model is None else (model, state.own)
+        if state.awaits:
+            state.awaits = False
+            self.world.waited += self.world.now - state.came
+            self.call(rank)
+
+    def go_on(self, rank, model):
+        """Return from a call with a model, and compute."""
         self.ranks[rank].step += 1
         self.fleet.models[rank] = model
         self.begin(rank)
@@ -315,6 +364,7 @@ class _Run:
     def synchronise(self, rank):
         """Come to the synchronisation, and call the others if that completes the quorum."""
         state = self.ranks[rank]
+        self.add_pending(rank)
         jumps = state.step + 1 < self.target
         self.here.append(rank)
         self.first += not jumps

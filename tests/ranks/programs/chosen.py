@@ -13,6 +13,7 @@ NAMES = (
     "quorum",
     "patience",
     "sync_quorum",
+    "overlap",
     "window",
     "progress",
     "hosts",
@@ -25,6 +26,7 @@ def attributes(comm):
     told = []
     model = np.zeros(1000, np.float32)
     given = {"group_size": 2, "sync_period": 7, "group_period": 3, "quorum": 2, "patience": 0.5}
+    given["overlap"] = True
     for options in ({}, given, {"window": "remote", "progress": "none"}):
         with GroupAverager(comm, model, timeout=PATIENT, **options) as averager:
             averager.average(model)
