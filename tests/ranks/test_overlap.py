@@ -47,6 +47,20 @@ def test_the_program_goes_on_at_once_and_reports_tell_of_the_step_before():
         assert rank["counts"] == [2, 3]
 
 
+def test_steps_that_exchange_nothing_pass_while_an_exchange_goes_on_and_change_nothing_of_it():
+    for rank, (told, counts) in enumerate(pool.run(2, "ranks.overlap:local")):
+        own = [rank + number / 4 for number in (1, 2, 3)]
+        before = [[1, 1, "LOCAL", own[0]], [2, 2, "LOCAL", own[1]], [3, 2, "LOCAL", own[2]]]
+        between = [[4, 4, "LOCAL", 10.0], [5, 5, "LOCAL", 20.0]]
+        # Step 3 has brought the mean of 0.75 and 1.75, less this rank's own.
+        after = [[3, "FRESH", [0, 0]], [6, 3, "FRESH", 30.0 + 1.25 - own[2]]]
+        if rank == 1:  # whose exchange is over at once: it may have been counted before step 4
+            after[0] = told[5]
+            after[1][1:3] = told[6][1:3]
+        assert told == before + between + after
+        assert counts == [5, 4, 1]
+
+
 def test_a_timeout_counts_while_a_call_waits_and_the_step_before_is_missed():
     first, second = pool.run(2, "ranks.overlap:timed_out")
     kinds, text = first["said"]

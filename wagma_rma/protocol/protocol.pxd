@@ -63,7 +63,8 @@ cdef class Protocol:
     cdef uint64_t group_period  # steps from one group step to the next
     cdef int quorum
     cdef double patience      # seconds, or negative for the running estimate
-    cdef Step now             # the step under way
+    cdef Step now             # the group step under way
+    cdef Step local           # the last step at which this rank exchanged nothing; a rest may be under way then
     cdef Step last            # the last one that is over, and if it was a group step:
     cdef Group* group         #   the group whose sums it used
     cdef uint64_t* contributions
@@ -83,7 +84,7 @@ cdef class Protocol:
     cdef readonly uint64_t last_step, last_synchronized
     cdef readonly double waited_for_call  # seconds, in the last call of step(), if it has ended by a call
 
-    cdef void count(self) noexcept
+    cdef void count(self, Step* done) noexcept
     cdef double now_patience(self) noexcept nogil
     cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil

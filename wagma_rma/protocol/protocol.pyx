@@ -134,12 +134,14 @@ cdef class Protocol:
         if not self.performed:
             return False
         self.last_step = step
-        if self.rest_under_way:
-            if self.interrupts_rest:
-                self.await_rest(nothing, nothing)
-            return True
-        self.count()
-        self.waiter.raise_interruption()
+        if self.local.step == step:
+            self.count(&self.local)
+        elif not self.rest_under_way:
+            self.count(&self.now)
+        elif self.interrupts_rest:
+            self.await_rest(nothing, nothing)
+        if not self.rest_under_way:
+            self.waiter.raise_interruption()
         return True
 
     def await_rest(self, look, end, bint begins_step=False):
@@ -167,7 +169,7 @@ cdef class Protocol:
         if failure is not None:
             self.rest_failed = True
             raise failure
-        self.count()
+        self.count(&self.now)
         if raised is not None and not self.waiter.interrupted:
             raise raised
         self.waiter.raise_interruption()
@@ -232,10 +234,10 @@ cdef class Protocol:
                 found.append(record)
         return found
 
-    cdef void count(self) noexcept:
-        """Note that the step under way is over: it is the last one, and a part of the sums over all."""
+    cdef void count(self, Step* done) noexcept:
+        """Note that a step is over: it is the last one, and a part of the sums over all."""
         cdef Totals* totals = &self.totals
-        self.last = self.now
+        self.last = done[0]
         if self.last.outcome != LOCAL:
             self.group = self.record.group
             memcpy(self.contributions, self.record.contributions, self.group.size * sizeof(uint64_t))
@@ -273,11 +275,11 @@ cdef class Protocol:
             if self.calls.is_called(step):
                 return 0
         self.performed = True
-        memset(&self.now, 0, sizeof(Step))
-        self.now.step = self.now.source_step = step
-        self.now.outcome = LOCAL
+        memset(&self.local, 0, sizeof(Step))
+        self.local.step = self.local.source_step = step
+        self.local.outcome = LOCAL
         self.snapshots.pass_on(pointers, 0)
-        self.now.seconds = self.waiter.now() - started
+        self.local.seconds = self.waiter.now() - started
         return 0
 
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:

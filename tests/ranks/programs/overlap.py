@@ -158,6 +158,31 @@ def apart(comm):
     return facts
 
 
+def local(comm):
+    """Do steps that exchange nothing while an exchange waits for the other rank; return what is told."""
+    told = []
+    options = {"group_size": 2, "quorum": 2, "group_period": 3, "sync_period": 30, "broadcast": False}
+    with GroupAverager(comm, np.zeros(3), overlap=True, **options) as averager:
+
+        def step(value):
+            found = averager.average(np.full(3, value))
+            told.append([averager.step, averager.report.step, averager.report.outcome.name, found[0]])
+
+        for number in range(1, 4):
+            if comm.rank == 1 and number == 3:
+                signal_from(comm, 0)
+            step(comm.rank + number / 4)
+        step(10.0)
+        step(20.0)
+        if comm.rank == 0:
+            signal_to(comm, 1)
+        averager.state_dict()
+        told.append([averager.report.step, averager.report.outcome.name, list(averager.report.ages)])
+        step(30.0)
+        counts = averager.statistics
+    return [told, [counts.steps, counts.local, counts.fresh]]
+
+
 def timed_out(comm):
     """Rank 1 comes late to a quorum of two: rank 0 computes for longer than its timeout, and then waits."""
     averager, model = pair(comm)
