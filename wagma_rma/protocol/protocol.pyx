@@ -261,10 +261,12 @@ cdef class Protocol:
         return max(LEAST_PATIENCE, SHARE * self.pace.usual(), EXCHANGES * self.exchange.usual())
 
     cdef double patience_behind(self, double patience) noexcept nogil:
-        """Return the seconds to wait for the group, from what they are while the caller waits."""
-        if self.patience >= 0 or not self.overlaps:
+        """Return the seconds to wait for the group behind the program's back, from what they are before it."""
+        cdef double usual = self.pace.usual(), exchange = self.exchange.usual()
+        if self.patience >= 0:
             return patience
-        return max(patience, SHARE_BEHIND * self.pace.usual() - EXCHANGES * self.exchange.usual())
+        # Not for two exchanges: where one takes long, the next step would wait too. But a rank alone takes longer.
+        return max(LEAST_PATIENCE, SHARE * usual, exchange, SHARE_BEHIND * usual - exchange)
 
     cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step at which this rank exchanges nothing. Its time counts as the rank's own between two steps."""

@@ -186,7 +186,8 @@ class _Run:
         if self.patience is not None or not self.overlap:
             return self.now_patience(state)
         exchange = self.costs.exchange(self.size, self.size)
-        return max(self.now_patience(state), SHARE_BEHIND * self.usual(state) - EXCHANGES * exchange)
+        usual = self.usual(state)
+        return max(LEAST_PATIENCE, SHARE * usual, exchange, SHARE_BEHIND * usual - exchange)
 
     def add_pending(self, rank):
         """Add to a rank's model what its last group step has brought."""
