@@ -7,11 +7,15 @@ Pairs of ranks average after each `compute`: asleep, or busy on a core of their 
 Times are medians over the steps of the slowest rank. `call` is what average() takes, `waited` the part of it
 in which it waits for others, or for the exchange before. `pass` is what a call with overlap can't save: it
 reads the model and a difference, and writes the model twice, as two copies of the model do.
+
+`--timeline` draws what rank 0 does in three steps with overlap, in which a thread of the program's own
+computes while the main thread waits for the end of the exchange.
 """
 
 import argparse
 import os
 import statistics
+import threading
 import time
 
 import numpy as np
@@ -83,6 +87,41 @@ def measure(comm, floats, kind, seconds, overlap, steps):
     }
 
 
+def timeline(comm, floats, kind, seconds, steps=3):
+    """Return when calls, exchanges and computing began and ended in the last steps, in seconds, by name."""
+    model = np.full(floats, comm.rank, np.float32)
+    spans = {"call": [], "exchange": [], "compute": []}
+    with GroupAverager(comm, model, sync_period=1000, broadcast=False, overlap=True) as averager:
+        comm.Barrier()
+        for _ in range(steps + 2):
+            began = time.perf_counter()
+            averager.average(model, out=model)
+            returned = time.perf_counter()
+            computing = threading.Thread(target=COMPUTE[kind], args=(seconds,))
+            computing.start()
+            averager.state_dict()  # waits for the exchange
+            exchanged = time.perf_counter()
+            computing.join()
+            spans["call"].append((began, returned))
+            spans["exchange"].append((returned, exchanged))
+            spans["compute"].append((returned, time.perf_counter()))
+    first = spans["call"][-steps][0]
+    return {name: [(a - first, b - first) for a, b in pairs[-steps:]] for name, pairs in spans.items()}
+
+
+def drawn(spans, columns=90):
+    """Return a timeline as lines of text."""
+    end = max(until for pairs in spans.values() for _, until in pairs)
+    lines = [f"rank 0, {end * 1e3:.0f} ms; a column is {end / columns * 1e3:.1f} ms"]
+    for name, pairs in spans.items():
+        cells = [" "] * columns
+        for since, until in pairs:
+            for i in range(int(since / end * columns), max(int(until / end * columns), 1)):
+                cells[i] = "#"
+        lines.append(f"{name:>9} |{''.join(cells)}|")
+    return lines
+
+
 def shown(value):
     return f"{value * 1e3:.1f} ms" if isinstance(value, float) else str(value)
 
@@ -93,10 +132,16 @@ def main(arguments=None):
     parser.add_argument("--compute", type=float, default=0.1, help="seconds")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--json", help="file to write the rows to")
+    parser.add_argument("--timeline", action="store_true", help="draw three steps, and measure nothing")
     chosen = parser.parse_args(arguments)
     comm = MPI.COMM_WORLD
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[comm.rank % len(cores)]})  # of its own, if there are enough
+    if chosen.timeline:
+        spans = timeline(comm, int(chosen.floats), "asleep", chosen.compute)
+        if comm.rank == 0:
+            print(*drawn(spans), sep="\n", flush=True)
+        return
     rows = []
     table.say(comm, COLUMNS, 10)
     for kind in COMPUTE:

@@ -1,53 +1,118 @@
 """Steps in compiled programs: how a program calls an averager, where it may, and the wait for its end.
 
 On CPUs a step is an operation of our own (`primitive`): a call of XLA's FFI, or of Python. For params on
-accelerators it is JAX's ordered io_callback.
+accelerators it is JAX's ordered io_callback; on one CUDA device it may be a call of the FFI too.
 """
 
 import atexit
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 from jax.sharding import Sharding
 
-from jax_bindings.leaves import devices_of, is_on_several_devices, platforms
-from jax_bindings.primitive import OnArrays, bind_guard, bind_step
+from jax_bindings.leaves import are_cuda, devices_of, is_on_several_devices, platforms
+from jax_bindings.primitive import OnArrays, bind_difference, bind_guard, bind_step
+from wagma_rma.bindings import CudaDriver, CudaError
+
+logger = logging.getLogger("wagma_rma")
 
 Backend: TypeAlias = Literal["auto", "ffi", "callback"]
+
+CUDA_BY_DEFAULT = False  # whether "auto" is the FFI on a CUDA device: not before it has run on one
 
 
 def choose_backend(asked: Backend, leaves: list[Any]) -> Backend:
     """Return how programs call an averager of these leaves; "auto": that depends on the program. Local.
 
+    On a CUDA device "auto" falls back to the callback, with a warning, if the driver's library can't be used.
+
     Raises:
         ValueError: there is no such backend, or it can't average these leaves.
+        CudaError: "ffi" on a CUDA device, and the driver's library can't be used.
     """
     if asked not in ("auto", "ffi", "callback"):
         raise ValueError(f"PytreeAverager: backend={asked!r} is unknown; pass 'auto', 'ffi' or 'callback'")
     found = platforms(leaves)
-    if found == {"cpu"} and not any(map(is_on_several_devices, leaves)):
+    several = any(map(is_on_several_devices, leaves))
+    if found == {"cpu"} and not several:
         return asked
+    if found == {"gpu"} and not several and are_cuda(leaves) and (asked == "ffi" or CUDA_BY_DEFAULT):
+        return _choose_on_cuda(asked)
     if asked == "ffi":
         most = max((len(devices_of(leaf)) for leaf in leaves), default=1)
         raise ValueError(
-            "PytreeAverager: backend='ffi' averages params on one CPU device, and these are on "
+            "PytreeAverager: backend='ffi' averages params on one CPU or CUDA device, and these are on "
             f"{max(most, 1)} of {' and '.join(sorted(found))}; pass backend='auto'"
         )
     return "callback"
 
 
-def call(number: int, leaves: Sequence[jax.Array]) -> list[jax.Array]:
+def _choose_on_cuda(asked: Backend) -> Backend:
+    """Return how programs call an averager of leaves on one CUDA device."""
+    if asked == "callback":
+        return "callback"
+    try:
+        CudaDriver()
+    except CudaError as error:
+        if asked == "ffi":
+            raise CudaError(f"PytreeAverager: backend='ffi': {error}; pass backend='callback'") from error
+        logger.warning(
+            "PytreeAverager: params are copied by callbacks of JAX, which takes longer: %s; pass "
+            "backend='callback' to choose that",
+            error,
+        )
+        return "callback"
+    return "ffi"
+
+
+class Moves(NamedTuple):
+    """How leaves on a device are moved before a step, by what the group step before has brought."""
+
+    number: int
+    """HostSteps.difference_number."""
+    in_groups: tuple[bool, ...]
+    """Which leaves group steps average."""
+
+
+def call(number: int, leaves: Sequence[jax.Array], moves: Moves | None = None) -> list[jax.Array]:
     """Average leaves where they lie, by the FFI.
 
     Args:
         number: the step's, of xla_call.register().
         leaves: traced.
+        moves: what the device adds before that, with overlap; None: nothing.
     """
-    return bind_step(leaves, number=number)
+    return bind_step(_moved(leaves, moves) if moves else leaves, number=number)
+
+
+def program(number: int, moves: Moves | None) -> Callable[[list[Any]], list[jax.Array]]:
+    """Return a compiled program that does nothing but call()."""
+    compiled: Callable[[list[Any]], list[jax.Array]] = jax.jit(lambda leaves: call(number, leaves, moves))
+    return compiled
+
+
+def _moved(leaves: Sequence[jax.Array], moves: Moves) -> list[jax.Array]:
+    """Add to leaves what the last group step has brought, as GroupAverager.average() has it."""
+    dtypes = [jnp.promote_types(leaf.dtype, jnp.float32) for leaf in leaves]
+    moving = [i for i, in_group in enumerate(moves.in_groups) if in_group]
+    # All leaves are made before, and as they are stored: XLA may compute 16-bit floats with more precision.
+    leaves = jax.lax.optimization_barrier(list(leaves))
+    shapes = [(leaves[i].shape, dtypes[i]) for i in moving]
+    after = min((leaves[i] for i in moving), key=lambda leaf: leaf.size)
+    found, *differences = bind_difference(shapes, after=after, number=moves.number)
+    moved = list(leaves)
+    for i, difference in zip(moving, differences, strict=True):
+        leaf = leaves[i]
+        # Not `leaf + 0` where there is no difference: that is another number than -0.
+        new = (leaf.astype(dtypes[i]) + difference).astype(leaf.dtype)
+        moved[i] = jnp.where(found != 0, new, leaf)
+    return moved
 
 
 def call_back(on_arrays: OnArrays, leaves: Sequence[jax.Array], *, on_cpu: bool) -> list[jax.Array]:
@@ -98,13 +163,17 @@ def check_where() -> None:
         )
 
 
-def await_steps() -> None:
-    """Wait for the compiled steps that this thread has called.
+def await_steps() -> bool:
+    """Wait for the compiled steps that this thread has called; return whether all have succeeded.
 
-    An error of a step is raised where its result is used.
+    An error of a step is raised where its result is used. JAX (0.10) then fails all steps that this thread
+    calls later, since each of them takes the token of the one before.
     """
-    with contextlib.suppress(Exception):
+    try:
         jax.effects_barrier()
+    except Exception:
+        return False
+    return True
 
 
 def await_programs() -> None:

@@ -237,6 +237,12 @@ def platforms(leaves: list[Any]) -> set[str]:
     return {device.platform for leaf in leaves for device in devices_of(leaf)} or {jax.default_backend()}
 
 
+def are_cuda(leaves: list[Any]) -> bool:
+    """Return whether the GPUs that leaves are on, or JAX's default ones, are CUDA's."""
+    devices = [device for leaf in leaves for device in devices_of(leaf)] or jax.devices()
+    return all("cuda" in device.client.platform_version.lower() for device in devices)
+
+
 def is_on_several_devices(leaf: Any) -> bool:
     """Return whether a leaf is on several devices: for a leaf of a trace, whether its mesh has several."""
     if isinstance(leaf, jax.core.Tracer):

@@ -44,11 +44,15 @@ class Packing:
         return [operands[operand] + offset for operand, offset in self.places]
 
 
-def packing(shapes: Sequence[tuple[tuple[int, ...], np.dtype]]) -> Packing:
-    """Return how leaves of these shapes and dtypes become operands."""
+def packing(shapes: Sequence[tuple[tuple[int, ...], np.dtype]], on_cpu: bool = True) -> Packing:
+    """Return how leaves of these shapes and dtypes become operands.
+
+    Args:
+        on_cpu: packs are for CPUs alone, whose memory we can copy.
+    """
     sizes = [int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes]
     everything = list(range(len(sizes)))
-    if len(sizes) <= MOST_OPERANDS:
+    if len(sizes) <= MOST_OPERANDS or not on_cpu:
         return Packing(everything, [], [(i, 0) for i in everything])
     alone = sorted(sorted(everything, key=lambda i: -sizes[i])[:ALONE])
     places = {leaf: (operand, 0) for operand, leaf in enumerate(alone)}

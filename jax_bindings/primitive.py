@@ -1,4 +1,4 @@
-"""A step on CPUs as an operation of JAX, with an effect: that of an ordered io_callback.
+"""A step as an operation of JAX, with an effect: that of an ordered io_callback.
 
 JAX then treats it as it treats such a callback. It keeps a step whose result nobody uses, and does not repeat
 one where it computes something twice. It refuses programs in which it can't promise that. It hands a token
@@ -24,8 +24,9 @@ from wagma_rma.bindings import Array
 
 OnArrays: TypeAlias = Callable[[list[Array]], list[Array]]  # performs a step on numpy arrays
 
-for target, function in xla_call.targets().items():
-    jax.ffi.register_ffi_target(target, function, platform="cpu")
+for platform in ("cpu", "CUDA"):
+    for target, function in xla_call.targets(platform).items():
+        jax.ffi.register_ffi_target(target, function, platform=platform)
 
 
 def bind_step(
@@ -38,6 +39,23 @@ def bind_step(
         on_arrays: performs the step, for a call of Python.
     """
     return list(_step_p.bind(*leaves, number=number, on_arrays=on_arrays, callback=_callback(True)))
+
+
+def bind_difference(
+    leaves: Sequence[tuple[tuple[int, ...], np.dtype[Any]]], *, after: jax.Array, number: int
+) -> list[jax.Array]:
+    """Put what the last group step has brought into the program that is being traced.
+
+    Args:
+        leaves: the shape and dtype of each leaf of a difference.
+        after: a leaf of the model, which is made before.
+        number: of xla_call.register().
+
+    Returns:
+        A flag, which is 0 if there is nothing, and the leaves of the difference.
+    """
+    avals = (((), np.dtype(np.uint8)), *leaves)
+    return list(_difference_p.bind(after, avals=avals, number=number, callback=_callback(True)))
 
 
 def bind_guard(leaves: Sequence[jax.Array]) -> list[jax.Array]:
@@ -102,6 +120,14 @@ def _no_vmap(operands: object, axes: object, **step: object) -> NoReturn:
     )
 
 
+# What a group step has brought, for a CUDA device to add: a flag, 0 or 1, and the leaves of the difference.
+_difference_p = Primitive("wagma_difference")
+_difference_p.multiple_results = True
+_difference_p.def_impl(lambda after, **what: jax.jit(lambda leaf: _difference_p.bind(leaf, **what))(after))
+_difference_p.def_effectful_abstract_eval(
+    lambda after, *, avals, **what: ([jax.core.ShapedArray(*aval) for aval in avals], set(_effects()))
+)
+
 for primitive in (_step_p, _guard_p):
     ad.primitive_jvps[primitive] = _no_gradient
     batching.primitive_batchers[primitive] = _no_vmap
@@ -115,7 +141,7 @@ def _lower(
     else:
         _check_own_devices(context)
     avals: Any = context.avals_in
-    how = packing([(aval.shape, aval.dtype) for aval in avals])
+    how = packing([(aval.shape, aval.dtype) for aval in avals], on_cpu=not _is_for_cuda(context))
     alone, packs = how.alone, how.packs
     operands = [leaves[i] for i in alone]
     operand_avals = [avals[i] for i in alone]
@@ -158,6 +184,22 @@ def _lower(
     return [averages[i] for i in range(len(leaves))]
 
 
+def _lower_difference(context: mlir.LoweringRuleContext, after: Any, *, number: int, **what: object) -> Any:
+    avals: Any = context.avals_out
+    token_aval = jax.typeof(Token(None))
+    token, *results = _call(
+        context,
+        "wagma_rma_step",
+        [context.tokens_in.get(_order()), after],
+        [token_aval, *context.avals_in],
+        [token_aval, *avals],
+        {"number": np.int64(number)},
+        has_side_effect=True,
+    )
+    context.set_tokens_out(context.tokens_in.update_tokens(mlir.TokenSet({_order(): token})))
+    return results
+
+
 def _call(
     context: mlir.LoweringRuleContext,
     target: str,
@@ -188,8 +230,14 @@ def _lower_guard(context: mlir.LoweringRuleContext, *leaves: Any) -> Sequence[An
 
 
 mlir.register_lowering(_step_p, _lower, platform="cpu", cacheable=False)
+mlir.register_lowering(_step_p, _lower, platform="cuda", cacheable=False)
+mlir.register_lowering(_difference_p, _lower_difference, platform="cuda", cacheable=False)
 mlir.register_lowering(_step_p, _not_here)
 mlir.register_lowering(_guard_p, _lower_guard)
+
+
+def _is_for_cuda(context: mlir.LoweringRuleContext) -> bool:
+    return tuple(context.module_context.platforms) == ("cuda",)
 
 
 def _devices(context: mlir.LoweringRuleContext) -> int:

@@ -70,8 +70,9 @@ class PytreeAverager:
             moments: a choice like `select`. At other steps they cost nothing, and come back as they are.
             None: no leaf.
         backend: how a compiled function calls the averager. "ffi": XLA passes its own buffers, which are
-            averaged in place; on one CPU device. "callback": an ordered callback to the host, which copies
-            them; on any devices. "auto": "ffi" where that is possible.
+            averaged in place, on one CPU device; on one CUDA device they are copied straight from and to the
+            window, eagerly too. "callback": an ordered callback to the host, which copies them; on any
+            devices. "auto": "ffi" on one CPU device, else "callback".
         options: group_size, sync_period, group_period, quorum, patience, sync_quorum, overlap, grouping,
             broadcast, start_step, timeout, topology, window, progress: as of GroupAverager. With a
             sync_quorum a step may be several steps further than the one before: loop `while averager.step <
@@ -158,6 +159,13 @@ class PytreeAverager:
             synchronized=self.synchronized,
         )
         self.backend = "callback" if self._backend == "callback" else "ffi"
+        self._on_cuda = self.backend == "ffi" and not self._on_cpu
+        in_groups = tuple(path in self.in_groups for path in start)
+        moves = compiled.Moves(self._steps.difference_number, in_groups)
+        self._moves = moves if self._on_cuda and self._averager.overlap else None
+        self._programs = {
+            step: compiled.program(number, self._moves) for step, number in self._steps.numbers.items()
+        }
         self.params = flat.placed(start)
 
     def __call__(self, params: Params) -> Params:
@@ -214,7 +222,9 @@ class PytreeAverager:
         # Params that a function closes over are no values of its program.
         if not flat.traced and not is_tracing():
             # Compiled steps that were called before may still be running in other threads.
-            self._await(compiled.await_steps)
+            succeeded = self._averager.is_here and compiled.await_steps()
+            if self._on_cuda and succeeded and step in self._steps.numbers and self._fits(flat):
+                return self._on_device(step, flat)  # type: ignore[no-any-return]
             return flat.placed(self._steps.eager(step, flat))  # type: ignore[no-any-return]
         if step in (Step.JOIN, Step.COMPLETE):
             name = step.value
@@ -225,6 +235,27 @@ class PytreeAverager:
         self._structure.leaves(step.value, flat.model)
         return flat.rebuilt(self._traced(step, flat))  # type: ignore[no-any-return]
 
+    def _fits(self, flat: Flat) -> bool:
+        """Return whether params are like the averager's; if not, an eager step of the host raises it."""
+        try:
+            self._structure.leaves(NAME, flat.model)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    def _on_device(self, step: Step, flat: Flat) -> PyTree:
+        """Perform an eager step on params that lie on a CUDA device: by a program of its own."""
+        try:
+            return flat.rebuilt(jax.block_until_ready(self._programs[step](flat.selected)))
+        except Exception as error:
+            raise self._own_error(error) from None
+
+    def _own_error(self, error: BaseException) -> BaseException:
+        """Return the averager's own exception where JAX's has its text, all that JAX keeps; else JAX's."""
+        failure, self._steps.failure = self._steps.failure, None
+        is_its_text = failure is not None and f"{type(failure).__name__}: {failure}".strip() in str(error)
+        return failure if failure is not None and is_its_text else error
+
     def _traced(self, step: Step, flat: Flat) -> list[jax.Array]:
         """Put a step into the program that is being traced."""
         leaves = [
@@ -233,7 +264,7 @@ class PytreeAverager:
         ]
         on_one_device = self._backend == "ffi" or not any(map(is_on_several_devices, leaves))
         if self._backend != "callback" and on_one_device:
-            return compiled.call(self._steps.numbers[step], leaves)
+            return compiled.call(self._steps.numbers[step], leaves, self._moves)
         averages = compiled.call_back(self._steps.on_arrays[step], leaves, on_cpu=self._on_cpu)
         return [
             compiled.laid_out_like(leaf, self._shardings.get(path), average)
@@ -338,7 +369,7 @@ class PytreeAverager:
         self._await(compiled.await_programs)
         self._steps.close()
 
-    def _await(self, steps: Callable[[], None]) -> None:
+    def _await(self, steps: Callable[[], object]) -> None:
         """Wait for compiled steps, which a fork of this process does not have."""
         if self._averager.is_here:
             steps()
@@ -354,9 +385,7 @@ class PytreeAverager:
             return
         # The others may never come to close(): see GroupAverager.
         self._await(compiled.await_programs)
-        failure, self._steps.failure = self._steps.failure, None
-        # JAX's own error holds the text of the exception that caused it.
-        is_its_text = failure is not None and f"{type(failure).__name__}: {failure}".strip() in str(error)
-        self._steps.leave(failure if failure is not None and is_its_text else error)
-        if failure is not None and is_its_text and error is not failure:
+        failure = self._own_error(error)
+        self._steps.leave(failure)
+        if failure is not error:
             raise failure from error

@@ -12,7 +12,16 @@ import numpy as np
 from jax_bindings import xla_call
 from jax_bindings.leaves import Flat, empty
 from jax_bindings.packs import packing
-from wagma_rma.bindings import Array, GroupAverager, Leaves, NamedAverager, Sources, Structure, hear_ctrl_c
+from wagma_rma.bindings import (
+    Array,
+    DeviceLeaves,
+    GroupAverager,
+    Leaves,
+    NamedAverager,
+    Sources,
+    Structure,
+    hear_ctrl_c,
+)
 
 NOWHERE = 0  # the address, as source and as target, of a leaf that stays where it is
 
@@ -76,7 +85,8 @@ class HostSteps:
         synchronized: the paths of the leaves that are averaged at synchronisations only.
 
     Attributes:
-        numbers: what compiled programs call the steps by (xla_call.register).
+        numbers, difference_number: what compiled programs call the steps by, and what moves a model before
+            one (xla_call.register).
         on_arrays: what host callbacks of compiled programs call.
         failure: the newest exception of a compiled step. JAX keeps only its text.
     """
@@ -104,6 +114,7 @@ class HostSteps:
             Step.AVERAGE: xla_call.register(self._average_at),
             Step.SYNCHRONIZE: xla_call.register(self._synchronize_at),
         }
+        self.difference_number = xla_call.register(self._difference_at)
         self.on_arrays = {step: CalledBack(self, step) for step in Step}
 
     def eager(self, step: Step, flat: Flat) -> Leaves:
@@ -171,19 +182,41 @@ class HostSteps:
         # In a fork of the process the lock may stay taken for ever. The averager refuses every call there.
         return self._turn if self._averager.is_here else contextlib.nullcontext()
 
-    def _average_at(self, sources: list[int], targets: list[int]) -> None:
+    def _average_at(self, sources: list[int], targets: list[int], stream: int | None) -> None:
         with self._turn, self._noting_failure():
-            self._at(Step.AVERAGE, sources, targets)
+            self._at(Step.AVERAGE, sources, targets, stream)
 
-    def _synchronize_at(self, sources: list[int], targets: list[int]) -> None:
+    def _synchronize_at(self, sources: list[int], targets: list[int], stream: int | None) -> None:
         with self._turn, self._noting_failure():
-            self._at(Step.SYNCHRONIZE, sources, targets)
+            self._at(Step.SYNCHRONIZE, sources, targets, stream)
 
-    def _at(self, step: Step, sources: list[int], targets: list[int]) -> None:
-        """Perform a step on leaves, or operands that they are packed into, of these addresses."""
+    def _at(self, step: Step, sources: list[int], targets: list[int], stream: int | None = None) -> None:
+        """Perform a step on leaves, or operands that they are packed into, of these addresses.
+
+        Args:
+            stream: where the addresses are of a CUDA device: the stream of the program.
+        """
         if len(sources) < len(self._shapes):
             sources, targets = map(self._packing.addresses, (sources, targets))
-        step.at_addresses(self._averager, sources, targets)
+        if stream is None:
+            step.at_addresses(self._averager, sources, targets)
+            return
+        copies = self._averager.cuda_copies()
+        leaves = DeviceLeaves(copies, stream, sources, targets, moved=self._averager.overlap)
+        step.at_addresses(self._averager, leaves, copies.room)
+
+    def _difference_at(self, sources: list[int], targets: list[int], stream: int | None) -> None:
+        """Give a device what the last group step has brought, to be added there: see compiled.Moves.
+
+        Args:
+            targets: where a flag goes that tells whether there is anything, and the leaves of the difference.
+        """
+        with self._turn, self._noting_failure():
+            flag, places = targets[0], iter(targets[1:])
+            differences = [NOWHERE if path in self._synchronized else next(places) for path in self._shapes]
+            nothing = [NOWHERE] * len(differences)
+            copies = self._averager.cuda_copies()
+            self._averager.give_difference(DeviceLeaves(copies, stream or 0, nothing, differences, flag))
 
     def _new_out(self, unmoved: frozenset[str]) -> Leaves:
         return Leaves(

@@ -49,12 +49,23 @@ struct xla_error_create {
     int code;
 };
 
+struct xla_stream_get {
+    size_t size;
+    struct xla_extension *extensions;
+    void *context;
+    void *stream;
+};
+
 struct xla_api {
     size_t size;
     struct xla_extension *extensions;
     struct xla_version version;
     const void *internal;
     struct xla_error *(*error_create)(struct xla_error_create *);
+    void (*error_message)(void *);
+    void (*error_destroy)(void *);
+    struct xla_error *(*handler_register)(void *);
+    struct xla_error *(*stream_get)(struct xla_stream_get *);
     /* and more */
 };
 

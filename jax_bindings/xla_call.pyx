@@ -3,6 +3,8 @@
 XLA calls `execute` without the GIL, on a thread of its own or on the one that runs the program. The step itself is
 the numpy averager's. It reads the memory of the operands and writes that of the results; nothing else is copied.
 `pack` copies many small leaves into one buffer before a step, and `unpack` copies them out: see packs.py.
+
+On a CUDA device XLA passes addresses on the device, and a stream: `execute_on_device` hands both on.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -37,8 +39,14 @@ cdef extern from "xla_call.h" nogil:
         xla_extension* extensions
         const char* message
         int code
+    struct xla_stream_get:
+        size_t size
+        xla_extension* extensions
+        void* context
+        void* stream
     struct xla_api:
         xla_error* (*error_create)(xla_error_create*)
+        xla_error* (*stream_get)(xla_stream_get*) noexcept nogil
     struct xla_buffer:
         int type
         void* data
@@ -54,6 +62,7 @@ cdef extern from "xla_call.h" nogil:
     struct xla_call:
         xla_extension* extensions
         const xla_api* api
+        void* context
         int stage
         xla_buffers operands, results
         xla_attributes attributes
@@ -72,8 +81,9 @@ def register(method):
     JAX may keep a program for ever; a program does not keep the method's object alive.
 
     Args:
-        method: a bound method. Its arguments are two lists: the addresses of the operands and of the results, without
-            the first of each, which is the token that orders the calls of a program.
+        method: a bound method. Its arguments are two lists, the addresses of the operands and of the results, without
+            the first of each, which is the token that orders the calls of a program; and the handle of the stream, or
+            None on a CPU.
     """
     global last
     last += 1
@@ -82,8 +92,10 @@ def register(method):
     return number
 
 
-def targets():
-    """Return what jax.ffi.register_ffi_target() takes, by name."""
+def targets(platform):
+    """Return what jax.ffi.register_ffi_target() takes for a platform, "cpu" or "CUDA", by name."""
+    if platform == "CUDA":
+        return {"wagma_rma_step": PyCapsule_New(<void*> execute_on_device, NULL, NULL)}
     return {
         "wagma_rma_step": PyCapsule_New(<void*> execute, NULL, NULL),
         "wagma_rma_pack": PyCapsule_New(<void*> pack, NULL, NULL),
@@ -151,16 +163,29 @@ cpdef int64_t room(int64_t nbytes) noexcept nogil:
 
 
 cdef xla_error* execute(xla_call* call) noexcept nogil:
-    cdef int64_t number
     if not is_execution(call):
         return NULL
-    number = (<int64_t*> (<xla_scalar*> call.attributes.values[0]).value)[0]
     with gil:
-        return run(call, number)
+        return run(call, None)
 
 
-cdef xla_error* run(xla_call* call, int64_t number) noexcept:
-    cdef int64_t i
+cdef xla_error* execute_on_device(xla_call* call) noexcept nogil:
+    cdef xla_stream_get get
+    cdef xla_error* error
+    if not is_execution(call):
+        return NULL
+    get.size = sizeof(get)
+    get.extensions = NULL
+    get.context = call.context
+    error = call.api.stream_get(&get)
+    if error is not NULL:
+        return error
+    with gil:
+        return run(call, <uintptr_t> get.stream)
+
+
+cdef xla_error* run(xla_call* call, stream) noexcept:
+    cdef int64_t i, number = (<int64_t*> (<xla_scalar*> call.attributes.values[0]).value)[0]
     try:
         entry = steps.get(number)
         kept = entry[0]() if entry is not None else None
@@ -170,6 +195,7 @@ cdef xla_error* run(xla_call* call, int64_t number) noexcept:
             kept,
             [<uintptr_t> call.operands.buffers[i].data for i in range(1, call.operands.count)],
             [<uintptr_t> call.results.buffers[i].data for i in range(1, call.results.count)],
+            stream,
         )
         return NULL
     except BaseException as error:

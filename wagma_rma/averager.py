@@ -11,9 +11,11 @@ from mpi4py import MPI
 
 from wagma_rma import endings
 from wagma_rma import report as reports
+from wagma_rma.devices.cuda import CudaCopies
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import Lifecycle
+from wagma_rma.model.copies import DeviceLeaves
 from wagma_rma.model.selection import Select
 from wagma_rma.model.structure import Sources
 from wagma_rma.mpi.launcher import check_company
@@ -313,8 +315,9 @@ class GroupAverager:
             sources: the address of each leaf, in the order of leaves: aligned, C-contiguous, of the shapes
                 and dtypes that the averager was made with. None of this can be checked. Or functions that
                 return such arrays: each is called when its leaf is published, so that copies from a device,
-                for instance, go on meanwhile.
-            targets: where each leaf of the average goes: its source, or memory that overlaps none.
+                for instance, go on meanwhile. Or DeviceLeaves, with cuda_copies().
+            targets: where each leaf of the average goes: its source, or memory that overlaps none; with
+                DeviceLeaves the `room` of their copies.
 
         Raises, and is collective or not: as average().
         """
@@ -331,6 +334,36 @@ class GroupAverager:
     def join_at(self, sources: Sources, targets: list[int]) -> None:
         """Do what join() does; Args: as average_at()."""
         self._steps.join_at(sources, targets)
+
+    def cuda_copies(self) -> CudaCopies:
+        """Return the copies of steps whose leaves lie on a CUDA device, for bindings.
+
+        DeviceLeaves(copies, stream, sources, targets) says where the leaves of a step lie on the device; the
+        step itself is average_at(leaves, copies.room), synchronize_at() or complete_at(). A target is its
+        source, or memory that overlaps none. All copies go into the stream, so what follows in it finds the
+        average.
+
+        Raises:
+            CudaError: the driver's library can't be used.
+
+        Local.
+        """
+        return self._steps.cuda_copies()
+
+    def give_difference(self, leaves: DeviceLeaves) -> None:
+        """Give a device what average() adds at the next step, to be added there. For bindings.
+
+        For a device that adds it itself: with `overlap`, that is A - z' as average() has it.
+
+        Args:
+            leaves: with cuda_copies(); targets are memory on the device for the leaves of the difference, in
+                the type of sums (float32 for 16-bit leaves), and for a flag: 1, or 0 if there is none; then
+                nothing else is written. Leaves that are averaged at synchronisations only have none. The
+                step that follows is called with DeviceLeaves that are `moved`; it publishes what it gets.
+
+        Raises: as average() at a group step. Local: waits for this rank's part in the exchange under way.
+        """
+        self._steps.give_difference(leaves)
 
     # What the last step and the run were like.
 

@@ -19,6 +19,10 @@ name that errors begin with: that of the binding's own class.
 6. A framework may perform steps on a thread of its own while Python's main thread waits for it in C. Such a
    step stands in a block of `hear_ctrl_c()`, in which Ctrl-C ends its waits.
 
+7. Leaves on a CUDA device are `DeviceLeaves`, which `cuda_copies()` copies straight from and to it, and
+   `give_difference()` has the device add what a step has brought, with overlap. `CudaDriver()` raises
+   `CudaError` if the driver's library can't be used.
+
 `Report`, `Outcome` and `Statistics` say what came of the steps. `choose_grouping` returns the grouping that
 an averager chooses by default.
 
@@ -30,9 +34,12 @@ from typing import Any, Literal, TypedDict, Unpack
 from mpi4py import MPI
 
 from wagma_rma.averager import GroupAverager
+from wagma_rma.devices.cuda import CudaError
+from wagma_rma.devices.cuda import Driver as CudaDriver
 from wagma_rma.groups.choice import choose as choose_grouping
 from wagma_rma.groups.grouping import Grouping
 from wagma_rma.kernels.dtypes import NAMES as DTYPE_NAMES
+from wagma_rma.model.copies import DeviceLeaves
 from wagma_rma.model.selection import Select
 from wagma_rma.model.structure import Array, Leaves, Sources, Structure
 from wagma_rma.mpi.agreement import Facts, agree
@@ -44,6 +51,9 @@ __all__ = [
     "DTYPE_NAMES",
     "Array",
     "AveragerOptions",
+    "CudaDriver",
+    "CudaError",
+    "DeviceLeaves",
     "Facts",
     "GroupAverager",
     "Grouping",

@@ -1,11 +1,13 @@
 """The collective construction of an averager: check, agree, allocate, publish the common start."""
 
+import contextlib
 import threading
 from typing import Any, NamedTuple
 
 from mpi4py import MPI
 
 from wagma_rma import dropped
+from wagma_rma.accelerators import Accelerators
 from wagma_rma.buffers import Buffers
 from wagma_rma.memory import Memory
 from wagma_rma.model.leaf_pointers import LeafPointers
@@ -57,6 +59,7 @@ class Parts(NamedTuple):
     pointers: LeafPointers
     buffers: Buffers
     memory: Memory
+    accelerators: Accelerators
     interrupts: Interrupts
     worker: Worker | None
     """The thread behind the program's back, where exchanges overlap with computing."""
@@ -133,6 +136,8 @@ def _open(
     window = open_window(comm, hosts, *size, options.window, options.progress).window
     # 3. Each makes what needs its own memory only; a rank that has too little tells the others.
     found: Facts | Exception = {}
+    undo = contextlib.ExitStack()
+    undo.callback(window.free)
     try:
         barrier = Barrier(window, layout, hosts, options.sync_quorum, options.sync_period)
         leader = barrier.leader if barrier.elastic else -1
@@ -143,19 +148,22 @@ def _open(
         reduction = Reduction(window, layout, protocol.snapshots, hosts)
         pointers = LeafPointers(layout.order)
         buffers = Buffers(protocol.snapshots, layout, structure)
-        memory = Memory(structure, buffers, busy)
+        accelerators = Accelerators(protocol.snapshots, layout, structure, comm.rank)
+        undo.callback(accelerators.close)
+        memory = Memory(structure, buffers, accelerators, busy)
         containers = structure.rebuild(model, [None] * layout.leaf_count)
-        start = memory.hold(operation, model, model if broadcast else None)
+        start = memory.hold(operation, model, model if broadcast else None, start=True)
+        undo.callback(pointers.release)
         pointers.hold(start.sources, start.targets)
+        first = protocol.prepare(pointers)
     except Exception as error:
         found = error
     try:
         agree(comm, operation, found)
     except Exception:
-        window.free()
+        undo.close()
         raise
     # 4. Each publishes the common start, before anyone can look for it.
-    first = protocol.prepare(pointers)
     if broadcast:
         for part in first:
             for begin in range(0, len(part), BLOCK):
@@ -191,6 +199,7 @@ def _open(
         pointers=pointers,
         buffers=buffers,
         memory=memory,
+        accelerators=accelerators,
         interrupts=interrupts,
         worker=worker,
         watch=watch,

@@ -141,7 +141,7 @@ cdef class Stepper:
         """Return the next step that is a multiple of the period."""
         return (self.protocol.last_step // self.sync_period + 1) * self.sync_period
 
-    cpdef step(self, list sources, list targets, list outputs):
+    cpdef step(self, sources, list targets, list outputs):
         """Perform the next group step; return whether it was performed.
 
         If not, a quorum has called this rank to the next multiple of the period, which is to be synchronised.
@@ -194,7 +194,7 @@ cdef class Stepper:
                 self.lifecycle.happens(Event.BREAK, error)
             raise
 
-    cdef int perform(self, list sources, list targets, list outputs) except -1:
+    cdef int perform(self, sources, list targets, list outputs) except -1:
         """Perform the next group step in this thread, which alone uses the averager; return whether it was performed."""
         cdef uint64_t step = self.protocol.last_step + 1
         self.floats.enter()

@@ -10,9 +10,11 @@ from weakref import WeakMethod
 from mpi4py import MPI
 
 from wagma_rma import dropped
+from wagma_rma.devices.cuda import CudaCopies
 from wagma_rma.kernels.floats import DefaultFloats
 from wagma_rma.lifecycle import IN_JOIN, Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
+from wagma_rma.model.copies import DeviceLeaves
 from wagma_rma.model.structure import Sources, Targets
 from wagma_rma.mpi.before_finalize import BeforeFinalize
 from wagma_rma.opening import Parts
@@ -156,6 +158,19 @@ class Steps:
         """Serve GroupAverager.synchronize_at()."""
         self._synchronize("synchronize", lambda: Held(None, [], sources, targets), self._next)
 
+    def cuda_copies(self) -> CudaCopies:
+        """Serve GroupAverager.cuda_copies()."""
+        return self.parts.accelerators.cuda()
+
+    def give_difference(self, leaves: DeviceLeaves) -> None:
+        """Serve GroupAverager.give_difference()."""
+        with self._using(Call.SYNCHRONIZE, "average"):  # which may have been cut short
+            moves = not self.stepper.is_local_next()
+            if moves:
+                self.parts.accelerators.cuda().wait(leaves)  # what it computes is this rank's own time
+                self.stepper.await_rest()
+            self._protocol.snapshots.give_difference(leaves, moves)
+
     def lend(self) -> Any:
         """Serve GroupAverager.buffers()."""
         with self._using(Call.BUFFERS, "buffers"):
@@ -187,6 +202,7 @@ class Steps:
             self._lifecycle.happens(Event.CLOSE)
             if self._lifecycle.state is State.CLOSING_COUNTED_ON:
                 self._do_own_part()
+            self.parts.accelerators.close()
             try:
                 # Arrays that anyone still has must not lose their memory.
                 if not self.parts.window.freed and not self._synchronizer.close(self._buffers.in_use()):
@@ -236,6 +252,7 @@ class Steps:
 
     def _free(self) -> None:
         """Give back the window and the communicator. Collective."""
+        self.parts.accelerators.close()
         if not self.parts.window.freed:
             self.parts.window.free()
         if self.parts.comm:
@@ -382,6 +399,8 @@ class Steps:
     def _memory_in_join(self, holding: Callable[[], Held]) -> Held:
         """Return the memory of a synchronisation in join(): the mean is kept until the caller can have it."""
         sources = holding().sources if self._met is None else self._met
+        if isinstance(sources, DeviceLeaves):
+            sources = self.parts.accelerators.fetched(sources)
         return Held(None, [], sources, self.parts.structure.empty())
 
     def _take_mean(self, holding: Callable[[], Held]) -> Held:

@@ -160,8 +160,11 @@ FIELDS = {
     "xla_metadata XLA_FFI_Metadata": "size=struct_size version=api_version traits",
     "xla_metadata_extension XLA_FFI_Metadata_Extension": "base=extension_base metadata",
     "xla_error_create XLA_FFI_Error_Create_Args": HEAD + "message code=errc",
+    "xla_stream_get XLA_FFI_Stream_Get_Args": HEAD + "context=ctx stream",
     "xla_api XLA_FFI_Api": HEAD
-    + "version=api_version internal=internal_api error_create=XLA_FFI_Error_Create",
+    + "version=api_version internal=internal_api error_create=XLA_FFI_Error_Create "
+    + "error_message=XLA_FFI_Error_GetMessage error_destroy=XLA_FFI_Error_Destroy "
+    + "handler_register=XLA_FFI_Handler_Register stream_get=XLA_FFI_Stream_Get",
     "xla_buffer XLA_FFI_Buffer": HEAD + "type=dtype data rank dims",
     "xla_buffers XLA_FFI_Args": HEAD + "count=size types buffers=args",
     "xla_buffers XLA_FFI_Rets": HEAD + "count=size types buffers=rets",

@@ -29,6 +29,7 @@ def real_and_virtual(path, method, slow):
     ("method", "slow"),
     [
         ("wagma-elastic", "two late"),
+        ("wagma-overlap", "two late"),
         ("wagma", "half speed"),
         ("wagma", "log-normal"),
         ("ad-psgd", "log-normal"),

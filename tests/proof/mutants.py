@@ -34,6 +34,7 @@ SHARED = "tests/unit/test_exchange.py::test_the_time_of_a_shared_exchange_does_n
 MOVED = f"{PROTOCOL}::test_with_overlap_a_model_gets_what_the_group_step_before_has_brought"
 MOVED_BY = "tests/unit/test_overlap.py"
 RESTS = "tests/ranks/test_overlap.py"
+ON_CUDA = "tests/unit/test_cuda.py"
 DIRECT = (
     ARRIVING,
     ROUNDS,
@@ -42,6 +43,7 @@ DIRECT = (
     SHARED,
     MOVED_BY,
     RESTS,
+    ON_CUDA,
 )  # of these any failed assertion catches a mutation
 
 
@@ -579,6 +581,61 @@ OVERLAP = [
         "overlap: Ctrl-C does not end the waits of the rest",
         delete("Watch.end", "self._end = error"),
         tests=RESTS,
+    ),
+]
+
+CUDA = [
+    mutation(
+        "CUDA: a step begins before copies of the last one have read what it overwrites",
+        delete("CudaCopies.begin", "self.settle()"),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: a model is published before it has come from the device",
+        replace("CudaCopies.complete_down", "return self.wait_for(self.down)", "return 0"),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: a chunk of the average stays on this host",
+        delete(
+            "Sums.write_average",
+            "self.snapshots.give(pointers, i, begin - leaf.begin, <char*> output.out, count)",
+        ),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: an output does not get a model that nothing has moved",
+        replace("Snapshots.answer", "return pointers.copies.pass_on(i, self.leaf_bytes(i))", "return 0"),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: what the device has added is added again",
+        replace("Snapshots.moves", "and not (self.given and pointers.moved)", ""),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: the device is told of a difference where there is none",
+        replace("Snapshots.give_difference", "copies.begin_flag(self.given)", "copies.begin_flag(True)"),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: the driver keeps memory that is freed",
+        replace(
+            "CudaCopies.leave_device",
+            'self.driver.check(self.calls.host_unregister(<void*> address), b"cuMemHostUnregister")',
+            "pass",
+        ),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: a thread keeps the context of a step",
+        delete("CudaCopies.end", "self.leave()"),
+        tests=ON_CUDA,
+    ),
+    mutation(
+        "CUDA: leaves of two devices are taken for leaves of one",
+        replace("CudaCopies.find_device", "if found >= 0 and ordinal != found", "if False"),
+        tests=ON_CUDA,
     ),
 ]
 
@@ -1235,6 +1292,7 @@ MUTATIONS = [
     *RESULTS,
     *ALONE,
     *OVERLAP,
+    *CUDA,
     *SYNCHRONIZATION,
     *BARRIER,
     *LIFECYCLE,

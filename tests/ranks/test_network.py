@@ -67,6 +67,13 @@ def test_random_naps_never_tear_a_result_across_hosts(two, four):
         assert counts[:, 1].sum() > 0, "no rank was ever late: the test has not tried what it should"
 
 
+@pytest.mark.parametrize("options", [{}, {"sync_quorum": 1}, {"group_period": 2}], ids=str)
+def test_with_overlap_each_model_gets_what_the_group_step_before_has_brought(two, options):
+    ran = two.run(2, "ranks.overlap:steps", naps=0.02, group_size=2, **options)
+    assert ran[0][0] == []
+    assert [sum(counts) for _, counts in ran] == [28] * 4
+
+
 @pytest.mark.parametrize("group_size", [2, 4])
 @pytest.mark.parametrize("sleepers", [[3], [2, 3]], ids=["a rank", "a host"])
 def test_nobody_waits_for_a_rank_or_a_host_that_sleeps(two, group_size, sleepers):

@@ -51,6 +51,12 @@ def begin() -> None:
         GroupAverager.__init__.__kwdefaults__["window"] = os.environ["RANKS_WINDOW"]
     if "RANKS_OVERLAP" in os.environ:
         GroupAverager.__init__.__kwdefaults__["overlap"] = True
+    if "RANKS_CUDA" in os.environ:
+        from tests.support import fake_gpu
+
+        folder = DIRECTORY / f"cuda.{comm.rank}"
+        folder.mkdir()
+        fake_gpu.pretend(folder)
     (DIRECTORY / f"pid.{comm.rank}").write_text(str(os.getpid()))
 
 

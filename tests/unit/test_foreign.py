@@ -170,7 +170,7 @@ def test_a_tensor_of_another_memory_format_is_averaged_in_place(torch):
     tensor = torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last)
     structure = Structure("test", {"w": tensor})
     rank = alone(structure.leaves("test", {"w": tensor}))
-    memory = Memory(structure, Buffers(rank.snapshots, rank.layout, structure), None)
+    memory = Memory(structure, Buffers(rank.snapshots, rank.layout, structure), None, None)
     held = memory.hold("average", {"w": tensor}, {"w": tensor})
     assert held.sources[0].tolist() == tensor.tolist()
     assert held.outputs[0].ctypes.data == tensor.data_ptr()
@@ -182,7 +182,7 @@ def test_without_an_output_tensors_come_in_containers_like_the_models(torch):
     model = {"t": torch.ones(3), "n": f32(2)}
     structure = Structure("test", model)
     rank = alone(structure.leaves("test", model))
-    memory = Memory(structure, Buffers(rank.snapshots, rank.layout, structure), None)
+    memory = Memory(structure, Buffers(rank.snapshots, rank.layout, structure), None, None)
     held = memory.hold("average", model, None)
     held.targets[structure.paths.index("model['t']")][...] = 7
     assert held.result["t"].tolist() == [7, 7, 7]
@@ -247,7 +247,7 @@ def test_a_jax_array_that_would_be_written_is_refused_with_the_cure(jnp):
     model = {"w": jnp.zeros(3)}
     structure = Structure("test", model)
     rank = alone(structure.leaves("test", model))
-    memory = Memory(structure, Buffers(rank.snapshots, rank.layout, structure), None)
+    memory = Memory(structure, Buffers(rank.snapshots, rank.layout, structure), None, None)
     assert len(memory.hold("average", model, None).outputs) == 1
     with pytest.raises(ValueError) as raised:
         memory.hold("average", model, model)

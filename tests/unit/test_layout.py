@@ -17,7 +17,7 @@ from wagma_rma.protocol.layout import CHUNK_BYTES, LEAST_CHUNK_BYTES, Layout, ch
 
 LINE, PAGE = 64, 4096
 RESULTS = 3
-NUMBERS = [name for name in dir(Layout) if name[0] != "_" and name != "offsets"]
+NUMBERS = [name for name in dir(Layout) if name[0] != "_" and not name.endswith("offsets")]
 
 LEAVES = st.lists(
     st.tuples(st.integers(0, len(DTYPES) - 1), st.integers(0, 3) | st.integers(0, 200_000)), max_size=6
@@ -242,7 +242,7 @@ def test_no_chunk_is_larger_than_the_room_for_it(arguments):
 def test_equal_arguments_give_equal_layouts_on_every_rank(arguments):
     one, other = Layout(*arguments), Layout(*arguments)
     assert [getattr(one, name) for name in NUMBERS] == [getattr(other, name) for name in NUMBERS]
-    assert one.offsets() == other.offsets()
+    assert (one.offsets(), one.private_offsets()) == (other.offsets(), other.private_offsets())
 
 
 @MANY
@@ -263,6 +263,9 @@ def test_leaves_that_synchronisations_alone_average_change_nothing_for_the_other
         assert getattr(layout, name) == getattr(without, name), name
     assert [place for place in layout.offsets() if place >= 0] == without.offsets()
     assert layout.nbytes == without.nbytes + layout.region_parts * layout.region_bytes
+    # A private model begins with the leaves that are in a snapshot, at the same places.
+    private = layout.private_offsets()
+    assert all(place in (-1, private[i]) for i, place in enumerate(layout.offsets()))
     # A private model holds all leaves; the region has a part for the contribution, and one for the sums.
     dtypes, counts, *_, synchronized, _, _ = arguments
     others = [(DTYPES[d], n) for d, n, alone in zip(dtypes, counts, synchronized, strict=False) if alone]

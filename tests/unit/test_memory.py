@@ -25,7 +25,7 @@ class World:
         self.rank = alone(structure.leaves("test", model()), slots=slots)
         self.buffers = Buffers(self.rank.snapshots, self.rank.layout, structure)
         self.busy = threading.Lock()
-        self.memory = Memory(structure, self.buffers, self.busy)
+        self.memory = Memory(structure, self.buffers, None, self.busy)
 
     def hold(self, model, out=None, **options):
         return self.memory.hold("average", model, out, **options)

@@ -78,6 +78,11 @@ cdef bint are_entangled(list sources, list targets):
     return False
 
 
+def no_source():
+    """Stand for a leaf that is not in this host's memory."""
+    raise RuntimeError("LeafPointers: a leaf on a device was not copied; this is a defect of wagma_rma")
+
+
 cdef class LeafPointers:
     """Pointers to the leaves of a model and of its output, in the order of a layout.
 
@@ -100,17 +105,25 @@ cdef class LeafPointers:
         free(self.sources)
         free(self.targets)
 
-    def hold(self, list sources, list targets):
+    def hold(self, sources, list targets):
         """Point at memory, given in the model's order: `sources` are read, `targets` are written.
 
         Args:
             sources, targets: plain arrays, or the addresses of memory that the caller keeps. A source may be a function
-                that returns a plain array; it is called when the array is needed.
+                that returns a plain array; it is called when the array is needed. Where all leaves lie on a device
+                `sources` are DeviceLeaves, whose copies begin a step here, and `targets` addresses of this host, of as many bytes as
+                each leaf has, that the step may use to make what it copies to the device.
         """
         cdef int i
         cdef char* source
         cdef char* target
         cdef bint moved = False
+        cdef DeviceLeaves leaves = None if type(sources) is list else <DeviceLeaves?> sources
+        self.moved = leaves is not None and leaves.moved
+        if leaves is not None:
+            leaves.copies.begin(leaves)
+            self.copies = leaves.copies
+            sources = [no_source] * self.count
         for i in range(self.count):
             source, target = memory(sources[self.order[i]]), memory(targets[self.order[i]])
             moved |= source != self.sources[i] or target != self.targets[i]
@@ -127,5 +140,9 @@ cdef class LeafPointers:
         return 0
 
     def release(self):
-        """Drop the references to the arrays."""
+        """Drop the references to the arrays, and end what hold() has begun."""
+        cdef Copies copies = self.copies
         self.held = []
+        self.copies = None
+        if copies is not None:
+            copies.end()

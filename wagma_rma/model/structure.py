@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias
@@ -9,15 +10,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from wagma_rma.kernels.dtypes import NAMES
+from wagma_rma.model.copies import DeviceLeaves
 from wagma_rma.model.foreign import Array as Array
-from wagma_rma.model.foreign import as_array, is_foreign, like, why_read_only
+from wagma_rma.model.foreign import CudaArray, as_array, is_foreign, like, new_like, why_read_only
 
 # Or a dataclass of models; and its arrays may be another framework's (wagma_rma.model.foreign).
 Model: TypeAlias = "Array | list[Model] | tuple[Model, ...] | Mapping[Any, Model]"
 
-# The memory of leaves, to be read: plain arrays, addresses, or functions that return plain arrays; and to be
-# written.
-Sources: TypeAlias = list[Array] | list[int] | list[Callable[[], Array]]
+# The memory of leaves, to be read: plain arrays, addresses, functions that return plain arrays, or leaves
+# on a device; and to be written.
+Sources: TypeAlias = list[Array] | list[int] | list[Callable[[], Array]] | DeviceLeaves
 Targets: TypeAlias = list[Array] | list[int]
 
 
@@ -235,6 +237,56 @@ class Structure:
                 _, taken = list(_walk("", model, []))[i]
                 path = what + self.paths[i].removeprefix("model")
                 raise ValueError(f"{name}: {path} is read-only{cure}{why_read_only(taken)}")
+
+    def check_place(self, name: str, *parts: list[Array]) -> None:
+        """Refuse leaves, of a model and of its output, that lie on a CUDA device in part.
+
+        Raises:
+            ValueError: names a leaf that does, and one that doesn't.
+        """
+        on_cuda = [isinstance(leaf, CudaArray) for leaves in parts for leaf in leaves]
+        if any(on_cuda) and not all(on_cuda):
+            names = [(what + path.removeprefix("model")) for what in ("model", "out") for path in self.paths]
+            raise ValueError(
+                f"{name}: {names[on_cuda.index(True)]} is on a CUDA device, and "
+                f"{names[on_cuda.index(False)]} is not; pass all leaves on the device, or all on the CPU"
+            )
+
+    def check_apart(self, name: str, leaves: list[CudaArray], outputs: list[CudaArray]) -> None:
+        """Refuse an output on a device that lies where a leaf of the model is copied from to elsewhere.
+
+        Raises:
+            ValueError: names both.
+        """
+        moved = [
+            (leaf.address, leaf.address + leaf.nbytes, i)
+            for i, (leaf, output) in enumerate(zip(leaves, outputs, strict=True))
+            if leaf.size and leaf.address != output.address
+        ]
+        moved.sort()
+        for i, output in enumerate(outputs if moved else []):
+            # Sources seldom overlap each other, so the last one that begins before the end is enough.
+            last = bisect_left(moved, (output.address + output.nbytes,)) - 1
+            if output.size and last >= 0 and moved[last][1] > output.address:
+                of_model, of_out = self.paths[moved[last][2]], "out" + self.paths[i].removeprefix("model")
+                raise ValueError(
+                    f"{name}: {of_out} lies where {of_model} does, and on a device that can't be; pass other "
+                    "memory, or out=model"
+                )
+
+    def new(self, name: str, model: Any) -> Any:
+        """Return containers like those of a model on a CUDA device, with new arrays of its kinds.
+
+        Raises:
+            TypeError: there is no way to make one.
+        """
+        made = []
+        for path, leaf in paths_of(model):
+            try:
+                made.append(new_like(leaf))
+            except TypeError as error:
+                raise TypeError(f"{name}: {path} is a {type(leaf).__name__}, and {error}") from None
+        return self.rebuild(model, made)
 
     def empty(self) -> list[Array]:
         """Return new, uninitialised leaves."""

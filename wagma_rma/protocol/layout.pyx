@@ -190,6 +190,13 @@ cdef class Layout:
             found[self.order[i]] = self.leaf_place(i)
         return found
 
+    def private_offsets(self):
+        """Return where in a private model each leaf begins, bytes, in the order of the model."""
+        found = [0] * self.leaf_count
+        for i in range(self.leaf_count):
+            found[self.order[i]] = self.leaf_place(i)
+        return found
+
     cdef Chunk chunk(self, int c) noexcept nogil:
         """Return the range of chunk `c`."""
         cdef Chunk chunk

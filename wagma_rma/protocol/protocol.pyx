@@ -286,8 +286,11 @@ cdef class Protocol:
 
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step, as PROTOCOL.md's "A group step" numbers its parts."""
-        cdef double started = self.waiter.now(), patience
+        cdef double started, patience
         cdef Step* now = &self.now
+        if pointers.copies is not None:
+            pointers.copies.complete_down()  # what the device computes before is this rank's own time
+        started = self.waiter.now()
         self.pace.begin_step(started)
         patience = self.now_patience()
         memset(now, 0, sizeof(Step))

@@ -251,6 +251,8 @@ cdef class Reduction:
         with nogil:
             self.snapshots.begin_mean(self.whole)
             self.transfer(kind, TOTALS, pointers)
+            if self.whole and pointers.copies is not None:
+                self.snapshots.restore(pointers)
             self.snapshots.publish_mean(step)
             self.snapshots.restore_mean(pointers)
 
@@ -430,13 +432,16 @@ cdef class Reduction:
                 target = pointers.targets[i] + (begin - leaf.begin) * section.width
                 slot = self.snapshots.own + section.snapshot + begin * section.width
                 # First to where the caches keep it, then from there.
-                streams = self.snapshots.streams(pointers, i)
+                streams = pointers.copies is not None or self.snapshots.streams(pointers, i)
                 output.out = slot if streams else target
                 if kind == WHOLE_MEAN:
                     wagma_sum(piece.section, sums, bytes, piece.sources, count, False, &output)
                 else:
                     wagma_average(piece.section, bytes[0], count, &output)
-                if streams:
+                if pointers.copies is not None:
+                    if kind == MEAN:  # pieces of whole means are too small for a copy each
+                        self.snapshots.give(pointers, i, begin - leaf.begin, slot, count)
+                elif streams:
                     wagma_copy(target, slot, count * section.width, True)
                 else:
                     wagma_copy(slot, target, count * section.width, self.snapshots.streaming.window)

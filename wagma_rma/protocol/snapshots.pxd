@@ -30,6 +30,7 @@ cdef class Snapshots:
     cdef readonly bint overlaps
     cdef char* difference       # with `overlaps`: of what the last group step has brought, laid out as a result
     cdef bint pending           # it is to be added to the next model
+    cdef bint given             # a device has it, to add it to that
     cdef int mean_part          # of the region: where the leaves of no snapshot are, as they were synchronised last
     cdef int mean_divisor       # what they are to be divided by
     cdef char* own              # this rank's model of its last step: a snapshot, or `unpublished`
@@ -39,7 +40,10 @@ cdef class Snapshots:
     cdef int pass_on(self, LeafPointers pointers, int first) except -1 nogil
     cdef int copy_source(self, LeafPointers pointers, int i, char* place, bint stream) except -1 nogil
     cdef int restore(self, LeafPointers pointers) except -1 nogil
-    cdef int restore_mean(self, LeafPointers pointers) noexcept nogil
+    cdef int restore_mean(self, LeafPointers pointers) except -1 nogil
+    cdef int bring(self, LeafPointers pointers, int first, int last, char* base) except -1 nogil
+    cdef int answer(self, LeafPointers pointers, int i, const char* place) except -1 nogil
+    cdef int give(self, LeafPointers pointers, int i, int64_t begin, const char* place, int64_t count) except -1 nogil
     cdef bint streams(self, LeafPointers pointers, int i) noexcept nogil
     cdef int pin(self, int rank, uint64_t* found) except -1 nogil
     cdef int unpin(self, int rank, int slot) except -1 nogil
@@ -47,6 +51,7 @@ cdef class Snapshots:
     cdef int lent_slot_of(self, LeafPointers pointers) noexcept nogil
     cdef int free_slot(self, double patience) except -2 nogil
     cdef int write(self, int slot, LeafPointers pointers, bint outputs) except -1 nogil
+    cdef bint moves(self, LeafPointers pointers) noexcept nogil
     cdef int gather(self, LeafPointers pointers, bint outputs) except -1 nogil
     cdef void move(self, LeafPointers pointers, int i, char* place, bint outputs) noexcept nogil
     cdef char* difference_of(self, int i) noexcept nogil

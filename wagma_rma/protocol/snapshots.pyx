@@ -22,6 +22,8 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from wagma_rma.kernels.kernels cimport (WAGMA_DTYPES, wagma_average, wagma_copy, wagma_move, wagma_moved,
                                        wagma_output, wagma_sum)
+from wagma_rma.kernels.memory cimport wagma_map, wagma_unmap
+from wagma_rma.model.copies cimport Copies, DeviceLeaves
 from wagma_rma.protocol.layout cimport REGION_MODEL, REGION_TOTALS, Leaf
 from wagma_rma.protocol.words cimport PIN_BITS, mask, one_pin, pack_published, published_pins
 from wagma_rma.waiting.waiter cimport Wait
@@ -50,10 +52,12 @@ cdef class Snapshots:
         # Allocated now, since a step that has begun must not fail. Its pages are touched only when a step needs it.
         self.spare = <char*> malloc(layout.private_bytes)
         self.unpublished = <char*> malloc(layout.private_bytes)
-        self.difference = <char*> malloc(layout.result_bytes if overlaps else 0)
+        if overlaps:
+            self.difference = wagma_map(layout.result_bytes)
         self.lent = <char*> calloc(layout.slots, 1)
         if self.retired is NULL or self.lent is NULL or (layout.private_bytes and (
-                self.spare is NULL or self.unpublished is NULL)) or (overlaps and self.difference is NULL):
+                self.spare is NULL or self.unpublished is NULL)) or (
+                layout.result_bytes and overlaps and self.difference is NULL):
             raise MemoryError(f"Snapshots: no memory for private models of {layout.private_bytes} bytes each")
         self.overlaps = overlaps
 
@@ -61,7 +65,7 @@ cdef class Snapshots:
         free(self.retired)
         free(self.spare)
         free(self.unpublished)
-        free(self.difference)
+        wagma_unmap(self.difference, self.layout.result_bytes)
         free(self.lent)
 
     def prepare(self, LeafPointers pointers):
@@ -158,20 +162,54 @@ cdef class Snapshots:
         """
         cdef int i
         cdef char* place
+        cdef bint moves = self.moves(pointers)
         outputs = outputs and not pointers.entangled
+        if pointers.copies is not None:
+            self.bring(pointers, 0, self.layout.group_leaves, self.own)
         if outputs:
             # All, before any output is written: to fetch a leaf may fail.
             for i in range(self.layout.group_leaves):
                 self.fetch_source(pointers, i)
         for i in range(self.layout.group_leaves):
             place = self.own + self.layout.leaf_place(i)
-            if self.pending:
+            if moves:
                 self.fetch_source(pointers, i)
-                self.move(pointers, i, place, outputs)
-                continue
-            self.copy_source(pointers, i, place, self.streaming.window)
-            if outputs:
-                self.copy_source(pointers, i, pointers.targets[i], self.streams(pointers, i))
+                self.move(pointers, i, place, outputs and pointers.copies is None)
+            else:
+                self.copy_source(pointers, i, place, self.streaming.window)
+                if outputs and pointers.copies is None:
+                    self.copy_source(pointers, i, pointers.targets[i], self.streams(pointers, i))
+            if outputs and pointers.copies is not None:
+                self.answer(pointers, i, place)
+        return 0
+
+    cdef int answer(self, LeafPointers pointers, int i, const char* place) except -1 nogil:
+        """Have the i-th leaf of the caller's model, which has been moved at a place if a move was pending, in its output."""
+        if self.moves(pointers):
+            return self.give(pointers, i, 0, place, self.layout.leaves[i].count)
+        return pointers.copies.pass_on(i, self.leaf_bytes(i))
+
+    cdef int bring(self, LeafPointers pointers, int first, int last, char* base) except -1 nogil:
+        """Copy some leaves of the caller's model from their device to this host; they are sources there.
+
+        Args:
+            base: of a snapshot or a private model; NULL: to the targets.
+        """
+        cdef int i
+        for i in range(first, last):
+            pointers.sources[i] = pointers.targets[i] if base is NULL else base + self.layout.leaf_place(i)
+            pointers.copies.begin_down(i, <char*> pointers.sources[i], self.leaf_bytes(i))
+        return pointers.copies.complete_down()
+
+    cdef int give(self, LeafPointers pointers, int i, int64_t begin, const char* place, int64_t count) except -1 nogil:
+        """Have a part of the i-th leaf's output copied to its device, if it is on one.
+
+        Args:
+            begin, count: elements.
+        """
+        cdef int64_t width = self.layout.sections[self.layout.leaves[i].section].width
+        if pointers.copies is not None:
+            pointers.copies.begin_up(i, begin * width, place, count * width)
         return 0
 
     cdef void move(self, LeafPointers pointers, int i, char* place, bint outputs) noexcept nogil:
@@ -188,11 +226,46 @@ cdef class Snapshots:
         cdef Leaf* leaf = &self.layout.leaves[i]
         return self.difference + self.layout.sections[leaf.section].result + leaf.begin * self.layout.sections[leaf.section].sum_width
 
+    def give_difference(self, DeviceLeaves leaves, bint moves):
+        """Have the difference that is pending copied to its device, for the model of the next step that says it is moved.
+
+        It stays pending until that step has published: a step that fails before may be done again, and so may this.
+
+        Args:
+            leaves: their targets are leaves of differences, in the type of sums, and a flag that tells whether there is
+                one.
+            moves: whether what is pending is wanted.
+        """
+        cdef Copies copies = leaves.copies
+        cdef int i
+        self.given = moves and self.pending
+        copies.begin(leaves)
+        try:
+            if self.given:
+                for i in range(self.layout.group_leaves):
+                    copies.begin_up(i, 0, self.difference_of(i), self.layout.leaves[i].count
+                                    * self.layout.sections[self.layout.leaves[i].section].sum_width)
+            copies.begin_flag(self.given)
+        finally:
+            copies.end()
+
+    cdef bint moves(self, LeafPointers pointers) noexcept nogil:
+        """Return whether the caller's model is still to be moved by what is pending."""
+        return self.pending and not (self.given and pointers.moved)
+
     cdef int make_move(self, LeafPointers pointers) except -1 nogil:
         """Write the caller's model, moved by what is pending, into the caller's output; then nothing is pending."""
         cdef int i
-        cdef bint moves = self.pending
+        cdef bint moves = self.moves(pointers)
         cdef char* place
+        if pointers.copies is not None:
+            self.bring(pointers, 0, pointers.count, NULL)
+            for i in range(pointers.count):
+                if moves and i < self.layout.group_leaves:
+                    self.move(pointers, i, pointers.targets[i], False)
+                self.give(pointers, i, 0, pointers.targets[i], self.layout.leaves[i].count)
+            self.pending = False
+            return 0
         for i in range(pointers.count):
             self.fetch_source(pointers, i)
         for i in range(pointers.count):
@@ -232,6 +305,10 @@ cdef class Snapshots:
         # By way of private memory if a target may be another leaf's source.
         cdef bint by_spare = pointers.entangled
         cdef int i
+        if pointers.copies is not None:
+            for i in range(first, pointers.count):
+                pointers.copies.pass_on(i, self.leaf_bytes(i))
+            return 0
         if by_spare:
             for i in range(first, pointers.count):
                 self.copy_source(pointers, i, self.spare + self.layout.leaf_place(i), False)
@@ -246,11 +323,14 @@ cdef class Snapshots:
         """Copy `own` into the caller's output, leaf by leaf; the leaves that are in no snapshot stay as they are."""
         cdef int i
         for i in range(self.layout.group_leaves):
+            if pointers.copies is not None:
+                self.give(pointers, i, 0, self.own + self.layout.leaf_place(i), self.layout.leaves[i].count)
+                continue
             wagma_copy(pointers.targets[i], self.own + self.layout.leaf_place(i), self.leaf_bytes(i),
                        self.streams(pointers, i))
         return 0
 
-    cdef int restore_mean(self, LeafPointers pointers) noexcept nogil:
+    cdef int restore_mean(self, LeafPointers pointers) except -1 nogil:
         """Write the leaves that are in no snapshot into the caller's output, as they were synchronised last."""
         cdef int i
         cdef Leaf* leaf
@@ -263,6 +343,7 @@ cdef class Snapshots:
             output.stream = self.streams(pointers, i)
             wagma_average(leaf.section % WAGMA_DTYPES, self.sums_of(self.mean_part, leaf.section)
                           + leaf.begin * self.layout.sections[leaf.section].sum_width, leaf.count, &output)
+            self.give(pointers, i, 0, pointers.targets[i], leaf.count)
         return 0
 
     cdef bint streams(self, LeafPointers pointers, int i) noexcept nogil:
@@ -321,6 +402,17 @@ cdef class Snapshots:
         """Return the address of a slot's memory."""
         return <uintptr_t> self.window.own(self.layout.snapshot(slot))
 
+    def bulk(self):
+        """Return what steps copy models to and from, but for private ones: (address, bytes) of each piece of memory.
+
+        These are this rank's snapshots, results and region, and the difference, where exchanges overlap.
+        """
+        pieces = [(<uintptr_t> self.window.own(self.layout.snapshot(0)),
+                   self.layout.first_message - self.layout.first_snapshot)]
+        if self.overlaps:
+            pieces.append((<uintptr_t> self.difference, self.layout.result_bytes))
+        return [piece for piece in pieces if piece[1]]
+
     cdef int lent_slot_of(self, LeafPointers pointers) noexcept nogil:
         """Return the lent slot that holds the caller's model, leaf for leaf, and none of its output; or -1."""
         cdef int slot, i
@@ -368,6 +460,8 @@ cdef class Snapshots:
         """Write the caller's leaves from the `first` one on into a part of the region, in the type of the sums."""
         cdef int i
         cdef Leaf* leaf
+        if pointers.copies is not None and first < pointers.count:
+            self.bring(pointers, first, pointers.count, NULL)
         for i in range(first, pointers.count):
             leaf = &self.layout.leaves[i]
             self.fetch_source(pointers, i)

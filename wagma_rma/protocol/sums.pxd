@@ -30,4 +30,4 @@ cdef class Sums:
     cdef int begin_collecting(self, int lane, int c, int member) except -1 nogil
     cdef int end_collecting(self, int lane, int c, LeafPointers pointers) except -1 nogil
     cdef int read(self, int lane, int source, int member, int64_t offset, int64_t nbytes) except -1 nogil
-    cdef void write_average(self, int c, char* sums, const void** sources, LeafPointers pointers) noexcept nogil
+    cdef int write_average(self, int c, char* sums, const void** sources, LeafPointers pointers) except -1 nogil

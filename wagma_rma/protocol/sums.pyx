@@ -93,7 +93,7 @@ cdef class Sums:
         return self.window.read(lane, source, rank, offset, nbytes,
                                 &self.sources[lane * self.layout.group_size + source])
 
-    cdef void write_average(self, int c, char* sums, const void** sources, LeafPointers pointers) noexcept nogil:
+    cdef int write_average(self, int c, char* sums, const void** sources, LeafPointers pointers) except -1 nogil:
         """Write a chunk of the average into the caller's output, leaf by leaf.
 
         Args:
@@ -113,7 +113,7 @@ cdef class Sums:
         while i < self.layout.leaf_count:
             leaf = &self.layout.leaves[i]
             if leaf.section != chunk.dtype or leaf.begin >= chunk.begin + chunk.count:
-                return
+                return 0
             begin = max(chunk.begin, leaf.begin)
             count = min(chunk.begin + chunk.count, leaf.begin + leaf.count) - begin
             output.stream = self.snapshots.streams(pointers, i)
@@ -128,5 +128,8 @@ cdef class Sums:
                           &output)
                 for m in range(self.record.group.size):
                     sources[m] = <const char*> sources[m] + count * section.width
+            if not self.differs:
+                self.snapshots.give(pointers, i, begin - leaf.begin, <char*> output.out, count)
             sums += count * section.sum_width
             i += 1
+        return 0

@@ -506,8 +506,8 @@ def meshes(comm, devices):
                         wrong.append(f"{where}: step {averager.step}, not one for each call")
             said = message(lambda params=params: PytreeAverager(comm, params, backend="ffi", **ALL))
             if not said.startswith(
-                "ValueError: PytreeAverager: backend='ffi' averages params on one CPU device, and these "
-                f"are on {devices} of cpu"
+                "ValueError: PytreeAverager: backend='ffi' averages params on one CPU or CUDA device, and "
+                f"these are on {devices} of cpu"
             ):
                 wrong.append(said)
     # Made for one device, used on several.
