@@ -15,9 +15,10 @@ from jax.experimental import io_callback
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_bindings import PytreeAverager, leaves
-from tests.jax.programs.pytree import message, numpy_leaves
+from tests.jax.programs.pytree import numpy_leaves
 from tests.support import models
 from tests.support.changes import changed
+from tests.support.messages import message
 from tests.support.signals import signal_from, signal_to, until
 from wagma_rma import GroupAverager, SynchronizationTimeout
 from wagma_rma.testing.probe import Probe

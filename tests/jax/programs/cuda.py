@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_bindings import PytreeAverager, compiled
-from tests.jax.programs.pytree import message
 from tests.support.changes import changed
+from tests.support.messages import message
 from wagma_rma.testing.probe import Probe
 
 OPTIONS = {"group_size": 2, "quorum": 2, "broadcast": False}

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_bindings import PytreeAverager
-from tests.jax.programs.pytree import message
+from tests.support.messages import message
 
 
 def begin(comm):

@@ -11,8 +11,8 @@ import optax
 from jax.experimental import io_callback
 
 from jax_bindings import PytreeAverager, leaves, wagma
-from tests.jax.programs.pytree import message
 from tests.support.changes import changed
+from tests.support.messages import message
 from tests.support.signals import PATIENT, signal_from, signal_to, until
 from wagma_rma.testing.probe import Probe
 

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 
 from jax_bindings import PytreeAverager, floating, wagma
-from tests.jax.programs.pytree import message, numpy_leaves
+from tests.jax.programs.pytree import numpy_leaves
+from tests.support.messages import message
 from tests.support.models import same_bits
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from jax_bindings import PytreeAverager, wagma
-from tests.jax.programs.pytree import message
+from tests.support.messages import message
 from wagma_rma.testing.probe import Probe
 
 OPTIONS = {"sync_period": 100, "timeout": 30.0}  # a hang of ranks in different orders ends

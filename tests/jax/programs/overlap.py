@@ -6,8 +6,8 @@ import numpy as np
 import optax
 
 from jax_bindings import PytreeAverager, wagma
-from tests.jax.programs.pytree import message
 from tests.support import models
+from tests.support.messages import message
 
 DTYPES = (np.float32, np.float16, models.DTYPES[3])
 PERIOD, STEPS = 5, 12

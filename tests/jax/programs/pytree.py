@@ -11,6 +11,7 @@ import numpy as np
 import wagma_rma
 from jax_bindings import PytreeAverager
 from tests.support import models
+from tests.support.messages import message
 from wagma_rma.groups.choice import choose
 
 
@@ -37,15 +38,6 @@ def network(value):
 
 def numpy_leaves(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def message(call):
-    """Return what a call raises: "Type: message"."""
-    try:
-        call()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "nothing"
 
 
 def uneven(comm):

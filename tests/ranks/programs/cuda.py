@@ -6,18 +6,10 @@ import numpy as np
 
 from tests.support import models
 from tests.support.fake_cuda import STREAM, FakeCuda, OnDevice
+from tests.support.messages import message
 from wagma_rma import GroupAverager
 
 PERIOD, STEPS = 4, 10
-
-
-def message(call):
-    """Return the type and text of what a call raises, or "nothing"."""
-    try:
-        call()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "nothing"
 
 
 def leaves(rank, step):
