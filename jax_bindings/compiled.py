@@ -42,7 +42,8 @@ def choose_backend(asked: Backend, leaves: list[Any]) -> Backend:
     several = any(map(is_on_several_devices, leaves))
     if found == {"cpu"} and not several:
         return asked
-    if found == {"gpu"} and not several and are_cuda(leaves) and (asked == "ffi" or CUDA_BY_DEFAULT):
+    wanted = asked == "ffi" or (asked == "auto" and CUDA_BY_DEFAULT)
+    if wanted and found == {"gpu"} and not several and are_cuda(leaves):
         return _choose_on_cuda(asked)
     if asked == "ffi":
         most = max((len(devices_of(leaf)) for leaf in leaves), default=1)
@@ -54,9 +55,7 @@ def choose_backend(asked: Backend, leaves: list[Any]) -> Backend:
 
 
 def _choose_on_cuda(asked: Backend) -> Backend:
-    """Return how programs call an averager of leaves on one CUDA device."""
-    if asked == "callback":
-        return "callback"
+    """Return how programs call an averager of leaves on one CUDA device, which may want the FFI."""
     try:
         CudaDriver()
     except CudaError as error:

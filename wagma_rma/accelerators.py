@@ -1,27 +1,15 @@
 """The copies of one averager's steps on models that lie on an accelerator."""
 
 import logging
-import mmap
-
-import numpy as np
 
 from wagma_rma.devices.cuda import CudaCopies, CudaError, Driver
+from wagma_rma.kernels.pages import private
 from wagma_rma.model.copies import DeviceLeaves
 from wagma_rma.model.structure import Array, Structure
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.snapshots import Snapshots
 
 logger = logging.getLogger("wagma_rma")
-
-
-def private(nbytes: int) -> Array:
-    """Return private memory of so many bytes, in pages of its own, which a fork of this process does not get.
-
-    A driver keeps the pages that are registered with it. After a fork this process would write to others.
-    """
-    pages = mmap.mmap(-1, max(1, nbytes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    pages.madvise(mmap.MADV_DONTFORK)
-    return np.frombuffer(pages, np.uint8)
 
 
 class Accelerators:

@@ -12,6 +12,8 @@ from wagma_rma.model.foreign import CudaArray
 from wagma_rma.model.leaf_pointers import is_plain
 from wagma_rma.model.structure import Array, Sources, Structure, Targets
 
+CURE = "; pass a writable array, or out=None for new ones"
+
 
 class SecondThread(Exception):
     """Another thread uses the averager."""
@@ -77,9 +79,7 @@ class Memory:
         else:
             outputs = leaves if out is model else self._structure.leaves(name, out, "out")
             result = out
-            self._structure.check_writable(
-                name, out, outputs, "out", "; pass a writable array, or out=None for new ones"
-            )
+            self._structure.check_writable(name, out, outputs, "out", CURE)
             if outputs is not leaves:
                 self._structure.check_place(name, leaves, outputs)
         sources = [leaf if is_plain(leaf) else np.array(leaf, order="C") for leaf in leaves]
@@ -97,8 +97,7 @@ class Memory:
         result = self._structure.new(name, model) if out is None else out
         outputs: list[Any] = leaves if result is model else self._structure.leaves(name, result, "out")
         self._structure.check_place(name, leaves, outputs)
-        cure = "; pass a writable array, or out=None for new ones"
-        self._structure.check_writable(name, result, outputs, "out", cure)
+        self._structure.check_writable(name, result, outputs, "out", CURE)
         streams = {leaf.stream for leaf in (*leaves, *outputs) if leaf.size} or {leaves[0].stream}
         if len(streams) > 1:
             raise ValueError(

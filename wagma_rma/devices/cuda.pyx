@@ -167,7 +167,8 @@ cdef class CudaCopies(Copies):
                 self.driver.check(self.calls.pointer_attribute(&ordinal, CUDA_POINTER_DEVICE, address),
                                   b"cuPointerGetAttribute")
                 if found >= 0 and ordinal != found:
-                    raise CudaError(f"{self.driver.where}leaves lie on CUDA devices {found} and {ordinal}; a rank averages a model on one")
+                    raise CudaError(f"{self.driver.where}leaves lie on CUDA devices {found} and {ordinal}; "
+                                    "a rank averages a model on one")
                 found = ordinal
         if found >= 0:
             self.driver.check(self.calls.device_get(&device, found), b"cuDeviceGet")

@@ -185,9 +185,9 @@ cdef class Layout:
 
     def offsets(self):
         """Return where in a snapshot each leaf begins, bytes, in the order of the model; -1 if it is in none."""
-        found = [-1] * self.leaf_count
-        for i in range(self.group_leaves):
-            found[self.order[i]] = self.leaf_place(i)
+        found = self.private_offsets()
+        for i in range(self.group_leaves, self.leaf_count):
+            found[self.order[i]] = -1
         return found
 
     def private_offsets(self):

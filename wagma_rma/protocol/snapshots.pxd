@@ -29,6 +29,7 @@ cdef class Snapshots:
     cdef char* unpublished      # another one: of a step that can't publish
     cdef readonly bint overlaps
     cdef char* difference       # with `overlaps`: of what the last group step has brought, laid out as a result
+    cdef object pages           # the memory behind it
     cdef bint pending           # it is to be added to the next model
     cdef bint given             # a device has it, to add it to that
     cdef int mean_part          # of the region: where the leaves of no snapshot are, as they were synchronised last

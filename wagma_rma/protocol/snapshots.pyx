@@ -22,7 +22,6 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from wagma_rma.kernels.kernels cimport (WAGMA_DTYPES, wagma_average, wagma_copy, wagma_move, wagma_moved,
                                        wagma_output, wagma_sum)
-from wagma_rma.kernels.memory cimport wagma_map, wagma_unmap
 from wagma_rma.model.copies cimport Copies, DeviceLeaves
 from wagma_rma.protocol.layout cimport REGION_MODEL, REGION_TOTALS, Leaf
 from wagma_rma.protocol.words cimport PIN_BITS, mask, one_pin, pack_published, published_pins
@@ -30,6 +29,8 @@ from wagma_rma.waiting.waiter cimport Wait
 
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
+
+from wagma_rma.kernels.pages import private
 
 
 @cython.final
@@ -53,11 +54,11 @@ cdef class Snapshots:
         self.spare = <char*> malloc(layout.private_bytes)
         self.unpublished = <char*> malloc(layout.private_bytes)
         if overlaps:
-            self.difference = wagma_map(layout.result_bytes)
+            self.pages = private(layout.result_bytes)
+            self.difference = <char*> <uintptr_t> self.pages.ctypes.data
         self.lent = <char*> calloc(layout.slots, 1)
         if self.retired is NULL or self.lent is NULL or (layout.private_bytes and (
-                self.spare is NULL or self.unpublished is NULL)) or (
-                layout.result_bytes and overlaps and self.difference is NULL):
+                self.spare is NULL or self.unpublished is NULL)):
             raise MemoryError(f"Snapshots: no memory for private models of {layout.private_bytes} bytes each")
         self.overlaps = overlaps
 
@@ -65,7 +66,6 @@ cdef class Snapshots:
         free(self.retired)
         free(self.spare)
         free(self.unpublished)
-        wagma_unmap(self.difference, self.layout.result_bytes)
         free(self.lent)
 
     def prepare(self, LeafPointers pointers):
