@@ -1128,10 +1128,11 @@ def control_c_at_construction(comm):
     return {"told": told, "afterwards": still_works(comm)}
 
 
-def control_c_anywhere(comm, seed, rounds, floats):
+def control_c_anywhere(comm, seed, rounds, floats, enough, most):
     """Press Ctrl-C on rank 0 at any moment of many synchronisations; it calls again until it is through.
 
-    Returns how often Ctrl-C came out of a call, and the means that were wrong.
+    Goes on after `rounds` of them until Ctrl-C has come out of `enough` calls, but not beyond `most`. Returns
+    how often it came, and the means that were wrong.
     """
     averager = GroupAverager(comm, np.zeros(floats), timeout=PATIENT)
     rng = np.random.default_rng(seed)
@@ -1144,7 +1145,9 @@ def control_c_anywhere(comm, seed, rounds, floats):
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, pressed)
-    for step in range(1, rounds + 1):
+    step = 0
+    while step < rounds or (comm.bcast(came) < enough and step < most):
+        step += 1
         mine, out = np.full(floats, float(step + comm.rank)), np.full(floats, -1.0)
         timer = threading.Timer(rng.uniform(0, typical), os.kill, (os.getpid(), signal.SIGINT))
         comm.Barrier()
