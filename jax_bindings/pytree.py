@@ -26,6 +26,8 @@ from wagma_rma.bindings import (
     AveragerOptions,
     Facts,
     NamedAverager,
+    RankStatus,
+    RankTable,
     Report,
     Statistics,
     Structure,
@@ -74,7 +76,7 @@ class PytreeAverager:
             window, eagerly too. "callback": an ordered callback to the host, which copies them; on any
             devices. "auto": "ffi" on one CPU device, else "callback".
         options: group_size, sync_period, group_period, quorum, patience, sync_quorum, overlap, grouping,
-            broadcast, start_step, timeout, topology, window, progress: as of GroupAverager. With a
+            broadcast, start_step, timeout, topology, window, progress, trace: as of GroupAverager. With a
             sync_quorum a step may be several steps further than the one before: loop `while averager.step <
             steps` around the compiled function. A lax.scan or fori_loop of more than one step has a fixed
             number of calls, so ranks come to its end at different steps; a lax.while_loop may read
@@ -302,6 +304,15 @@ class PytreeAverager:
         """Sums over the steps that this rank has done."""
         self._await(compiled.await_steps)
         return self._averager.statistics
+
+    def ranks(self, timeout: float = 1.0) -> RankTable:
+        """Return what every rank does now; see GroupAverager.ranks(). Does not wait for compiled steps."""
+        return self._averager.ranks(timeout)
+
+    @property
+    def status(self) -> RankStatus:
+        """See GroupAverager.status."""
+        return self._averager.status
 
     @property
     def group_size(self) -> int:

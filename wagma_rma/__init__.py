@@ -3,6 +3,7 @@
 GroupAverager           averages the models of MPI ranks, a step at a time
 Report, Outcome         what came of a step: averager.report
 Statistics              what came of the run so far: averager.statistics
+RankTable, RankStatus   what all ranks do, and who is slow: averager.ranks()
 SynchronizationTimeout  the error of a wait that has outlasted the timeout
 RankLeft                the error of a wait for a rank that has left, by an error or by its end
 StepMismatch            the error of ranks that wait for each other at different steps
@@ -16,6 +17,12 @@ jax_bindings.PytreeAverager is the same for JAX. `python -m wagma_rma` says what
 import sys as _sys
 from pathlib import Path as _Path
 
+# Commands of `python -m wagma_rma` that look at a run from outside start no MPI. (Python says "-m" while it
+# finds the module that it is to run.)
+if _sys.argv[:1] == ["-m"] and _sys.argv[1:2] in (["watch"], ["timeline"], ["plan"]):
+    import mpi4py as _mpi4py
+
+    _mpi4py.rc.initialize = False
 try:
     from mpi4py import MPI as _MPI  # noqa: F401  (first: it loads the MPI library)
 except (ImportError, RuntimeError) as _error:
@@ -49,6 +56,7 @@ from wagma_rma.options import window_bytes
 from wagma_rma.protocol.departures import RankLeft
 from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.report import Outcome, Report, Statistics
+from wagma_rma.seeing.ranks import RankStatus, RankTable
 from wagma_rma.waiting.watch import SynchronizationTimeout
 
 __all__ = [
@@ -58,6 +66,8 @@ __all__ = [
     "Model",
     "Outcome",
     "RankLeft",
+    "RankStatus",
+    "RankTable",
     "Report",
     "Statistics",
     "StepMismatch",

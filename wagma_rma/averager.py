@@ -1,6 +1,7 @@
 """The numpy API: average the models of small, changing groups of ranks, and all of them now and then."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from wagma_rma.mpi.launcher import check_company
 from wagma_rma.opening import open_averager
 from wagma_rma.options import checked_timeout
 from wagma_rma.report import Report, Statistics
+from wagma_rma.seeing.ranks import RankStatus, RankTable
 from wagma_rma.steps import Steps
 from wagma_rma.windows.remote import RemoteWindow
 
@@ -90,6 +92,11 @@ class GroupAverager:
             moments: containers like the model's that hold bools, in which one bool may stand for a whole
             container; or a function of a leaf's path, "['moments'][0]" for instance, and the leaf. At other
             steps such a leaf costs nothing and comes back as it was passed. None: no leaf.
+        trace: a file to which rank 0 writes, in close(), what all ranks did and when: the newest 20,000 steps
+        of
+            each, as trace events that ui.perfetto.dev shows; compressed if the name ends in .gz. Where a
+            run ends without close(), each rank writes a file of its own: run.rank3.json for run.json. None:
+            what the environment variable WAGMA_RMA_TRACE says, or no trace. See wagma_rma/SEEING.md.
 
     Each rank allocates window_bytes(model, ranks) bytes of shared memory: its snapshots (three, or one more
     than the groupings in a full turn) and three results (in float32 for 16-bit models); for leaves that are
@@ -138,6 +145,7 @@ class GroupAverager:
         window: Literal["auto", "shared", "remote"] = "auto",
         progress: Literal["auto", "thread", "none"] = "auto",
         select_synchronized: Select = None,
+        trace: str | os.PathLike[str] | None = None,
     ) -> None:
         busy = threading.Lock()
         parts = open_averager(
@@ -160,6 +168,7 @@ class GroupAverager:
             window=window,
             progress=progress,
             select_synchronized=select_synchronized,
+            trace=trace,
         )
         self._steps = Steps(parts, DefaultFloats(), busy, Lifecycle())
         self._stepper = self._steps.stepper
@@ -414,6 +423,39 @@ class GroupAverager:
     def statistics(self) -> Statistics:
         """Sums over the steps that this averager has done on this rank. Local."""
         return self._steps.synchronizations.with_group_steps(self._protocol.statistics())
+
+    def ranks(self, timeout: float = 1.0) -> RankTable:
+        """Return what every rank does now, and how long its steps take: who is slow, and always the same?
+
+        Each rank keeps a row of its own, which this call reads; no rank does anything for it. May be called
+        by any thread, in a step of another one too, and in a synchronisation that waits.
+
+        Args:
+            timeout: seconds to wait for ranks of other hosts, at most; those that have not answered then have
+                the state "no answer".
+
+        Returns:
+            a sequence of RankStatus, by rank. str() shows it, the slowest first; slowest(k) returns k ranks.
+
+        Raises:
+            RuntimeError: the averager is closed.
+
+        Local.
+
+        Example, on each of two ranks:
+            >>> comm = MPI.COMM_WORLD
+            >>> with GroupAverager(comm, np.zeros(3), group_size=2, quorum=2) as averager:
+            ...     model = averager.average(np.zeros(3))
+            ...     ranks = averager.ranks()
+            >>> len(ranks), ranks[comm.rank].step, ranks[comm.rank].state
+            (2, 1, 'computing')
+        """
+        return self._steps.look(timeout)
+
+    @property
+    def status(self) -> RankStatus:
+        """This rank's part of ranks(), compared with no other rank. Local; by any thread, as ranks()."""
+        return self._steps.own_status()
 
     @property
     def timeout(self) -> float | None:

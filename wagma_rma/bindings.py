@@ -23,12 +23,14 @@ name that errors begin with: that of the binding's own class.
    `give_difference()` has the device add what a step has brought, with overlap. `CudaDriver()` raises
    `CudaError` if the driver's library can't be used.
 
-`Report`, `Outcome` and `Statistics` say what came of the steps. `choose_grouping` returns the grouping that
+`Report`, `Outcome` and `Statistics` say what came of the steps, `RankTable` and its
+`RankStatus` what all ranks do; `timeline` draws a trace. `choose_grouping` returns the grouping that
 an averager chooses by default.
 
 One thread at a time may use an averager. A binding to a framework that calls from several needs a lock.
 """
 
+import os
 from typing import Any, Literal, TypedDict, Unpack
 
 from mpi4py import MPI
@@ -45,6 +47,8 @@ from wagma_rma.model.structure import Array, Leaves, Sources, Structure
 from wagma_rma.mpi.agreement import Facts, agree
 from wagma_rma.opening import check_mpi
 from wagma_rma.report import Outcome, Report, Statistics
+from wagma_rma.seeing import timeline
+from wagma_rma.seeing.ranks import RankStatus, RankTable
 from wagma_rma.waiting.ctrl_c import heard as hear_ctrl_c
 
 __all__ = [
@@ -60,6 +64,8 @@ __all__ = [
     "Leaves",
     "NamedAverager",
     "Outcome",
+    "RankStatus",
+    "RankTable",
     "Report",
     "Sources",
     "Statistics",
@@ -68,6 +74,7 @@ __all__ = [
     "check_mpi",
     "choose_grouping",
     "hear_ctrl_c",
+    "timeline",
 ]
 
 
@@ -88,6 +95,7 @@ class AveragerOptions(TypedDict, total=False):
     topology: bool
     window: Literal["auto", "shared", "remote"]
     progress: Literal["auto", "thread", "none"]
+    trace: str | os.PathLike[str] | None
 
 
 class NamedAverager(GroupAverager):

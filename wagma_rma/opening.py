@@ -1,6 +1,7 @@
 """The collective construction of an averager: check, agree, allocate, publish the common start."""
 
 import contextlib
+import platform
 import threading
 from typing import Any, NamedTuple
 
@@ -20,12 +21,18 @@ from wagma_rma.protocol.announcements import Announcements
 from wagma_rma.protocol.barrier import Barrier
 from wagma_rma.protocol.calls import Calls
 from wagma_rma.protocol.departures import Departures
+from wagma_rma.protocol.events import Events
 from wagma_rma.protocol.layout import Layout
 from wagma_rma.protocol.protocol import Protocol
 from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.synchronization import Synchronizer
+from wagma_rma.seeing.looker import Looker
+from wagma_rma.seeing.pages import ROW_AT, open_page
+from wagma_rma.seeing.trace import STEPS, About
 from wagma_rma.stepping import deliver
+from wagma_rma.tracing import Tracer, checked_path, chosen_path
 from wagma_rma.waiting.interrupts import Interrupts
+from wagma_rma.waiting.processes import own_process
 from wagma_rma.waiting.waiter import Waiter
 from wagma_rma.waiting.watch import Watch
 from wagma_rma.waiting.worker import Worker
@@ -65,6 +72,8 @@ class Parts(NamedTuple):
     """The thread behind the program's back, where exchanges overlap with computing."""
     watch: Watch
     synchronizer: Synchronizer
+    looker: Looker
+    tracer: Tracer | None
 
 
 def check_mpi(operation: str, comm: object) -> None:
@@ -182,7 +191,13 @@ def _open(
     synchronizer = Synchronizer(
         protocol, barrier, reduction, announcements, departures, pointers, watch, options.start_step
     )
+    looker = Looker(window, layout, hosts, protocol.row)
+    watch.described = looker.describe
+    page = open_page(identity, comm.rank, comm.size, hosts[comm.rank], max(hosts) + 1)
+    if page is not None:
+        protocol.row.show(page, ROW_AT)
     comm.Barrier()
+    protocol.row.open(own_process(), platform.node(), options.start_step, window.waiter.time())
     return Parts(
         identity=identity,
         comm=comm,
@@ -204,7 +219,41 @@ def _open(
         worker=worker,
         watch=watch,
         synchronizer=synchronizer,
+        looker=looker,
+        tracer=_tracer(comm, hosts, options, layout, groups, protocol, window),
     )
+
+
+def _tracer(
+    comm: MPI.Intracomm,
+    hosts: tuple[int, ...],
+    options: Options,
+    layout: Layout,
+    groups: list[tuple[int, ...]],
+    protocol: Protocol,
+    window: SharedWindow | RemoteWindow,
+) -> Tracer | None:
+    """Have the steps recorded, if the options say so. Collective."""
+    if options.trace is None:
+        return None
+    names = dict(zip(hosts, comm.allgather(platform.node()), strict=True))
+    protocol.events = Events(layout.group_size, STEPS)
+    chosen = {
+        "group_size": options.grouping.size,
+        "sync_period": options.sync_period,
+        "group_period": options.group_period,
+        "quorum": options.quorum,
+        "sync_quorum": options.sync_quorum,
+        "patience": None if options.patience < 0 else options.patience,
+        "overlap": options.overlap,
+        "model_bytes": layout.model_bytes,
+    }
+    about = About(comm.size, hosts, tuple(names[host] for host in sorted(names)), chosen)
+
+    def group(step: int) -> tuple[int, ...]:
+        return groups[(step // options.group_period - 1) % len(groups)]
+
+    return Tracer(comm, options.trace, about, protocol.events, group, window.waiter.wait_for)
 
 
 def _agreed(
@@ -220,7 +269,9 @@ def _agreed(
     several = max(hosts) > 0
     try:
         select = chosen.pop("select_synchronized")
+        trace = chosen_path(chosen.pop("trace"))
         options = Options(operation, comm.size, hosts=hosts if several else None, **chosen)
+        options.trace = checked_path(operation, trace, comm.rank)
         structure = Structure(operation, model)
         leaves = structure.leaves(operation, model)
         structure.synchronized = selected(operation, select, structure, leaves)
@@ -230,6 +281,7 @@ def _agreed(
         found = {
             **options.facts(comm.size),
             "broadcast": broadcast,
+            "trace": None if trace is None else str(trace),
             "select_synchronized": [
                 path for path, alone in zip(structure.paths, structure.synchronized, strict=True) if alone
             ],

@@ -4,6 +4,7 @@ import math
 import operator
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,12 @@ def _integer(operation: str, name: str, value: object, least: int, most: int, cu
     return number
 
 
-def _seconds(operation: str, name: str, value: object, cure: str) -> float:
+def checked_seconds(operation: str, name: str, value: object, cure: str) -> float:
+    """Return a number of seconds, 0 or more.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{operation}: {name}={value!r} is not a number of seconds; {cure}")
     try:
@@ -90,7 +96,7 @@ def checked_timeout(operation: str, timeout: object) -> float | None:
         TypeError, ValueError: it is no number of seconds above 0.
     """
     cure = "pass a number of seconds above 0, or None to wait for ever"
-    seconds = None if timeout is None else _seconds(operation, "timeout", timeout, cure)
+    seconds = None if timeout is None else checked_seconds(operation, "timeout", timeout, cure)
     if seconds == 0:
         raise ValueError(f"{operation}: timeout={timeout!r} is out of range; {cure}")
     return seconds
@@ -98,6 +104,9 @@ def checked_timeout(operation: str, timeout: object) -> float | None:
 
 class Options:
     """The options of an averager, checked. Local and pure.
+
+    Attributes:
+        trace: where a trace goes, or None; set by who makes the options.
 
     Args:
         operation: what is being made, for errors.
@@ -127,6 +136,7 @@ class Options:
         group_period: int = 1,
         overlap: object = False,
     ) -> None:
+        self.trace: Path | None = None
         self.topology = checked_bool(operation, "topology", topology)
         self.overlap = checked_bool(operation, "overlap", overlap)
         if grouping is None:
@@ -163,7 +173,7 @@ class Options:
         self.sync_quorum = quorum_of_all(operation, sync_quorum, ranks)
         cure = "pass 'auto' or a number of seconds, 0 or more"
         auto = isinstance(patience, str) and patience == "auto"
-        self.patience = -1.0 if auto else _seconds(operation, "patience", patience, cure)
+        self.patience = -1.0 if auto else checked_seconds(operation, "patience", patience, cure)
         self.start_step = _integer(
             operation,
             "start_step",

@@ -59,6 +59,21 @@ class Report:
     seconds: float
     skipped: int
 
+    def as_dict(self) -> dict[str, int | float]:
+        """Return it as numbers by name, for a logger of metrics, or for a row of a table.
+
+        `outcome` is the number of the Outcome, True is 1; in place of `group` and `ages` stand `group_size`,
+        `age_mean` and `age_max`.
+        """
+        numbers = {name: getattr(self, name) for name in self.__slots__ if name not in ("group", "ages")}
+        return {
+            **{name: value + 0 for name, value in numbers.items() if name != "outcome"},
+            "outcome": self.outcome.value,
+            "group_size": len(self.group),
+            "age_mean": sum(self.ages) / len(self.ages),
+            "age_max": max(self.ages),
+        }
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Statistics:
@@ -81,6 +96,18 @@ class Statistics:
         skipped: the number of steps that were left out to come to synchronisations; `steps` does not count
         them.
     """
+
+    def as_dict(self) -> dict[str, int | float]:
+        """Return it as numbers by name, for a logger of metrics, or for a row of a table.
+
+        Besides the fields there are `late_share`, of the group steps, and `waited_share`, of the seconds.
+        """
+        in_groups = self.fresh + self.late + self.missed
+        return {
+            **dataclasses.asdict(self),
+            "late_share": self.late / in_groups if in_groups else 0.0,
+            "waited_share": self.seconds_waited / self.seconds if self.seconds else 0.0,
+        }
 
     steps: int
     fresh: int

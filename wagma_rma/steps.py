@@ -18,11 +18,14 @@ from wagma_rma.model.copies import DeviceLeaves
 from wagma_rma.model.structure import Sources, Targets
 from wagma_rma.mpi.before_finalize import BeforeFinalize
 from wagma_rma.opening import Parts
+from wagma_rma.options import checked_seconds
 from wagma_rma.protocol.departures import RankLeft
 from wagma_rma.protocol.protocol import nothing
+from wagma_rma.protocol.row import ENDS
 from wagma_rma.protocol.synchronization import StepMismatch
 from wagma_rma.protocol.words import BROKEN, LEFT
 from wagma_rma.report import Synchronization, Synchronizations
+from wagma_rma.seeing.ranks import RankStatus, RankTable
 from wagma_rma.stepping import Guard, Stepper, check_countable, deliver
 from wagma_rma.waiting.watch import Expectation
 
@@ -171,6 +174,17 @@ class Steps:
                 self.stepper.await_rest()
             self._protocol.snapshots.give_difference(leaves, moves)
 
+    def look(self, timeout: object) -> RankTable:
+        """Serve GroupAverager.ranks()."""
+        self._lifecycle.check(Call.STATE, "ranks", self._rank, self._next)
+        cure = "pass how long to wait for ranks of other hosts, 0 or more"
+        return self.parts.looker.look(checked_seconds("ranks", "timeout", timeout, cure))
+
+    def own_status(self) -> RankStatus:
+        """Serve GroupAverager.status."""
+        self._lifecycle.check(Call.STATE, "status", self._rank, self._next)
+        return self.parts.looker.look_at_itself()
+
     def lend(self) -> Any:
         """Serve GroupAverager.buffers()."""
         with self._using(Call.BUFFERS, "buffers"):
@@ -200,19 +214,25 @@ class Steps:
             ):
                 self._lifecycle.happens(Event.COUNT_ON)  # all have arrived since the wait was cut short
             self._lifecycle.happens(Event.CLOSE)
+            self._protocol.row.begin_close(self.parts.window.waiter.time())
             if self._lifecycle.state is State.CLOSING_COUNTED_ON:
                 self._do_own_part()
             self.parts.accelerators.close()
             try:
                 # Arrays that anyone still has must not lose their memory.
-                if not self.parts.window.freed and not self._synchronizer.close(self._buffers.in_use()):
-                    self.parts.window.free()
+                if not self.parts.window.freed:
+                    keeps_window = self._synchronizer.close(self._buffers.in_use())
+                    self._gather_trace()
+                    if not keeps_window:
+                        self.parts.looker.free()
             except RankLeft:
                 self._lifecycle.happens(Event.ENDED)
+                self._write_own_trace()
                 raise
             if self.parts.window.freed:
                 self._free()
             self._lifecycle.happens(Event.ENDED)
+            self._end_row("closed")
             self._stop_worker()
         if failure is not None:
             raise failure
@@ -230,6 +250,8 @@ class Steps:
             self._tell(LEFT, why)
             cause = why if isinstance(why, BaseException) else RuntimeError(why)
             self._lifecycle.happens(Event.BREAK, cause)
+            self._end_row("left")
+            self._write_own_trace()
             self._stop_worker()
 
     def end_rest(self, why: str) -> None:
@@ -245,6 +267,32 @@ class Steps:
         if not lost and self.parts.comm and not self._buffers.in_use():
             dropped.keep(self.parts.identity, self.parts.comm.size, self._free)
 
+    def _gather_trace(self) -> None:
+        """Write the trace of the run. Collective: all ranks have closed, or this one has written its own."""
+        if self.parts.tracer is None:
+            return
+        everybody = range(self.parts.window.ranks)
+        self._watch.expect(
+            Expectation(
+                lambda: "close",
+                lambda: None,
+                lambda: self._departures.check("close", "gathers the trace", everybody),
+                "",
+            )
+        )
+        self.parts.tracer.gather()
+
+    def _write_own_trace(self) -> None:
+        """Write this rank's part of the trace, where the run ends without close()."""
+        if self.parts.tracer is not None:
+            self.parts.tracer.write_own()
+
+    def _end_row(self, end: str) -> None:
+        """Tell how this rank's part in the run has ended; other programs see it no more."""
+        self._protocol.row.set_activity(ENDS[end])
+        self._protocol.row.hide()
+        self.parts.looker.end_looks()
+
     def _stop_worker(self) -> None:
         if self.parts.worker is not None and self._before_finalize is not None:
             self.parts.worker.stop()
@@ -254,7 +302,7 @@ class Steps:
         """Give back the window and the communicator. Collective."""
         self.parts.accelerators.close()
         if not self.parts.window.freed:
-            self.parts.window.free()
+            self.parts.looker.free()
         if self.parts.comm:
             self.parts.comm.Free()
 
@@ -315,7 +363,7 @@ class Steps:
                 step = self._synchronizer.step
             check_countable(name, step)
             self._lifecycle.happens(Event.BEGIN)
-            started = self.parts.window.waiter.time()
+            started = self._protocol.begin_synchronization()
             found: Exception | None = None
             held: Held | None = None
             try:
@@ -335,16 +383,28 @@ class Steps:
                 self._pointers.release()
             assert held is not None  # or all ranks would have refused together
             skipped = self._synchronizer.step - self._next
-            self._protocol.synchronized(self._synchronizer.step)
+            left = self._protocol.synchronized(self._synchronizer.step)
             try:
                 deliver(held.outputs, held.targets)
             finally:
                 if self._lifecycle.state in IN_JOIN:
                     self._met, self._all_met = held.targets, self._synchronizer.all_joined
                 self._lifecycle.happens(Event.SYNCHRONIZED)
-                seconds = self.parts.window.waiter.time() - started
                 # A wait for the call that has led here is a part of the synchronisation.
                 before = self._protocol.waited_for_call if name == "average" and self._jumped else 0.0
+                ended = self._protocol.end_synchronization(before + waited)
+                seconds = ended - started
+                if self.parts.tracer is not None:
+                    self.parts.tracer.add_synchronization(
+                        self._synchronizer.step,
+                        started - before,
+                        self._synchronizer.came,
+                        left,
+                        ended,
+                        before + waited,
+                        skipped,
+                        self._synchronizer.bytes_moved,
+                    )
                 self.synchronizations.add(
                     Synchronization(
                         before + seconds, before + waited, skipped, *self._synchronizer.bytes_moved
@@ -436,6 +496,8 @@ class Steps:
 
     def _tell_break(self, cause: BaseException | None) -> None:
         """Tell the others that this averager can't go on."""
+        self._protocol.row.set_activity(ENDS["broken"])
+        self._write_own_trace()
         self._tell(BROKEN, cause or "an error")
 
     def _tell(self, manner: int, why: BaseException | str) -> None:

@@ -16,8 +16,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks import step_times
 from benchmarks.learning import curves, tables
-from benchmarks.learning.virtual.costs import HOST
 from benchmarks.learning.virtual.training import learner_of, train
+from wagma_rma.planning.costs import HOST
 
 COLUMNS = (
     "slow",

@@ -160,8 +160,8 @@ def jobs(name, seeds):
 
 def run(job):
     """Return the run of a job."""
-    from benchmarks.learning.virtual.costs import Costs
     from benchmarks.learning.virtual.training import learner_of, steps_within, train
+    from wagma_rma.planning.costs import Costs
 
     learner = learner_of(job["task"], job["optimizer"], job["rates"])
     options = dict(job["options"])

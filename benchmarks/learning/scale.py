@@ -20,9 +20,9 @@ import numpy as np
 
 from benchmarks import step_times
 from benchmarks.learning import tables
-from benchmarks.learning.virtual.costs import Costs
 from benchmarks.learning.virtual.methods import METHODS
 from benchmarks.learning.virtual.training import train
+from wagma_rma.planning.costs import Costs
 
 EACH_STEP = "local, each step"
 # Li et al., section 5: at 64 ranks ResNet-50, two ranks 320 ms late; at 1,024 ranks reinforcement learning.

@@ -16,6 +16,7 @@ from mpi4py import MPI
 
 # Nothing that imports JAX: with several ranks on a core that takes seconds, and the user would see nothing.
 from jax_bindings.demo import arguments
+from wagma_rma.bindings import timeline
 
 PACKAGES = {"jax": "jax", "optax": "optax", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
@@ -30,16 +31,16 @@ def main() -> None:
         print(arguments.greeting(comm.size), flush=True)
     use_one_cpu_device()
     try:
-        from jax_bindings.demo import timeline
-        from jax_bindings.demo.summary import caption, heading, summary
+        from jax_bindings.demo.summary import caption, heading, steps_of, summary
         from jax_bindings.demo.training import train
 
         run = train(comm, chosen)
         runs = comm.gather(run)
         if runs is not None:
-            print(summary(chosen, runs), flush=True)
+            steps = steps_of(chosen, runs)
+            print(summary(chosen, runs, steps), flush=True)
             title, below = " ".join(heading(chosen, comm.size)), caption(chosen)
-            timeline.draw(chosen.timeline, title, below, [run.steps for run in runs])
+            timeline.draw(chosen.timeline, title, below, dict(enumerate(steps)))
     except Exception:
         # The other ranks may be waiting for this one.
         traceback.print_exc()

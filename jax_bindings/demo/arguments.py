@@ -56,6 +56,8 @@ class Arguments(argparse.Namespace):
     elastic: bool
     seed: int
     timeline: Path
+    trace: Path
+    """Beside the picture."""
     no_table: bool
 
 
@@ -118,7 +120,8 @@ def parse(arguments: list[str] | None, ranks: int) -> Arguments:
         type=Path,
         default=Path("wagma_timeline.png"),
         metavar="FILE",
-        help=f"the file for the picture of the run, {', '.join(PICTURES)} (%(default)s)",
+        help=f"the file for the picture of the run, {', '.join(PICTURES)} (%(default)s); its trace goes "
+        "beside it, as .json",
     )
     add("--no-table", action="store_true", help="show no progress while training")
     chosen = parser.parse_args(arguments, Arguments())
@@ -161,6 +164,7 @@ def _check(parser: argparse.ArgumentParser, chosen: Arguments, ranks: int) -> No
     if not all(0 <= rank < ranks for rank in chosen.slow_rank):
         parser.error(f"--slow-rank must be between 0 and {ranks - 1}: there are {ranks} ranks")
     _check_picture(parser, chosen.timeline.absolute())
+    chosen.trace = chosen.timeline.with_suffix(".json")
     try:
         choose_grouping(ranks, chosen.group_size)
     except (TypeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from jax_bindings.demo.arguments import COMMAND, Arguments
 from jax_bindings.demo.training import Run, averager_options
-from wagma_rma.bindings import Outcome
+from wagma_rma.bindings import timeline
 
 BACKENDS = {"ffi": "XLA's FFI, in place", "callback": "a host callback"}
 
@@ -56,13 +56,25 @@ def caption(chosen: Arguments) -> str:
     }[chosen.mode]
 
 
-def summary(chosen: Arguments, runs: list[Run]) -> str:
+def steps_of(chosen: Arguments, runs: list[Run]) -> list[list[timeline.Step]]:
+    """Return the steps of each rank: those of the trace, with what the demo knows of them besides."""
+    found = timeline.steps_of(chosen.trace)
+    for run, steps in zip(runs, found, strict=True):
+        # A long run's trace has the newest steps.
+        slowed = run.slowed[-len(steps) :]
+        if len(slowed) == len(run.slowed):
+            steps[0] = steps[0]._replace(begin=run.began)
+        steps[:] = [step._replace(slowed=seconds) for step, seconds in zip(steps, slowed, strict=True)]
+    return found
+
+
+def summary(chosen: Arguments, runs: list[Run], steps: list[list[timeline.Step]]) -> str:
     """Return the results of all ranks, in lines of at most 80 columns, and what to compare them with.
 
     Args:
-        runs: by rank.
+        runs, steps: by rank.
     """
-    skipped_by = [sum(step.skipped for step in run.steps) for run in runs]
+    skipped_by = [sum(step.skipped for step in of_rank) for of_rank in steps]
     skipped_title = "  skipped" if chosen.elastic else ""
     lines = [
         "",
@@ -72,13 +84,13 @@ def summary(chosen: Arguments, runs: list[Run]) -> str:
     ]
     for rank, run in enumerate(runs):
         done = run.progress
-        at = sum(step.waited for step in run.steps if step.outcome is Outcome.SYNCHRONIZED)
+        at = sum(step.waited for step in steps[rank] if step.outcome == "SYNCHRONIZED")
         skipped = f"  {skipped_by[rank]:7}" if chosen.elastic else ""
         lines.append(
             f"{rank:4}  {run.own_accuracy:8.4f}  {done.fresh:6}  {done.late:6}  {done.missed:6}"
             f"  {done.synchronized:6}{skipped}  {done.waited:6.2f} s  ({at:.2f} s)"
         )
-    wall = max(run.steps[-1].end for run in runs) - min(run.steps[0].begin for run in runs)
+    wall = max(of_rank[-1].end for of_rank in steps) - min(of_rank[0].begin for of_rank in steps)
     waited = sum(run.progress.waited for run in runs)
     told = f"{sum(skipped_by)} of {len(runs) * chosen.steps}"
     lines += [
@@ -90,6 +102,7 @@ def summary(chosen: Arguments, runs: list[Run]) -> str:
         *([f"steps skipped by all ranks          {told}"] if chosen.elastic else []),
         f"averaged in the compiled step by    {BACKENDS[runs[0].backend]}",
         f"timeline                            {chosen.timeline}",
+        f"trace, for ui.perfetto.dev          {chosen.trace}",
         "",
     ]
     if len(runs) == 1:

@@ -14,8 +14,7 @@ from jax_bindings import PytreeAverager
 from jax_bindings.demo import digits
 from jax_bindings.demo.arguments import Arguments
 from jax_bindings.demo.board import Board, Progress
-from jax_bindings.demo.timeline import Step
-from wagma_rma.bindings import AveragerOptions, Outcome, choose_grouping
+from wagma_rma.bindings import AveragerOptions, choose_grouping
 
 Batch: TypeAlias = tuple[digits.Floats, digits.Integers]  # images, labels
 Update: TypeAlias = Callable[..., tuple[digits.Params, optax.OptState, jax.Array]]
@@ -24,7 +23,10 @@ Update: TypeAlias = Callable[..., tuple[digits.Params, optax.OptState, jax.Array
 class Run(NamedTuple):
     """What a rank reports when it is done."""
 
-    steps: list[Step]
+    began: float
+    """When the first step began, seconds on the clock of this host."""
+    slowed: list[float]
+    """Seconds that it slept in each of its steps, and in the synchronisation at the end."""
     progress: Progress
     own_accuracy: float
     accuracy: float
@@ -73,6 +75,7 @@ def train(comm: MPI.Intracomm, chosen: Arguments) -> Run:
         return float(digits.accuracy(model, data.test_images, data.test_labels))
 
     options = averager_options(chosen, comm.size)
+    options["trace"] = chosen.trace
     grouped = (options["group_size"] or 1) > 1
     with PytreeAverager(comm, start, **options) as averager:
         params, state = averager.params, optimizer.init(averager.params)
@@ -82,24 +85,21 @@ def train(comm: MPI.Intracomm, chosen: Arguments) -> Run:
         board = Board(comm, show=not chosen.no_table)
         comm.Barrier()
 
-        steps: list[Step] = []
-        begin = time.monotonic()
+        slept: list[float] = []
+        began = time.monotonic()
         while averager.step < chosen.steps:
             # Steps that are skipped are not counted: a rank does not become faster by them.
-            slowed = chosen.slow_seconds if len(steps) + 1 in slow else 0.0
-            time.sleep(slowed)
+            slept.append(chosen.slow_seconds if len(slept) + 1 in slow else 0.0)
+            time.sleep(slept[-1])
             params, state, loss = update(params, state, *batch())
             loss = float(loss)
             jax.block_until_ready(params)
-            steps.append(_timed(averager, begin, slowed))
-            begin = steps[-1].end
             board.post(_progress(averager, averager.step, loss, grouped))
         mean = averager.synchronize(params)
-        steps.append(_timed(averager, begin, 0.0))
         last = _progress(averager, chosen.steps, loss, grouped)
         board.post(last, last=True)
         board.close()
-        return Run(steps, last, accuracy(params), accuracy(mean), averager.backend)
+        return Run(began, [*slept, 0.0], last, accuracy(params), accuracy(mean), averager.backend)
 
 
 def _update_of(optimizer: optax.GradientTransformation, averager: PytreeAverager) -> Update:
@@ -117,15 +117,6 @@ def _update_of(optimizer: optax.GradientTransformation, averager: PytreeAverager
         return averager(optax.apply_updates(params, updates)), state, loss
 
     return update
-
-
-def _timed(averager: PytreeAverager, begin: float, slowed: float) -> Step:
-    """Return the step that has just ended."""
-    report = averager.report
-    outcome = report.outcome if report.outcome is Outcome.SYNCHRONIZED or len(report.group) > 1 else None
-    return Step(
-        begin, slowed, report.seconds_waited, report.seconds, time.monotonic(), outcome, report.skipped
-    )
 
 
 def _progress(averager: PytreeAverager, step: int, loss: float, grouped: bool) -> Progress:

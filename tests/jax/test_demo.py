@@ -8,8 +8,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from jax_bindings.demo import timeline
 from tests.support import cache, launch
+from wagma_rma.seeing import timeline
+from wagma_rma.seeing.trace import read_trace
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +90,9 @@ def test_the_picture_shows_what_happened(slow, mode):
     def share(kind):
         color = bytes.fromhex(timeline.COLORS[kind][1:])
         return (pixels == np.frombuffer(color, np.uint8)).all(axis=2).mean()
+
+    trace = read_trace(picture.with_suffix(".json"))
+    assert [len(calls) for calls in trace.calls.values()] == [STEPS + 1] * RANKS
 
     assert share("slowed") > 0.02
     if mode == "allreduce":

@@ -11,13 +11,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from jax_bindings.demo import arguments, board, timeline
+from jax_bindings.demo import arguments, board
 from jax_bindings.demo.board import Progress, table
-from jax_bindings.demo.summary import caption, heading, summary
-from jax_bindings.demo.timeline import Step
+from jax_bindings.demo.summary import caption, heading, steps_of, summary
 from jax_bindings.demo.training import Run
 from tests.support.launch import ROOT
-from wagma_rma import Outcome
+from wagma_rma.seeing import timeline
+from wagma_rma.seeing.timeline import Step
 
 # The command line.
 
@@ -67,8 +67,8 @@ def test_a_mode_that_needs_no_period_has_none_that_was_asked_for():
 def test_a_single_rank_is_told_how_to_start_several():
     assert "mpiexec -n 4 python -m jax_bindings.demo" in arguments.greeting(1)
     assert "starting 4 ranks" in arguments.greeting(4)
-    run = Run([Step(0, 0, 0, 0, 1, Outcome.SYNCHRONIZED)], PROGRESS, 0.5, 0.5, "ffi")
-    assert "start several:\nmpiexec -n 4 " in summary(arguments.parse([], 1), [run])
+    run, steps = Run(0.0, [0.0], PROGRESS, 0.5, 0.5, "ffi"), [Step(0, 0, 0, 0, 1, "SYNCHRONIZED")]
+    assert "start several:\nmpiexec -n 4 " in summary(arguments.parse([], 1), [run], [steps])
 
 
 def test_what_is_said_first_needs_no_jax():
@@ -142,14 +142,14 @@ def test_all_lines_fit_80_columns(mode, ranks, capsys):
     slow = ["--slow-rank", *map(str, range(ranks))]
     words = ["--mode", *mode.split(), "--steps", "100000", "--slow-seconds", "1234.5", *slow]
     chosen = arguments.parse(words, ranks)
-    steps = [Step(0, 0, 0, 0, 1, None), Step(1, 0, 1234.5, 2000, 99999, Outcome.SYNCHRONIZED, 99999)]
+    steps = [Step(0, 0, 0, 0, 1, None), Step(1, 0, 1234.5, 2000, 99999, "SYNCHRONIZED", 99999)]
     largest = Progress(100000, 1234.5678, 100000, 100000, 100000, 100000, 99999.99)
-    runs = [Run(steps, largest, 1.0, 1.0, "callback")] * ranks
+    runs = [Run(0.0, [0.0, 0.0], largest, 1.0, 1.0, "callback")] * ranks
     lines = [
         *arguments.greeting(ranks).splitlines(),
         *table(9999.9, [largest] * ranks, None),
         *table(9999.9, [largest] * ranks, 5),
-        *summary(chosen, runs).splitlines(),
+        *summary(chosen, runs, [steps] * ranks).splitlines(),
     ]
     assert [line for line in lines if len(line) > 80] == []
 
@@ -219,23 +219,23 @@ def test_a_step_of_one_rank_alone_has_no_outcome():
 def test_the_caption_says_why_ranks_wait(mode, why, tmp_path):
     chosen = arguments.parse(["--mode", *mode.split()], 4)
     assert re.search(why, caption(chosen))
-    steps = [Step(0.0, 0.1, 0.0, 0.2, 1.0, Outcome.FRESH), Step(1.0, 0, 0.3, 0.5, 2.0, Outcome.SYNCHRONIZED)]
+    steps = [Step(0.0, 0.1, 0.0, 0.2, 1.0, "FRESH"), Step(1.0, 0, 0.3, 0.5, 2.0, "SYNCHRONIZED")]
     pictures = []
     for text in ("", caption(chosen)):
         path = tmp_path / f"{len(text)}.png"
-        timeline.draw(path, " ".join(heading(chosen, 4)), text, [steps, steps])
+        timeline.draw(path, " ".join(heading(chosen, 4)), text, {0: steps, 1: steps})
         pictures.append(matplotlib.image.imread(path))
     whites = [(picture[:, :, :3] == 1).all(axis=2).sum() for picture in pictures]
     assert whites[0] > whites[1] + 500, "the caption is in the picture"
 
 
 def test_the_picture_shows_which_steps_were_skipped(tmp_path):
-    elsewhere = Step(0.0, 0.0, 0.0, 0.2, 2.0, Outcome.SYNCHRONIZED)
+    elsewhere = Step(0.0, 0.0, 0.0, 0.2, 2.0, "SYNCHRONIZED")
     pictures = []
     for skipped in (0, 7):
-        synchronised = Step(0.0, 0.0, 0.5, 0.8, 2.0, Outcome.SYNCHRONIZED, skipped)
+        synchronised = Step(0.0, 0.0, 0.5, 0.8, 2.0, "SYNCHRONIZED", skipped)
         path = tmp_path / f"{skipped}.png"
-        timeline.draw(path, "", "", [[elsewhere], [synchronised]])
+        timeline.draw(path, "", "", {0: [elsewhere], 1: [synchronised]})
         pictures.append((matplotlib.image.imread(path)[:, :, :3] * 255).round().astype(np.uint8))
     ink = [
         (picture == np.frombuffer(bytes.fromhex(timeline.INK[1:]), np.uint8)).all(axis=2)
@@ -248,12 +248,27 @@ def test_the_picture_shows_which_steps_were_skipped(tmp_path):
 
 def test_the_summary_of_an_elastic_run_says_what_it_has_saved():
     chosen = arguments.parse(["--elastic", "--slow-every", "1", "--steps", "100"], 4)
-    steps = [Step(0, 0, 0, 0, 1, None), Step(1, 0, 0.5, 2, 5, Outcome.SYNCHRONIZED, 8)]
-    run = Run(steps, PROGRESS._replace(waited=2.0), 0.5, 0.5, "ffi")
-    lines = summary(chosen, [run] * 4).splitlines()
+    steps = [Step(0, 0, 0, 0, 1, None), Step(1, 0, 0.5, 2, 5, "SYNCHRONIZED", 8)]
+    run = Run(0.0, [0.0, 0.0], PROGRESS._replace(waited=2.0), 0.5, 0.5, "ffi")
+    lines = summary(chosen, [run] * 4, [steps] * 4).splitlines()
     assert "slowed by 0.3 s at each step: rank 1" in lines
     assert "   0    0.5000      40      50       1      10        8    2.00 s  (0.50 s)" in lines
     assert "share of their time waited          40%" in lines
     assert "steps skipped by all ranks          32 of 400" in lines
-    usual = summary(arguments.parse([], 4), [run] * 4)
+    usual = summary(arguments.parse([], 4), [run] * 4, [steps] * 4)
     assert "skipped" not in usual
+
+
+def test_the_steps_of_the_demo_are_those_of_the_trace_and_what_it_slept(monkeypatch):
+    chosen = arguments.parse([], 1)
+    traced = [Step(10.5, 0, 0, 0.5, 11.0, "FRESH"), Step(11.0, 0, 0, 0.5, 12.0, "SYNCHRONIZED")]
+    monkeypatch.setattr(timeline, "steps_of", lambda path: [list(traced)])
+    run = Run(10.0, [0.25, 0.0], PROGRESS, 0.5, 0.5, "ffi")
+    [first, second] = steps_of(chosen, [run])[0]
+    assert (first.begin, first.slowed, second.begin, second.slowed) == (10.0, 0.25, 11.0, 0.0)
+    # A trace has the newest steps of a long run.
+    longer = run._replace(slowed=[0.5, 0.25, 0.0])
+    assert [(step.begin, step.slowed) for step in steps_of(chosen, [longer])[0]] == [
+        (10.5, 0.25),
+        (11.0, 0.0),
+    ]

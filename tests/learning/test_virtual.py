@@ -5,12 +5,12 @@ import pytest
 
 from benchmarks import step_times
 from benchmarks.learning.learner import Learner
-from benchmarks.learning.virtual.costs import Costs
 from benchmarks.learning.virtual.fleet import Fleet, NoModels
 from benchmarks.learning.virtual.methods import METHODS
 from benchmarks.learning.virtual.training import steps_within, train
 from benchmarks.learning.virtual.world import World
 from tests.learning.quadratic import LENGTH, PERIOD, RATE, RECURRENCES, STEPS, Quadratic, recurrence, start
+from wagma_rma.planning.costs import Costs
 
 FREE = Costs(0.0, 0.0)
 OPTIONS = {"local": {"period": PERIOD}, "diloco": {"period": PERIOD}, "wagma": {"sync_period": PERIOD}}

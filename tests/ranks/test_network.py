@@ -10,6 +10,7 @@ import pytest
 from tests.ranks.test_stragglers import check, follow
 from tests.support import launch
 from tests.support.hosts import NETMODS, Hosts
+from wagma_rma.seeing.trace import read_trace
 
 pytestmark = [pytest.mark.usefixtures("possible"), pytest.mark.slow]
 
@@ -217,6 +218,48 @@ def test_a_timeout_names_a_rank_that_does_not_answer_and_the_program_can_go_on_o
         assert [mean for _, mean in results] == [[0.5, 0.5]] * 2
     finally:
         job.kill()
+
+
+def test_a_rank_that_does_not_answer_is_seen_so_within_a_bounded_time(two):
+    job = two.start(1, "ranks.seeing:look_at_a_stopped_rank")
+    try:
+        until((job.directory / "stop").exists)
+        pid = job.pids()[1]
+        os.kill(pid, signal.SIGSTOP)
+        (job.directory / "stopped").touch()
+        until((job.directory / "continue").exists)
+        os.kill(pid, signal.SIGCONT)
+        code, output = job.wait(60)
+        assert code == 0, output
+        [before, meanwhile, again, after], nothing = job.results(2)
+        assert nothing == []
+        # What was known of it stays.
+        assert [each[1:4] for each in (meanwhile, again, after)] == [before[1:4]] * 3
+        assert before[1] == 12 and before[3] == pid
+        states = [each[0] for each in (before, meanwhile, again, after)]
+        assert states == ["computing", "no answer", "no answer", "computing"]
+        assert max(each[4] for each in (before, meanwhile, again, after)) < 2
+    finally:
+        job.kill()
+
+
+def test_ranks_of_several_hosts_are_seen_and_traced_on_one_clock(two, tmp_path):
+    ran = two.run(2, "ranks.seeing:hosts_apart", folder=str(tmp_path), steps=40)
+    names = [two.namespace(host) for host in (0, 0, 1, 1)]
+    for seen, _ in ran:
+        assert [rank["host"] for rank in seen] == [ran[0][0][rank]["host"] for rank in range(4)]
+        assert len({rank["host"] for rank in seen}) == len(set(names))
+        assert [rank["step"] for rank in seen] == [40] * 4
+        assert seen[1]["verdict"] == "chronic" and seen[2]["verdict"] == "now and then"
+        assert all(0 <= rank["seconds"] < 10 for rank in seen)
+    trace = read_trace(tmp_path / "run.json")
+    error = trace.about["clock_error_us"] / 1e6
+    assert 0 < error < 0.05
+    assert len(trace.about["names"]) == 2
+    for rank, (_, began) in enumerate(ran):
+        for call, expected in zip(trace.calls[rank], began, strict=True):
+            # A call takes a moment to begin.
+            assert -error - 1e-3 < call.began - expected < error + 5e-3
 
 
 def until(condition):

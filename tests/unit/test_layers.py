@@ -11,7 +11,7 @@ import pytest
 from tests.support import launch
 
 # From the lowest up; "" are the modules of wagma_rma itself.
-LAYERS = ("kernels", "model", "groups", "waiting", "devices", "mpi", "windows", "protocol", "")
+LAYERS = ("kernels", "model", "groups", "waiting", "devices", "mpi", "windows", "protocol", "seeing", "")
 OF_MPI = {"mpi", "windows", ""}  # layers that may use mpi4py
 PROBE = "wagma_rma.testing.probe"  # looks into the averager, so it stands above it
 FOR_BINDINGS = "wagma_rma.bindings"

@@ -252,6 +252,7 @@ def test_leaves_that_synchronisations_alone_average_change_nothing_for_the_other
     layout, without = Layout(*arguments), Layout(*grouped(arguments), (), *arguments[-2:])
     of_the_others = {
         "first_message",
+        "row",
         "chunk_bytes",  # which bounds the reads of a synchronisation too
         "leaf_count",
         "order",

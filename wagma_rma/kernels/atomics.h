@@ -20,6 +20,20 @@ static inline uint64_t wagma_load(void *word) {
     return atomic_load((wagma_word *)word);
 }
 
+/* Two stores for words that have one writer: relaxed; and after all of this thread's stores before it. */
+static inline void wagma_store_relaxed(void *word, uint64_t value) {
+    atomic_store_explicit((wagma_word *)word, value, memory_order_relaxed);
+}
+
+static inline void wagma_store_release(void *word, uint64_t value) {
+    atomic_store_explicit((wagma_word *)word, value, memory_order_release);
+}
+
+/* Keep this thread's later stores behind its earlier ones. */
+static inline void wagma_release_fence(void) {
+    atomic_thread_fence(memory_order_release);
+}
+
 static inline uint64_t wagma_fetch_add(void *word, uint64_t addend) {
     return atomic_fetch_add((wagma_word *)word, addend);
 }

@@ -61,7 +61,7 @@ cdef class Announcements:
         """Write what this rank has found wrong, for ranks that meet it at a barrier. Local.
 
         Args:
-            text: its first 2,047 bytes are kept.
+            text: its first 1,791 bytes are kept.
         """
         cdef bytes encoded = text.encode()[:MESSAGE_BYTES - 1]
         cdef const char* begin = encoded

@@ -8,7 +8,8 @@ cdef enum:
     NOTE_WORDS = 8
     # Hosts below a node: with one level less, a barrier takes two round trips less; the last rank pays for each host.
     ARITY = 16
-    MESSAGE_BYTES = 2048  # of an error that a rank tells the others
+    MESSAGE_BYTES = 1792  # of an error that a rank tells the others
+    ROW_WORDS = 48        # of what a rank tells of its pace
     # Of the leaves that are averaged in groups, one for each dtype; then of those that synchronisations alone average.
     SECTIONS = 2 * WAGMA_DTYPES
     # Parts of the region of the latter: this rank's contribution, and results.
@@ -63,7 +64,7 @@ cdef class Layout:
     cdef readonly int64_t region_bytes, first_region # a part of the region of the other leaves, and its beginning
     cdef readonly int64_t chunk_bytes                # most bytes that a chunk has in a snapshot or result
     cdef readonly int region_parts
-    cdef readonly int64_t first_message
+    cdef readonly int64_t first_message, row
     cdef readonly int64_t nbytes
 
     cdef Chunk chunk(self, int c) noexcept nogil

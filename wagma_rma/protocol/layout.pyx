@@ -1,6 +1,7 @@
 """Where everything lies in a window.
 
-A window begins with words (the header, then the records), followed by the snapshots, the results and the messages:
+A window begins with words (the header, then the records), followed by the snapshots, the results, the messages
+and the row:
 
     header    published, result_tag[3], retired[slots] | latest | entered, departure, process, contributed, progress
               | note[8] | reached, said, refusing, summed, node | gathered, refused, called | counted[places]
@@ -11,6 +12,7 @@ A window begins with words (the header, then the records), followed by the snaps
     region    of the leaves that synchronisations alone average, in the type of sums: this rank's contribution, the totals;
               across hosts partial sums too
     message   the text of an error
+    row       what this rank tells of its pace (``row``)
 
 What the words hold stands in ``words``. A record begins a cache line, and so does what follows a bar:
 
@@ -177,7 +179,8 @@ cdef class Layout:
         self.first_region = self.first_result + self.result_bytes * RESULTS
         self.region_parts = 4 if network else 2
         self.first_message = self.first_region + self.region_parts * self.region_bytes
-        self.nbytes = self.first_message + up(2 * MESSAGE_BYTES, PAGE)
+        self.row = self.first_message + up(2 * MESSAGE_BYTES, LINE)
+        self.nbytes = up(self.row + 8 * ROW_WORDS, PAGE)
 
     def __dealloc__(self):
         free(self.leaves)

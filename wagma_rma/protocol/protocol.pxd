@@ -5,10 +5,12 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from wagma_rma.model.leaf_pointers cimport LeafPointers
 from wagma_rma.protocol.calls cimport Calls
+from wagma_rma.protocol.events cimport Event, Events
 from wagma_rma.protocol.exchange cimport Exchange
 from wagma_rma.protocol.layout cimport Layout
 from wagma_rma.protocol.pace cimport Pace
 from wagma_rma.protocol.record cimport Record
+from wagma_rma.protocol.row cimport AVERAGING, SYNCHRONIZING, Row
 from wagma_rma.protocol.snapshots cimport Snapshots
 from wagma_rma.protocol.turn cimport Group, Turn
 from wagma_rma.waiting.waiter cimport Waiter
@@ -49,11 +51,20 @@ cdef struct Totals:
     double seconds_waited
     double seconds
 
+# Of the group step under way, where a trace is kept; otherwise only the first and the last one. Seconds on the clock.
+cdef struct Moments:
+    double began
+    double published
+    double opened
+    double exchanged
+    double ended
+
 @cython.final
 cdef class Protocol:
     cdef readonly Window window
     cdef readonly Layout layout
     cdef readonly Snapshots snapshots
+    cdef readonly Row row     # what it tells of its pace
     cdef Waiter waiter
     cdef Calls calls
     cdef Turn turn
@@ -65,6 +76,9 @@ cdef class Protocol:
     cdef double patience      # seconds, or negative for the running estimate
     cdef Step now             # the group step under way
     cdef Step local           # the last step at which this rank exchanged nothing; a rest may be under way then
+    cdef Moments moments
+    cdef double ended         # when the last step ended for the caller, seconds on the clock
+    cdef public Events events # for a trace; or None
     cdef Step last            # the last one that is over, and if it was a group step:
     cdef Group* group         #   the group whose sums it used
     cdef uint64_t* contributions
@@ -85,6 +99,7 @@ cdef class Protocol:
     cdef readonly double waited_for_call  # seconds, in the last call of step(), if it has ended by a call
 
     cdef void count(self, Step* done) noexcept
+    cdef void record_event(self) noexcept
     cdef double now_patience(self) noexcept nogil
     cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil

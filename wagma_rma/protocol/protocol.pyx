@@ -75,6 +75,7 @@ cdef class Protocol:
         self.patience = patience
         self.turn = Turn(window.rank, groups)
         self.pace = Pace()
+        self.row = Row(window, layout)
         self.overlaps = overlaps
         self.worker = worker
         self.last.outcome = LOCAL  # before any step
@@ -138,7 +139,8 @@ cdef class Protocol:
             self.count(&self.local)
         elif not self.rest_under_way:
             self.count(&self.now)
-        elif self.interrupts_rest:
+        self.row.end(step, self.ended)
+        if self.rest_under_way and self.local.step != step and self.interrupts_rest:
             self.await_rest(nothing, nothing)
         if not self.rest_under_way:
             self.waiter.raise_interruption()
@@ -161,6 +163,7 @@ cdef class Protocol:
         began = self.waiter.now()
         if begins_step:
             self.pace.begin_step(began)
+            self.row.begin(AVERAGING, began)
         raised = self.worker.wait(look, end) if self.worker is not None else None
         self.rest_under_way = False
         failure = self.worker.take_error() if self.worker is not None else None
@@ -201,11 +204,27 @@ cdef class Protocol:
         """During a wait for the group: tell how many of its members will not come, since they have joined."""
         self.record.joined = joined
 
+    def begin_synchronization(self):
+        """Note that a synchronisation begins, or is continued; return the time."""
+        cdef double now = self.waiter.now()
+        self.row.begin(SYNCHRONIZING, now)
+        return now
+
     def synchronized(self, uint64_t step):
-        """Count a synchronisation as done, which ends now. It has made the move that was pending."""
+        """Count a synchronisation as done, which ends now; return the time. It has made the move that was pending."""
+        cdef double now = self.waiter.now()
         self.snapshots.pending = False
         self.last_step = self.last_synchronized = step
-        self.pace.end_step(self.waiter.now())
+        self.pace.end_step(now)
+        self.row.synchronize(step, now)
+        return now
+
+    def end_synchronization(self, double waited):
+        """Note that the call returns which has synchronised, and waited for some seconds; return the time."""
+        cdef double now = self.waiter.now()
+        self.row.count(now - self.row.began, waited)
+        self.row.end(self.last_step, now)
+        return now
 
     def report(self):
         """Return the last step that is over as a dict of report.Report's fields; `outcome` is a number."""
@@ -253,6 +272,24 @@ cdef class Protocol:
         totals.bytes_over_network += self.last.bytes_over_network
         totals.seconds_waited += self.last.seconds_waited
         totals.seconds += self.last.seconds
+        if self.events is not None:
+            self.record_event()
+        self.row.count(self.last.seconds, self.last.seconds_waited)
+        if self.last.outcome != LOCAL:
+            self.row.count_exchange(self.last.outcome == LATE)
+
+    cdef void record_event(self) noexcept:
+        """Record the last step for a trace."""
+        cdef bint is_local = self.last.outcome == LOCAL
+        cdef Event* event = self.events.add(self.contributions, 0 if is_local else self.group.size)
+        event.step, event.source_step, event.outcome = self.last.step, self.last.source_step, self.last.outcome
+        event.bytes_read, event.bytes_over_network = self.last.bytes_read, self.last.bytes_over_network
+        event.waited, event.initiated = self.last.seconds_waited, self.last.initiated
+        if is_local:
+            event.began, event.ended = self.ended - self.last.seconds, self.ended
+            return
+        event.began, event.published = self.moments.began, self.moments.published
+        event.opened, event.exchanged, event.ended = self.moments.opened, self.moments.exchanged, self.moments.ended
 
     cdef double now_patience(self) noexcept nogil:
         """Return the seconds to wait at the next step, while the caller waits too."""
@@ -271,6 +308,7 @@ cdef class Protocol:
     cdef int local_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
         """Perform a step at which this rank exchanges nothing. Its time counts as the rank's own between two steps."""
         cdef double started = self.waiter.now()
+        self.row.begin(AVERAGING, started)
         if self.calls.leader >= 0 and not self.rest_under_way:  # which uses the window
             self.calls.begin_look()
             self.window.complete()
@@ -281,7 +319,8 @@ cdef class Protocol:
         self.local.step = self.local.source_step = step
         self.local.outcome = LOCAL
         self.snapshots.pass_on(pointers, 0)
-        self.local.seconds = self.waiter.now() - started
+        self.ended = self.waiter.now()
+        self.local.seconds = self.ended - started
         return 0
 
     cdef int group_step(self, uint64_t step, LeafPointers pointers) except -1 nogil:
@@ -291,7 +330,10 @@ cdef class Protocol:
         if pointers.copies is not None:
             pointers.copies.complete_down()  # what the device computes before is this rank's own time
         started = self.waiter.now()
+        memset(&self.moments, 0, sizeof(Moments))
+        self.moments.began = started
         self.pace.begin_step(started)
+        self.row.begin(AVERAGING, started)
         patience = self.now_patience()
         memset(now, 0, sizeof(Step))
         now.step = now.source_step = step
@@ -303,6 +345,8 @@ cdef class Protocol:
             self.waited_for_call = self.snapshots.seconds_waited + self.calls.seconds_waited
             return 0
         self.gathered = self.performed = True
+        if self.events is not None:
+            self.moments.published = self.waiter.now()
         # Before any target is written: leaves that are averaged at synchronisations only are this rank's own here.
         self.snapshots.pass_on(pointers, self.layout.group_leaves)
         now.seconds_waited = self.snapshots.seconds_waited + self.calls.seconds_waited
@@ -329,6 +373,8 @@ cdef class Protocol:
         self.record.wait_until_open(self.quorum, patience)
         now.initiated = self.record.initiated
         self.choose_source()
+        if self.events is not None:
+            self.moments.opened = self.waiter.now()
         # 5. Exchange: share the work of this rank's own step, collect that of any.
         self.exchange.perform(now.source_step == now.step, pointers)
         now.chunks_computed = self.exchange.chunks_computed
@@ -336,6 +382,8 @@ cdef class Protocol:
         now.bytes_over_network = self.exchange.sums.bytes_over_network
         # 6. Check.
         self.exchange.sums.results.end_read(self.record, &kept)
+        if self.events is not None:
+            self.moments.exchanged = self.waiter.now()
         # An interruption has not kept this rank from serving the others: they rely on an open record of every group in
         # which it has arrived.
         if not kept or self.waiter.interrupted:
@@ -363,9 +411,9 @@ cdef class Protocol:
 
     cdef void end(self, double started) noexcept nogil:
         """End a group step for the caller: note how long it took."""
-        cdef double now = self.waiter.now()
-        self.now.seconds = now - started
-        self.pace.end_step(now)
+        self.ended = self.moments.ended = self.waiter.now()
+        self.now.seconds = self.ended - started
+        self.pace.end_step(self.ended)
 
     cdef int choose_source(self) except -1 nogil:
         """Decide between FRESH and LATE, and which step's sums to use."""

@@ -88,6 +88,7 @@ class Synchronizer:
         self._departures = departures
         self._pointers = pointers
         self._watch = watch
+        self.came = 0.0  # to the barrier that ends a synchronisation, seconds on the clock
         self._last = step
         self._step = step
         self._joined_at: int | None = None  # the last group step of a rank in join()
@@ -378,6 +379,7 @@ class Synchronizer:
         calls_before = self._calls
         self._all_joined = self._barrier.all_joined
         leaving = -int(joined and self._all_joined)
+        self.came = self._waiter.time()
         self._barrier.arrive(self._step, self._last, joining=leaving)
         self._told_joined = joined and not self._all_joined
         self._words.announce(pack_entered(self._step, self._attempt, PUBLISHED))

@@ -20,10 +20,22 @@ class SynchronizationTimeout(TimeoutError):
     """
 
 
-def enumerate_ranks(ranks: list[int], reached: Callable[[list[int]], list[int]]) -> str:
-    """Return for instance "rank 2 (at step 14) and rank 3 (at step 12)"."""
+def enumerate_ranks(
+    ranks: list[int],
+    reached: Callable[[list[int]], list[int]],
+    described: Callable[[list[int]], list[str]] = lambda ranks: [""] * len(ranks),
+) -> str:
+    """Return for instance "rank 2 (at step 14) and rank 3 (at step 12; host a, pid 123)".
+
+    Args:
+        reached: returns the newest steps that some ranks are known to have reached.
+        described: returns what else there is to say of some ranks, "" for nothing.
+    """
     first = ranks[:16]
-    names = [f"rank {rank} (at step {step})" for rank, step in zip(first, reached(first), strict=True)]
+    names = [
+        f"rank {rank} (at step {step}{text and f'; {text}'})"
+        for rank, step, text in zip(first, reached(first), described(first), strict=True)
+    ]
     if len(ranks) > 16:
         names.append(f"{len(ranks) - 16} more ranks")
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
@@ -60,6 +72,8 @@ class Watch:
 
     timeout: float | None
     """Seconds after which a wait raises SynchronizationTimeout, or None. May be set at any time."""
+    described: Callable[[list[int]], list[str]]
+    """Returns what there is to say of some ranks, besides their steps."""
     earlier: float
     """Seconds that earlier waits of the same call have taken. Warnings and the timeout count them too."""
 
@@ -69,6 +83,7 @@ class Watch:
         self.timeout = timeout
         self._interrupts = interrupts
         self._reached = reached
+        self.described = lambda ranks: [""] * len(ranks)
         self.expect(Expectation(str, list, _nothing, ""))
 
     def expect(self, expectation: Expectation) -> None:
@@ -104,11 +119,15 @@ class Watch:
             return
         if rank >= 0:
             # No word of this rank can be loaded now, so its step is unknown.
-            awaited = f"rank {rank}, which does not answer (is it stopped, or its network down?)"
+            [known] = self.described([rank])
+            cause = "which does not answer (is it stopped, or its network down?)"
+            awaited = f"rank {rank}{known and f' ({known})'}, {cause}"
         elif (missing := self._expectation.missing()) is None:
             return
         else:
-            awaited = enumerate_ranks(missing, self._reached) if missing else "other ranks to go on"
+            awaited = "other ranks to go on"
+            if missing:
+                awaited = enumerate_ranks(missing, self._reached, self.described)
         message = f"{self._expectation.operation()}: waited {seconds:.1f} s for {awaited}"
         if timed_out:
             raise SynchronizationTimeout(

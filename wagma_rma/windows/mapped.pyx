@@ -3,10 +3,21 @@
 A subclass gives the addresses: of memory that processes share, or of memory that threads share.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from wagma_rma.kernels.atomics cimport (wagma_compare_and_swap, wagma_fence, wagma_fetch_add, wagma_fetch_max,
                                         wagma_load)
+
+
+cdef bytes looked_at(char* place, int nbytes):
+    """Return some words of memory that somebody may be writing."""
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, nbytes)
+    cdef uint64_t* words = <uint64_t*> PyBytes_AS_STRING(found)
+    cdef int i
+    for i in range(nbytes // 8):
+        words[i] = wagma_load(place + 8 * i)
+    return found
 
 
 cdef class MappedWindow(Window):
@@ -31,6 +42,16 @@ cdef class MappedWindow(Window):
         for i in range(count):
             values[i] = wagma_load(self.base[rank] + word + 8 * i)
         return 0
+
+    def look(self, list ranks, int64_t offset, int nbytes, double seconds=0):
+        """Return a range of each of some ranks' memory, as words loaded one after the other, from the first on.
+
+        By any thread, at any time; the memory must not be given back meanwhile. Waits for nobody.
+
+        Args:
+            offset, nbytes: multiples of 8.
+        """
+        return [looked_at(self.base[rank] + offset, nbytes) for rank in ranks]
 
     cdef int fetch_add(self, int rank, int64_t word, uint64_t addend, uint64_t* found) except -1 nogil:
         found[0] = wagma_fetch_add(self.base[rank] + word, addend)

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 from wagma_rma.mpi.finalize_hook cimport FinalizeHook
 from wagma_rma.mpi.rma cimport wagma_handle
+from wagma_rma.windows.looks cimport Looks
 from wagma_rma.windows.remote_reads cimport RemoteReads
 from wagma_rma.windows.remote_words cimport RemoteWords
 from wagma_rma.windows.shared cimport SharedWindow
@@ -21,6 +22,7 @@ cdef class RemoteWindow(Window):
     cdef char** base               # per rank: the address of its bulk memory if it is on this host, else NULL
     cdef RemoteWords words
     cdef RemoteReads reads
+    cdef Looks looks
     cdef FinalizeHook finalize_hook  # ends both windows and the progress thread
     cdef object thread_comm        # that the progress thread polls; None without a thread
     cdef bint opened               # and not freed since

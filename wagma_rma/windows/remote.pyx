@@ -19,6 +19,8 @@ from wagma_rma.kernels.atomics cimport wagma_fence
 from wagma_rma.kernels.memory cimport LINE
 from wagma_rma.mpi.finalize_hook cimport RMA, FinalizeHook, handle_of
 from wagma_rma.mpi.rma cimport WAGMA_ADD, WAGMA_LOAD, WAGMA_MAX, WAGMA_SWAP
+from wagma_rma.windows.looks cimport Looks
+from wagma_rma.windows.mapped cimport looked_at
 from wagma_rma.windows.remote_reads cimport RemoteReads
 from wagma_rma.windows.remote_words cimport RemoteWords
 from wagma_rma.windows.shared cimport SharedWindow, take
@@ -98,6 +100,7 @@ cdef class RemoteWindow(Window):
             try:
                 self.words = RemoteWords(self.rank, self.ranks, self.waiter)
                 self.reads = RemoteReads(self.words, self.lanes)
+                self.looks = Looks(self.words)
                 self.base = <char**> calloc(self.ranks, sizeof(char*))
                 if self.base is NULL:
                     raise MemoryError("RemoteWindow: no memory for the table of ranks")
@@ -137,7 +140,7 @@ cdef class RemoteWindow(Window):
         self.words_handle = handle_of(self.words_window)
         self.bulk_handle = handle_of(self.bulk_window)
         self.words.open(self.words_handle, self.words_bytes)
-        self.reads.window = self.bulk_handle
+        self.reads.window = self.looks.window = self.bulk_handle
         # NOCHECK, after the collective allocation: without it MPI would wait for every target.
         self.words_window.Lock_all(MPI.MODE_NOCHECK)
         self.bulk_window.Lock_all(MPI.MODE_NOCHECK)
@@ -166,6 +169,7 @@ cdef class RemoteWindow(Window):
         """Free the memory. Collective; no rank may use any window afterwards."""
         if not self.opened:
             return
+        self.looks.end()
         # Other ranks may still need this rank's thread, to complete their last operations.
         self.comm.Barrier()
         self.finalize_hook.end()
@@ -229,6 +233,20 @@ cdef class RemoteWindow(Window):
 
     cdef int complete_reads(self, int lane) except -1 nogil:
         return self.reads.complete(lane)
+
+    def look(self, list ranks, int64_t offset, int nbytes, double seconds):
+        """Return a range of each of some ranks' bulk memory; None for a rank of another host that does not answer.
+
+        By any thread, at any time; the memory must not be given back meanwhile.
+
+        Args:
+            offset, nbytes: multiples of 8, and the same in all calls.
+            seconds: to wait for ranks of other hosts, at most.
+        """
+        far = [rank for rank in ranks if self.base[rank] is NULL]
+        answers = dict(zip(far, self.looks.look(far, offset - self.words_bytes, nbytes, seconds)))
+        return [answers[rank] if self.base[rank] is NULL
+                else looked_at(self.base[rank] + offset - self.words_bytes, nbytes) for rank in ranks]
 
     # Fences.
 

@@ -18,6 +18,7 @@ cdef class RemoteWords:
     cdef Bells bells
     cdef int* reads                # per rank: bulk reads of its memory in flight, counted by RemoteReads
     cdef int reads_in_flight       # their sum
+    cdef int looks_in_flight       # changed by their thread (looks)
 
     cdef void open(self, wagma_handle window, int64_t bell) noexcept nogil
     cdef bint start_thread(self, tuple hosts, wagma_handle comm, uint64_t* bell) except -1

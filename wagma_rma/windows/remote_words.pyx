@@ -171,7 +171,7 @@ cdef class RemoteWords:
 
     cdef bint awaits_far_rank(self) noexcept nogil:
         """Return whether a direct operation might wait for a rank of another host that has something to answer."""
-        if self.threaded.count or (self.reads_in_flight and not self.threaded.by_swap):
+        if self.threaded.count or ((self.reads_in_flight or self.looks_in_flight) and not self.threaded.by_swap):
             return True
         return self.bells.unanswered() >= 0
 

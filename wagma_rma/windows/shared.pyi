@@ -1,12 +1,12 @@
 from mpi4py import MPI
 
-from wagma_rma.windows.window import Window
+from wagma_rma.windows.mapped import MappedWindow
 
 SHARED_MEMORY: str
 
 def free_shared_memory() -> int | None: ...
 
-class SharedWindow(Window):
+class SharedWindow(MappedWindow):
     def __init__(self, comm: MPI.Intracomm, nbytes: int) -> None: ...
     @property
     def freed(self) -> bool: ...

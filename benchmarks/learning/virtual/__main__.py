@@ -12,9 +12,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks.learning import options
-from benchmarks.learning.virtual.costs import Costs
 from benchmarks.learning.virtual.methods import METHODS
 from benchmarks.learning.virtual.training import learner_of, steps_within, train
+from wagma_rma.planning.costs import Costs
 
 
 def main(arguments=None):

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from benchmarks.learning.learner import Learner
 from benchmarks.learning.tasks import shards
+from wagma_rma.planning.world import NoModels as NoModelsAtAll
 
 
 def flat(task):
@@ -92,27 +93,7 @@ class Fleet:
         return self.average(self.models)
 
 
-class NoModels:
-    """A fleet for clocks alone: it has the methods of Fleet, and nothing is computed."""
+class NoModels(NoModelsAtAll):
+    """A fleet for clocks alone, of no learner."""
 
     learner = None
-
-    def __init__(self, ranks):
-        self.ranks = ranks
-        self.models = [None] * ranks
-
-    def begin(self, rank): ...
-
-    def gradient(self, rank): ...
-
-    def update(self, rank, factor, gradient=None): ...
-
-    def average(self, models, number=None): ...
-
-    def mixed(self, average, members, model): ...
-
-    def moved(self, model, average, before): ...
-
-    def average_states(self): ...
-
-    def mean(self): ...

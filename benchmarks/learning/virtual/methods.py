@@ -5,8 +5,9 @@ from functools import partial
 from benchmarks.learning.virtual.adpsgd import adpsgd
 from benchmarks.learning.virtual.eager import eager
 from benchmarks.learning.virtual.fastest import fastest
-from benchmarks.learning.virtual.synchronous import allreduce, diloco, dpsgd, local, sgp
-from benchmarks.learning.virtual.wagma import wagma
+from benchmarks.learning.virtual.synchronous import diloco, dpsgd, sgp
+from wagma_rma.planning.synchronous import allreduce, local
+from wagma_rma.planning.wagma import wagma
 
 METHODS = {
     "allreduce": allreduce,

@@ -4,8 +4,7 @@ import contextlib
 import io
 
 from tests.support.changes import changed
-from wagma_rma import GroupAverager
-from wagma_rma import __main__ as diagnosis
+from wagma_rma import GroupAverager, diagnosis
 
 
 def diagnosis_of(comm):

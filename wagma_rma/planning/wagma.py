@@ -1,11 +1,16 @@
-"""WAGMA-SGD in virtual time, by the rules of wagma_rma/PROTOCOL.md: records, arrivals, patience, ages, calls.
+"""WAGMA-SGD in virtual time, by the rules of PROTOCOL.md: records, arrivals, patience, ages, calls.
 
 Left out: interruptions, departures, buffers. Operations on words take no time of their own but what `Costs`
 counts, so no two ranks meet in the middle of an operation.
 """
 
+from collections.abc import Callable
+
 from wagma_rma.groups.choice import choose
 from wagma_rma.options import quorum_of_all
+from wagma_rma.planning.world import Model, World
+
+Continuation = Callable[[int], None]
 
 # As wagma_rma/protocol/protocol.pyx has them.
 LEAST_PATIENCE, EXCHANGES, SHARE, CALL_SHARE, SHARE_BEHIND = 100e-6, 2, 0.1, 0.5, 0.75
@@ -18,7 +23,7 @@ class Snapshot:
 
     __slots__ = "model", "pins", "step"
 
-    def __init__(self, step, model):
+    def __init__(self, step: int, model: Model) -> None:
         self.step, self.model, self.pins = step, model, 0
 
 
@@ -38,11 +43,15 @@ class Record:
         "until",
     )
 
-    def __init__(self, step, group):
+    def __init__(self, step: int, group: tuple[int, ...]) -> None:
         self.step, self.group = step, group
-        self.arrived, self.until = [], float("inf")  # members, and the first end of a member's patience
+        self.arrived: list[int] = []
+        self.until = float("inf")  # the first end of a member's patience
+        self.owners: list[int] = []  # members that have begun to write sums
+        self.snapshots: list[Snapshot] = []
+        self.mean: Model = None
         self.opened = self.finished = False
-        self.late = []
+        self.late: list[int] = []
 
 
 class Rank:
@@ -53,24 +62,35 @@ class Rank:
         "step", "tags", "times", "token",
     )  # fmt: skip
 
-    def __init__(self, model):
+    def __init__(self, model: Model) -> None:
         self.step = self.call = 0  # steps of the averager; calls, by which step times go
         self.snapshot = Snapshot(0, model)
         self.pinned = 0  # older snapshots that are pinned
         self.published = True  # whether the model of this step is
-        self.latest = None  # the newest record that has used an older model of this rank
+        self.latest: Record | None = None  # the newest record that has used an older model of this rank
         self.tags = [0] * RESULTS  # the steps whose sums lie in its slots
-        self.times = []  # the last three between steps
-        self.token = None  # what the rank waits for: an event for another token is void
+        self.times: list[float] = []  # the last three between steps
+        self.token: object = None  # what the rank waits for: an event for another token is void
         self.came = 0.0
         # With overlap: whether an exchange goes on behind the rank's back, and the rank waits for its end;
         # the model that it has published for it; and what is to be added to the next one.
         self.behind = self.awaits = False
-        self.own = self.pending = None
+        self.own: Model = None
+        self.pending: tuple[Model, Model] | None = None
 
 
-def wagma(world, group_size=None, sync_period=10, quorum=1, majority=False, sync_quorum=None, patience=None,
-          group_period=1, moments=False, overlap=False):  # fmt: skip
+def wagma(
+    world: World,
+    group_size: int | None = None,
+    sync_period: int = 10,
+    quorum: int = 1,
+    majority: bool = False,
+    sync_quorum: float | None = None,
+    patience: float | None = None,
+    group_period: int = 1,
+    moments: bool = False,
+    overlap: bool = False,
+) -> None:
     """WAGMA-SGD; the options are GroupAverager's.
 
     Args:
@@ -78,30 +98,38 @@ def wagma(world, group_size=None, sync_period=10, quorum=1, majority=False, sync
         patience: seconds; None stands for "auto".
         moments: synchronisations average the optimizers' states too.
     """
-    run = _Run(world, group_size, sync_period, quorum, majority, sync_quorum, patience, group_period, moments)
-    run.overlap = overlap
-    run.run()
+    options = group_size, sync_period, quorum, majority, sync_quorum, patience, group_period, moments, overlap
+    _Run(world, *options).run()
 
 
 class _Run:
     def __init__(
-        self, world, group_size, sync_period, quorum, majority, sync_quorum, patience, group_period, moments
-    ):
+        self,
+        world: World,
+        group_size: int | None,
+        sync_period: int,
+        quorum: int,
+        majority: bool,
+        sync_quorum: float | None,
+        patience: float | None,
+        group_period: int,
+        moments: bool,
+        overlap: bool,
+    ) -> None:
         if world.steps % sync_period:
             raise ValueError(f"steps={world.steps} is no multiple of sync_period={sync_period}")
-        self.world, self.fleet, self.costs = world, world.fleet, world.costs
+        self.world, self.fleet, self.costs, self.overlap = world, world.fleet, world.costs, overlap
         grouping = choose(world.ranks, group_size)
         self.size, self.turn = grouping.size, grouping.period
         # The groups of a rank at each step of a turn; all members have the same tuple.
-        self.groups = []
+        self.groups: list[list[tuple[int, ...]]] = []
         for step in range(1, self.turn + 1):
-            of_rank = [None] * world.ranks
+            of_rank: dict[int, tuple[int, ...]] = {}
             for rank in range(world.ranks):
-                if of_rank[rank] is None:
+                if rank not in of_rank:
                     group = tuple(grouping.members(rank, step))
-                    for member in group:
-                        of_rank[member] = group
-            self.groups.append(of_rank)
+                    of_rank.update(dict.fromkeys(group, group))
+            self.groups.append([of_rank[rank] for rank in range(world.ranks)])
         self.slots = max(SNAPSHOTS, self.turn + 1)
         self.period, self.group_period, self.patience, self.moments = (
             sync_period,
@@ -113,16 +141,19 @@ class _Run:
         callers = quorum_of_all("wagma", sync_quorum, world.ranks)
         self.sync_quorum = None if callers == world.ranks else callers  # where all call, nobody is called
         self.ranks = [Rank(model) for model in self.fleet.models]
-        self.records = {}
+        self.records: dict[tuple[int, int], Record] = {}
         self.target = sync_period  # the step of the next synchronisation
         self.called = False
-        self.here, self.first = [], 0  # who is there, and how many of them have done all steps
-        self.gathering = {}  # records that are not open: an ordered set
-        self.waiting = {}  # ranks that wait for a slot or a call: rank -> what to do next
-        self.ages = {}
+        self.here: list[int] = []
+        self.first = 0  # who is there, and how many of them have done all steps
+        self.gathering: dict[Record, None] = {}  # records that are not open: an ordered set
+        self.waiting: dict[
+            int, Continuation | None
+        ] = {}  # ranks that wait for a slot or a call: rank -> what to do next
+        self.ages: dict[int, int] = {}
         self.counts = dict.fromkeys(("fresh", "late", "missed", "skipped", "synchronisations"), 0)
 
-    def run(self):
+    def run(self) -> None:
         for rank in range(self.world.ranks):
             self.begin(rank)
         self.world.run()
@@ -135,7 +166,7 @@ class _Run:
 
     # Between two steps.
 
-    def begin(self, rank):
+    def begin(self, rank: int) -> None:
         """Begin to compute."""
         state = self.ranks[rank]
         seconds = self.world.seconds(rank, state.call)
@@ -144,11 +175,11 @@ class _Run:
         self.fleet.begin(rank)
         self.world.at(self.world.now + seconds, self.come, rank)
 
-    def usual(self, state):
+    def usual(self, state: Rank) -> float:
         """Return what a rank usually computes: the median of three times, of fewer the shortest."""
         return sorted(state.times)[1] if len(state.times) == 3 else min(state.times)
 
-    def come(self, rank):
+    def come(self, rank: int) -> None:
         """Call average(): a synchronisation, a local step, or a group step."""
         state = self.ranks[rank]
         self.fleet.update(rank, self.world.factor(state.step))
@@ -160,7 +191,7 @@ class _Run:
         else:
             self.call(rank)
 
-    def call(self, rank):
+    def call(self, rank: int) -> None:
         """Do what a call of average() does once no exchange of the rank is under way."""
         state = self.ranks[rank]
         step = state.step + 1
@@ -175,13 +206,13 @@ class _Run:
         else:
             self.meet(rank)
 
-    def now_patience(self, state):
+    def now_patience(self, state: Rank) -> float:
         if self.patience is not None:
             return self.patience
         exchange = self.costs.exchange(self.size, self.size)
         return max(LEAST_PATIENCE, SHARE * self.usual(state), EXCHANGES * exchange)
 
-    def group_patience(self, state):
+    def group_patience(self, state: Rank) -> float:
         """Return how long a rank waits for its group."""
         if self.patience is not None or not self.overlap:
             return self.now_patience(state)
@@ -189,7 +220,7 @@ class _Run:
         usual = self.usual(state)
         return max(LEAST_PATIENCE, SHARE * usual, exchange, SHARE_BEHIND * usual - exchange)
 
-    def add_pending(self, rank):
+    def add_pending(self, rank: int) -> None:
         """Add to a rank's model what its last group step has brought."""
         state = self.ranks[rank]
         if state.pending is not None:
@@ -197,25 +228,25 @@ class _Run:
             self.fleet.models[rank] = self.fleet.moved(self.fleet.models[rank], average, before)
             state.pending = None
 
-    def wait(self, rank, seconds, then, otherwise):
+    def wait(self, rank: int, seconds: float, then: Continuation | None, otherwise: Continuation) -> None:
         """Wait for what `then` continues with; after so many seconds continue with `otherwise`."""
         state = self.ranks[rank]
         state.token = token = object()
         self.waiting[rank] = then
         self.world.at(self.world.now + seconds, self.give_up, rank, token, otherwise)
 
-    def give_up(self, rank, token, otherwise):
+    def give_up(self, rank: int, token: object, otherwise: Continuation) -> None:
         if self.ranks[rank].token is token:
             self.stop_waiting(rank)
             otherwise(rank)
 
-    def stop_waiting(self, rank):
+    def stop_waiting(self, rank: int) -> None:
         self.ranks[rank].token = None
         del self.waiting[rank]
 
     # A group step.
 
-    def meet(self, rank):
+    def meet(self, rank: int) -> None:
         """Publish, unless a call is due: then wait for it."""
         state = self.ranks[rank]
         last = (self.target - 1) // self.group_period * self.group_period
@@ -227,7 +258,7 @@ class _Run:
         else:
             self.publish(rank)
 
-    def publish(self, rank):
+    def publish(self, rank: int) -> None:
         state = self.ranks[rank]
         self.add_pending(rank)
         state.pinned += state.snapshot.pins > 0
@@ -235,12 +266,12 @@ class _Run:
         state.published = True
         self.arrive(rank)
 
-    def publish_not(self, rank):
+    def publish_not(self, rank: int) -> None:
         self.add_pending(rank)
         self.ranks[rank].published = False
         self.arrive(rank)
 
-    def arrive(self, rank):
+    def arrive(self, rank: int) -> None:
         """Arrive at the record of the step, or find it open."""
         state, world = self.ranks[rank], self.world
         step = state.step + 1
@@ -265,11 +296,11 @@ class _Run:
         elif record.until == until:
             world.at(until, self.end_patience, record)
 
-    def end_patience(self, record):
+    def end_patience(self, record: Record) -> None:
         if not record.opened and len(record.arrived) >= self.quorum:
             self.open(record)
 
-    def open(self, record):
+    def open(self, record: Record) -> None:
         """Fix what each member contributes, and begin the exchange."""
         now = self.world.now
         record.opened = True
@@ -286,11 +317,11 @@ class _Run:
         cost = self.costs.exchange(len(record.group), len(record.arrived))
         self.world.at(now + cost, self.finish, record)
 
-    def share(self, rank, record):
+    def share(self, rank: int, record: Record) -> None:
         """Begin to write sums of the step."""
         self.ranks[rank].tags[record.step // self.group_period % RESULTS] = record.step
 
-    def finish(self, record):
+    def finish(self, record: Record) -> None:
         """End the exchange: give the pins back, and let members go on."""
         record.finished = True
         record.mean = self.fleet.average([snapshot.model for snapshot in record.snapshots])
@@ -300,7 +331,7 @@ class _Run:
                 state = self.ranks[member]
                 if state.latest is None or state.latest.step < record.step:
                     state.latest = record
-        record.snapshots = None
+        record.snapshots = []
         for member in record.arrived:
             if self.ranks[member].published:
                 self.counts["fresh"] += 1
@@ -310,7 +341,7 @@ class _Run:
         for member in record.late:
             self.world.at(self.world.now + self.costs.collect(), self.leave_late, member, record)
 
-    def unpin(self, rank, snapshot):
+    def unpin(self, rank: int, snapshot: Snapshot) -> None:
         state = self.ranks[rank]
         snapshot.pins -= 1
         if snapshot.pins == 0 and snapshot is not state.snapshot:
@@ -319,7 +350,7 @@ class _Run:
                 self.stop_waiting(rank)
                 self.meet(rank)
 
-    def come_late(self, rank, record):
+    def come_late(self, rank: int, record: Record) -> None:
         """Take part in an open record; of a finished one, or of a later one, collect the sums."""
         state = self.ranks[rank]
         if not record.finished:
@@ -331,7 +362,7 @@ class _Run:
             record = state.latest
         self.world.at(self.world.now + self.costs.collect(), self.leave_late, rank, record)
 
-    def leave_late(self, rank, record):
+    def leave_late(self, rank: int, record: Record) -> None:
         """End a step as LATE, or as MISSED if sums have been overwritten meanwhile."""
         slot, own = record.step // self.group_period % RESULTS, self.ranks[rank].own
         if any(self.ranks[owner].tags[slot] != record.step for owner in record.owners):
@@ -341,7 +372,7 @@ class _Run:
             self.counts["late"] += 1
             self.leave(rank, self.fleet.mixed(record.mean, len(record.group), own))
 
-    def leave(self, rank, model):
+    def leave(self, rank: int, model: Model) -> None:
         """End a step; with overlap one that has gone on behind the rank's back (None: it brings nothing)."""
         state = self.ranks[rank]
         if not state.behind:
@@ -354,7 +385,7 @@ class _Run:
             self.world.waited += self.world.now - state.came
             self.call(rank)
 
-    def go_on(self, rank, model):
+    def go_on(self, rank: int, model: Model) -> None:
         """Return from a call with a model, and compute."""
         self.ranks[rank].step += 1
         self.fleet.models[rank] = model
@@ -362,7 +393,7 @@ class _Run:
 
     # A synchronisation.
 
-    def synchronise(self, rank):
+    def synchronise(self, rank: int) -> None:
         """Come to the synchronisation, and call the others if that completes the quorum."""
         state = self.ranks[rank]
         self.add_pending(rank)
@@ -384,7 +415,7 @@ class _Run:
             self.here = []
             self.world.at(self.world.now + self.costs.synchronise(self.world.ranks), self.end_synchronisation)
 
-    def end_synchronisation(self):
+    def end_synchronisation(self) -> None:
         mean = self.fleet.mean()
         self.fleet.models = [mean] * self.world.ranks
         if self.moments:

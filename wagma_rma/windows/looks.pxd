@@ -1,0 +1,32 @@
+"""Looks at bulk memory of ranks on other hosts, beside the steps."""
+
+from libc.stdint cimport int64_t
+from wagma_rma.mpi.rma cimport wagma_handle
+from wagma_rma.waiting.worker cimport Worker
+from wagma_rma.windows.remote_words cimport RemoteWords
+
+cdef enum Progress:
+    UNASKED = 0
+    ASKED = 1     # a look is in flight
+    ANSWERED = 2  # since the call that has asked
+
+cdef class Looks:
+    cdef RemoteWords words
+    cdef wagma_handle window, byte_type
+    cdef Worker worker
+    cdef object one_at_a_time      # a lock
+    cdef int64_t offset
+    cdef int nbytes                # of a look
+    cdef char* scratch             # where the bytes go, per rank
+    cdef wagma_handle* requests    # per rank
+    cdef char* progress            # per rank
+    cdef int* asked                # the ranks of this call
+    cdef int count
+    cdef double until              # when this call gives up
+    cdef int failed                # MPI's error code, and of which rank
+    cdef int failed_rank
+
+    cdef int prepare(self, int nbytes) except -1
+    cdef int perform(self) except -1 nogil
+    cdef void test(self) noexcept nogil
+    cdef void release(self) noexcept
