@@ -27,6 +27,7 @@ cdef class Looks:
     cdef int failed_rank
 
     cdef int prepare(self, int nbytes) except -1
+    cdef object answer(self, int rank)
     cdef int perform(self) except -1 nogil
     cdef void test(self) noexcept nogil
     cdef void release(self) noexcept

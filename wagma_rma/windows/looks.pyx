@@ -82,8 +82,13 @@ cdef class Looks:
                 failure = MPI.Exception(error)
                 failure.add_note(f"RemoteWindow: a look by rank {self.words.rank} at rank {self.failed_rank}")
                 raise failure
-            return [PyBytes_FromStringAndSize(self.scratch + rank * <int64_t> self.nbytes, self.nbytes)
-                    if self.progress[rank] == ANSWERED else None for rank in ranks]
+            return [self.answer(rank) for rank in ranks]
+
+    cdef object answer(self, int rank):
+        """Return what a look has found at a rank; None if that has not answered."""
+        if self.progress[rank] != ANSWERED:
+            return None
+        return PyBytes_FromStringAndSize(self.scratch + rank * <int64_t> self.nbytes, self.nbytes)
 
     cdef int perform(self) except -1 nogil:
         """Look at all that were asked, until they have answered or the time is over."""

@@ -143,6 +143,8 @@ def left_or_died(comm, how):
         print(f"seen: {averager.ranks()[1].state}", flush=True)
         if how == "left":
             comm.send("go on", 1)
+        else:
+            comm.Abort(1)  # MPI can't end without the dead rank
     os._exit(0)
 
 
