@@ -573,7 +573,7 @@ class GroupAverager:
         if error is None:
             self.close()
         else:
-            self._steps.leave(error)
+            self._steps.leaving.leave(error)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         steps = getattr(self, "_steps", None)

@@ -138,4 +138,4 @@ class NamedAverager(GroupAverager):
     @property
     def is_here(self) -> bool:
         """Whether this process has made the averager. In a fork of it every method raises an error."""
-        return not self._steps.is_forked
+        return not self._steps.leaving.is_forked

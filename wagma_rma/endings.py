@@ -24,10 +24,10 @@ def drop(steps: Steps, what: str) -> None:
     Args:
         what: the averager, for the warning.
     """
-    told_before = steps.ended
+    told_before = steps.leaving.ended
     if not told_before:
-        steps.leave("its averager was dropped without close()")
-    steps.drop()
+        steps.leaving.leave("its averager was dropped without close()")
+    steps.leaving.drop()
     if not told_before:
         warnings.warn(
             f"{what} was dropped without close(); call close() on every rank, or use it in a `with` block",
@@ -41,5 +41,5 @@ def _tell_all() -> None:
     # What Python has printed as unhandled. sys.exit() leaves no trace.
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     for steps in list(_opened):
-        if not steps.ended:
-            steps.leave(error or "its program has ended without close()")
+        if not steps.leaving.ended:
+            steps.leaving.leave(error or "its program has ended without close()")

@@ -5,6 +5,7 @@ Source of the format: the OpenMetrics 1.0 specification.
 """
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -59,22 +60,23 @@ def text(averager: Measured) -> str:
     return "\n".join(_lines(averager.statistics, averager.status)) + "\n"
 
 
-def write(averager: Measured, folder: str | os.PathLike[str]) -> Path:
+def write(averager: Measured, folder: str | os.PathLike[str], name: str = "wagma_rma") -> Path:
     """Write the metrics of this rank into a folder that node_exporter's textfile collector reads.
 
-    The file is `wagma_rma_<process id>.prom`; it is replaced as a whole. Whoever starts the job removes old
-    ones.
+    The file is `<name>_<host>_<process id>.prom`; it is replaced as a whole. Whoever starts the job removes
+    old ones.
 
     Args:
         averager: as of text().
         folder: that of `--collector.textfile.directory`.
+        name: another one for each averager of a program.
 
     Returns:
         The file's path.
 
     Local.
     """
-    path = Path(folder, f"wagma_rma_{os.getpid()}.prom")
+    path = Path(folder, f"{name}_{platform.node()}_{os.getpid()}.prom")
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(text(averager))
     unfinished.replace(path)

@@ -3,6 +3,8 @@
 import contextlib
 import platform
 import threading
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mpi4py import MPI
@@ -28,9 +30,9 @@ from wagma_rma.protocol.reduction import Reduction
 from wagma_rma.protocol.synchronization import Synchronizer
 from wagma_rma.seeing.looker import Looker
 from wagma_rma.seeing.pages import ROW_AT, open_page
-from wagma_rma.seeing.trace import STEPS, About
+from wagma_rma.seeing.trace import About
 from wagma_rma.stepping import deliver
-from wagma_rma.tracing import Tracer, checked_path, chosen_path
+from wagma_rma.tracing import Tracer, chosen_path, steps_kept
 from wagma_rma.waiting.interrupts import Interrupts
 from wagma_rma.waiting.processes import own_process
 from wagma_rma.waiting.waiter import Waiter
@@ -40,6 +42,7 @@ from wagma_rma.windows.choice import is_remote, open_window
 from wagma_rma.windows.remote import RemoteWindow
 from wagma_rma.windows.shared import SharedWindow
 
+POLL_EVERY = 200e-6  # seconds, of a trace that is gathered
 BLOCK = 1 << 28  # bytes that one collective of MPI moves at most: its counts are 32 bits wide
 
 
@@ -136,6 +139,7 @@ def _open(
     # 1. All ranks agree on the model and the options.
     hosts = mpi_hosts.host_numbers(comm)  # looked up in its module, where tests replace it
     options, structure = _agreed(operation, comm, hosts, model, broadcast, chosen)
+    trace = comm.bcast(options.trace)  # rank 0's environment counts
     # 2. All allocate a window, and give back those that nobody uses any more.
     dropped.give_back(comm)
     identity = dropped.new_identity(comm)
@@ -154,6 +158,8 @@ def _open(
         worker = Worker() if options.overlap else None
         how = options.quorum, options.patience, options.group_period, calls, options.overlap, worker
         protocol = Protocol(window, layout, groups, *how)
+        if trace is not None:
+            protocol.events = Events(layout.group_size, steps_kept(comm.size))
         reduction = Reduction(window, layout, protocol.snapshots, hosts)
         pointers = LeafPointers(layout.order)
         buffers = Buffers(protocol.snapshots, layout, structure)
@@ -220,24 +226,23 @@ def _open(
         watch=watch,
         synchronizer=synchronizer,
         looker=looker,
-        tracer=_tracer(comm, hosts, options, layout, groups, protocol, window),
+        tracer=trace and _tracer(comm, trace, hosts, options, layout, groups, protocol, window),
     )
 
 
 def _tracer(
     comm: MPI.Intracomm,
+    path: Path,
     hosts: tuple[int, ...],
     options: Options,
     layout: Layout,
     groups: list[tuple[int, ...]],
     protocol: Protocol,
     window: SharedWindow | RemoteWindow,
-) -> Tracer | None:
-    """Have the steps recorded, if the options say so. Collective."""
-    if options.trace is None:
-        return None
+) -> Tracer:
+    """Return what writes the steps that a protocol records. Collective."""
     names = dict(zip(hosts, comm.allgather(platform.node()), strict=True))
-    protocol.events = Events(layout.group_size, STEPS)
+    assert protocol.events is not None
     chosen = {
         "group_size": options.grouping.size,
         "sync_period": options.sync_period,
@@ -253,7 +258,9 @@ def _tracer(
     def group(step: int) -> tuple[int, ...]:
         return groups[(step // options.group_period - 1) % len(groups)]
 
-    return Tracer(comm, options.trace, about, protocol.events, group, window.waiter.wait_for)
+    # Where MPI moves data in its calls alone, a poll is a part of the work.
+    wait = partial(window.waiter.wait_for, longest=POLL_EVERY)
+    return Tracer(comm, path, about, protocol.events, group, wait)
 
 
 def _agreed(
@@ -269,9 +276,9 @@ def _agreed(
     several = max(hosts) > 0
     try:
         select = chosen.pop("select_synchronized")
-        trace = chosen_path(chosen.pop("trace"))
+        trace = chosen.pop("trace")
         options = Options(operation, comm.size, hosts=hosts if several else None, **chosen)
-        options.trace = checked_path(operation, trace, comm.rank)
+        options.trace = chosen_path(operation, trace) if comm.rank == 0 else None
         structure = Structure(operation, model)
         leaves = structure.leaves(operation, model)
         structure.synchronized = selected(operation, select, structure, leaves)

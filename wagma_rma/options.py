@@ -106,7 +106,7 @@ class Options:
     """The options of an averager, checked. Local and pure.
 
     Attributes:
-        trace: where a trace goes, or None; set by who makes the options.
+        trace: where a trace goes, or None; set at rank 0 by who makes the options.
 
     Args:
         operation: what is being made, for errors.

@@ -1,35 +1,28 @@
 """The steps of an averager on one rank, from the check of a call to its report."""
 
-import contextlib
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
-from weakref import WeakMethod
 
 from mpi4py import MPI
 
-from wagma_rma import dropped
 from wagma_rma.devices.cuda import CudaCopies
 from wagma_rma.kernels.floats import DefaultFloats
+from wagma_rma.leaving import Leaving
 from wagma_rma.lifecycle import IN_JOIN, Call, Event, Lifecycle, State
 from wagma_rma.memory import Held, SecondThread
 from wagma_rma.model.copies import DeviceLeaves
 from wagma_rma.model.structure import Sources, Targets
-from wagma_rma.mpi.before_finalize import BeforeFinalize
 from wagma_rma.opening import Parts
 from wagma_rma.options import checked_seconds
 from wagma_rma.protocol.departures import RankLeft
-from wagma_rma.protocol.protocol import nothing
-from wagma_rma.protocol.row import ENDS
 from wagma_rma.protocol.synchronization import StepMismatch
-from wagma_rma.protocol.words import BROKEN, LEFT
 from wagma_rma.report import Synchronization, Synchronizations
 from wagma_rma.seeing.ranks import RankStatus, RankTable
 from wagma_rma.stepping import Guard, Stepper, check_countable, deliver
 from wagma_rma.waiting.watch import Expectation
 
-TELL_WITHIN = 1.0  # seconds in which a rank that departs tries to tell so
 HALFWAY = (
     State.SYNCHRONIZING,
     State.COUNTED_ON,
@@ -68,13 +61,7 @@ class Steps:
         self._jumped = False  # average() has skipped steps to get to the synchronisation that has begun last
         self._all_met = False
         self._memory = parts.memory
-        self._before_finalize: BeforeFinalize | None = None
-        if parts.worker is not None:
-            end_rest = WeakMethod(self.end_rest)
-            self._before_finalize = BeforeFinalize(
-                lambda: (found := end_rest()) and found("MPI is finalised")
-            )
-        lifecycle.on_break = self._tell_break
+        self.leaving = Leaving(parts, lifecycle)
         in_group = Expectation(
             lambda: f"average: rank {self._rank} at step {self._protocol.step_under_way}",
             lambda: self._absent(self._protocol.step_under_way),
@@ -176,13 +163,19 @@ class Steps:
 
     def look(self, timeout: object) -> RankTable:
         """Serve GroupAverager.ranks()."""
-        self._lifecycle.check(Call.STATE, "ranks", self._rank, self._next)
+        self._check_looks("ranks")
         cure = "pass how long to wait for ranks of other hosts, 0 or more"
         return self.parts.looker.look(checked_seconds("ranks", "timeout", timeout, cure))
 
+    def _check_looks(self, name: str) -> None:
+        """Refuse to look at memory that may be gone."""
+        self._lifecycle.check(Call.STATE, name, self._rank, self._next)
+        if MPI.Is_finalized():  # a closed averager may have kept its window until then
+            raise RuntimeError(f"{name}: MPI has been finalised; look before that")
+
     def own_status(self) -> RankStatus:
         """Serve GroupAverager.status."""
-        self._lifecycle.check(Call.STATE, "status", self._rank, self._next)
+        self._check_looks("status")
         return self.parts.looker.look_at_itself()
 
     def lend(self) -> Any:
@@ -222,103 +215,19 @@ class Steps:
                 # Arrays that anyone still has must not lose their memory.
                 if not self.parts.window.freed:
                     keeps_window = self._synchronizer.close(self._buffers.in_use())
-                    self._gather_trace()
+                    self.leaving.gather_trace()
                     if not keeps_window:
                         self.parts.looker.free()
             except RankLeft:
                 self._lifecycle.happens(Event.ENDED)
-                self._write_own_trace()
+                self.leaving.end("closed")
                 raise
             if self.parts.window.freed:
-                self._free()
+                self.leaving.free()
             self._lifecycle.happens(Event.ENDED)
-            self._end_row("closed")
-            self._stop_worker()
+            self.leaving.end("closed")
         if failure is not None:
             raise failure
-
-    def leave(self, why: BaseException | str) -> None:
-        """Tell the others, once, that this rank takes no further part; they raise RankLeft. Local.
-
-        Args:
-            why: what ended it.
-        """
-        if self.ended:
-            return
-        with self.parts.interrupts.deferred():
-            self.end_rest("its averager is left")
-            self._tell(LEFT, why)
-            cause = why if isinstance(why, BaseException) else RuntimeError(why)
-            self._lifecycle.happens(Event.BREAK, cause)
-            self._end_row("left")
-            self._write_own_trace()
-            self._stop_worker()
-
-    def end_rest(self, why: str) -> None:
-        """Wait for the rest of the last step, on which its group relies; its own waits end now. Local."""
-        if self._protocol.rest_under_way and not self.is_forked:
-            self._watch.end(RuntimeError(f"average: {why}"))
-            with contextlib.suppress(BaseException):
-                self._protocol.await_rest(nothing, nothing)
-
-    def drop(self) -> None:
-        """Have the memory given back when that is possible; nobody can use this averager any more. Local."""
-        lost = self._lifecycle.state is State.FORKED or MPI.Is_finalized()
-        if not lost and self.parts.comm and not self._buffers.in_use():
-            dropped.keep(self.parts.identity, self.parts.comm.size, self._free)
-
-    def _gather_trace(self) -> None:
-        """Write the trace of the run. Collective: all ranks have closed, or this one has written its own."""
-        if self.parts.tracer is None:
-            return
-        everybody = range(self.parts.window.ranks)
-        self._watch.expect(
-            Expectation(
-                lambda: "close",
-                lambda: None,
-                lambda: self._departures.check("close", "gathers the trace", everybody),
-                "",
-            )
-        )
-        self.parts.tracer.gather()
-
-    def _write_own_trace(self) -> None:
-        """Write this rank's part of the trace, where the run ends without close()."""
-        if self.parts.tracer is not None:
-            self.parts.tracer.write_own()
-
-    def _end_row(self, end: str) -> None:
-        """Tell how this rank's part in the run has ended; other programs see it no more."""
-        self._protocol.row.set_activity(ENDS[end])
-        self._protocol.row.hide()
-        self.parts.looker.end_looks()
-
-    def _stop_worker(self) -> None:
-        if self.parts.worker is not None and self._before_finalize is not None:
-            self.parts.worker.stop()
-            self._before_finalize.forget()
-
-    def _free(self) -> None:
-        """Give back the window and the communicator. Collective."""
-        self.parts.accelerators.close()
-        if not self.parts.window.freed:
-            self.parts.looker.free()
-        if self.parts.comm:
-            self.parts.comm.Free()
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is left to do.
-
-        True if the averager is closed, has left or is another process's, or MPI is finalised.
-        """
-        over = (State.CLOSED, State.FORKED)
-        return self._lifecycle.state in over or self._departures.has_left or MPI.Is_finalized()
-
-    @property
-    def is_forked(self) -> bool:
-        """Whether this process is a fork of the one that made the averager."""
-        return self._lifecycle.state is State.FORKED
 
     def check_process(self, name: str) -> None:
         """Raise RuntimeError in a process that has not made the averager."""
@@ -363,7 +272,8 @@ class Steps:
                 step = self._synchronizer.step
             check_countable(name, step)
             self._lifecycle.happens(Event.BEGIN)
-            started = self._protocol.begin_synchronization()
+            started = self._protocol.begin_synchronization(joined)
+            began = self._protocol.row.began  # earlier, if this call has waited before
             found: Exception | None = None
             held: Held | None = None
             try:
@@ -377,6 +287,7 @@ class Steps:
                     name, step, found, joined, calls=name != "synchronize"
                 )
             except BaseException as error:
+                self._protocol.abandon_call()
                 self._note_failure(error)
                 raise
             finally:
@@ -397,11 +308,11 @@ class Steps:
                 if self.parts.tracer is not None:
                     self.parts.tracer.add_synchronization(
                         self._synchronizer.step,
-                        started - before,
+                        began,
                         self._synchronizer.came,
                         left,
                         ended,
-                        before + waited,
+                        started - began + waited,
                         skipped,
                         self._synchronizer.bytes_moved,
                     )
@@ -493,25 +404,6 @@ class Steps:
             self._protocol.snapshots.restore_all(self._pointers)
         finally:
             self._pointers.release()
-
-    def _tell_break(self, cause: BaseException | None) -> None:
-        """Tell the others that this averager can't go on."""
-        self._protocol.row.set_activity(ENDS["broken"])
-        self._write_own_trace()
-        self._tell(BROKEN, cause or "an error")
-
-    def _tell(self, manner: int, why: BaseException | str) -> None:
-        """Tell how this rank departs; give up if a silent rank of another host delays that for too long."""
-        usual, self._watch.timeout = self._watch.timeout, TELL_WITHIN
-        self._watch.expect(
-            Expectation(lambda: "leave", lambda: None, lambda: None, "the others are not told")
-        )
-        try:
-            self._departures.leave(manner, self._protocol.last_step, why)
-        except TimeoutError:
-            pass
-        finally:
-            self._watch.timeout = usual
 
     def _check_group(self) -> None:
         """Raise if this step's group waits for a rank that will not come; note how many have joined."""

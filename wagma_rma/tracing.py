@@ -1,9 +1,11 @@
 """The trace of one averager: what it records, and how the ranks gather it in one file at the end."""
 
+import contextlib
 import itertools
+import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,12 @@ import numpy as np
 from mpi4py import MPI
 
 from wagma_rma.protocol.events import Events
-from wagma_rma.seeing.clocks import SAME, Alignment, alignments
+from wagma_rma.seeing.clocks import SAME, Alignment, aligned_hosts
 from wagma_rma.seeing.trace import (
     OUTCOMES,
     SYNCHRONIZED,
     About,
+    Recorded,
     Writer,
     heads,
     lines,
@@ -24,44 +27,52 @@ from wagma_rma.seeing.trace import (
     spans,
 )
 
+Test = Callable[[], bool]
+
 logger = logging.getLogger("wagma_rma")
 
 VARIABLE = "WAGMA_RMA_TRACE"
-ALIGNED = 1000  # synchronisations by which clocks are aligned, the newest
+STEPS, FEWEST_STEPS = 20_000, 500  # that a rank keeps, the newest: if the ranks are few, and if they are many
+STEPS_OF_ALL = 500_000
+ALIGNED = 500  # synchronisations by which clocks are aligned, the newest
 BLOCK = 1 << 28  # bytes that one message moves at most
 
 _from_environment = itertools.count(1)  # averagers of this process that the variable has traced
+_abandoned: list[object] = []  # what MPI may still write into
 
 
-def chosen_path(trace: str | os.PathLike[str] | None) -> Path | None:
-    """Return where the trace goes, or None. Local; the same at each rank for the n-th averager of a program.
+def steps_kept(ranks: int) -> int:
+    """Return how many steps each of so many ranks keeps."""
+    return max(FEWEST_STEPS, min(STEPS, STEPS_OF_ALL // ranks))
+
+
+def chosen_path(operation: str, trace: str | os.PathLike[str] | None) -> Path | None:
+    """Return where the trace goes, or None. For rank 0, whose answer counts. Local.
 
     Args:
         trace: the option; None: what the environment variable WAGMA_RMA_TRACE says. A program that makes
         several
-            averagers gets run.json, run-2.json and so on for its value run.json.
-    """
-    if trace is not None:
-        return Path(trace)
-    named = os.environ.get(VARIABLE)
-    if not named:
-        return None
-    path, number = Path(named), next(_from_environment)
-    name, dot, endings = path.name.partition(".")
-    return path if number == 1 else path.with_name(f"{name}-{number}{dot}{endings}")
-
-
-def checked_path(operation: str, path: Path | None, rank: int) -> Path | None:
-    """Return the path of a trace if it can be written. Local.
+            averagers then gets run.json, run-2.json and so on for its value run.json, and run-from3.json
+            where its rank 0 is rank 3 of the world.
 
     Raises:
-        ValueError: rank 0, which writes the file, has no such folder.
+        ValueError: no file can be made there.
     """
-    if path is not None and rank == 0 and not os.access(path.parent, os.W_OK):
+    named = trace if trace is not None else os.environ.get(VARIABLE) or None
+    if named is None:
+        return None
+    path = Path(named).absolute()
+    if not Path(named).name or not os.access(path.parent, os.W_OK) or path.is_dir():
         raise ValueError(
-            f"{operation}: trace={str(path)!r}: there is no folder {str(path.parent)!r} in which rank 0 may "
-            "write; make it, or pass another path"
+            f"{operation}: trace={str(named)!r}: rank 0 can't write such a file; pass a name in a folder "
+            "that is there"
         )
+    if trace is None:
+        number, first = next(_from_environment), MPI.COMM_WORLD.rank
+        name, dot, endings = path.name.partition(".")
+        name += f"-{number}" if number > 1 else ""
+        name += f"-from{first}" if first else ""
+        path = path.with_name(f"{name}{dot}{endings}")
     return path
 
 
@@ -82,19 +93,28 @@ class Tracer:
         about: About,
         events: Events,
         group: Callable[[int], tuple[int, ...]],
-        wait: Callable[[Callable[[], bool]], object],
+        wait: Callable[[Test], object],
     ) -> None:
         self._comm, self._path, self._about = comm, path, about
         self._events, self._group, self._wait = events, group, wait
         self._rank = comm.rank
-        self._synchronizations: list[tuple[float, float]] = []  # (came, left), all that count for alignment
-        self._count = 0
+        self._synchronizations: list[tuple[int, float, float]] = []  # (step, came, left)
         self._written = False
+        self._under_way: Generator[Test, None, bool] | None = None
+        self._test: Test | None = None  # what the gathering under way waits for
+        self.missing: list[int] = []  # the ranks that it waits for
 
     def add_synchronization(
-        self, step: int, began: float, came: float, left: float, ended: float, waited: float, skipped: int,
+        self,
+        step: int,
+        began: float,
+        came: float,
+        left: float,
+        ended: float,
+        waited: float,
+        skipped: int,
         moved: tuple[int, int],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Record a step of all ranks.
 
         Args:
@@ -104,108 +124,141 @@ class Tracer:
         """
         number = OUTCOMES.index(SYNCHRONIZED)
         self._events.add_synchronization(step, began, ended, waited, skipped, *moved, number)
-        self._count += 1
-        self._synchronizations.append((came, left))
+        self._synchronizations.append((step, came, left))
         del self._synchronizations[:-ALIGNED]
 
     def gather(self) -> None:
-        """Write the file of the run, at rank 0. Collective: all ranks have come to close()."""
+        """Write the file of the run, at rank 0. Collective: all have come to close(), and none has departed.
+
+        If rank 0 can't write it, each rank writes a file of its own.
+
+        Raises:
+            BaseException: what ends a wait; the next call goes on with it.
+        """
         if self._written:
             return
-        self._written = True
+        self._under_way = self._under_way or self._phases()
         try:
-            alignment, error = self._align()
-            part = lines(self._spans(alignment))
-            left_out = np.array([self._recorded().left_out])
-            total = np.zeros(1, left_out.dtype)
-            self._complete(self._comm.Ireduce(left_out, total))
-            if self._rank == 0:
-                self._write_all(part, error, int(total[0]))
+            while True:
+                if self._test is not None:
+                    self._wait(self._test)
+                self._test = next(self._under_way)
+        except StopIteration as end:
+            self._test = None
+            if end.value:
+                self._written = True
             else:
-                self._send(part)
-        except OSError as failure:
-            logger.error("close: the trace %s can't be written: %s", self._path, failure)
-        # A rank that is through may end its program, which would look like a death to the others.
-        self._complete(self._comm.Ibarrier())
+                self.write_own()
 
     def write_own(self) -> None:
         """Write the steps of this rank to a file of their own, where the run ends without close(). Local."""
         if self._written:
             return
         self._written = True
+        if self._test is not None:
+            _abandoned.append(self)  # MPI may still write into what a request has
         path = path_of_rank(self._path, self._rank)
         try:
-            writer = Writer(path)
-            writer.write(lines(itertools.chain(heads(self._about, [self._rank]), self._spans(SAME))))
-            writer.close(self._described(0.0, self._recorded().left_out))
-        except OSError as error:
-            logger.error("the trace %s can't be written: %s", path, error)
+            with Writer(path) as writer:
+                writer.write(lines(itertools.chain(heads(self._about, [self._rank]), self._spans(SAME))))
+                writer.end(self._described(0.0, self._recorded().left_out))
+        except Exception as error:  # a run that ends has worse troubles
+            logger.error("the trace %s can't be written: %r", path, error)
 
-    def _recorded(self) -> Any:
-        return recorded(self._events, self._about.options["group_size"])
+    def _phases(self) -> Generator[Test, None, bool]:
+        """Gather the trace; yield a test of each request that has to be complete before what follows.
 
-    def _spans(self, alignment: Alignment) -> Any:
-        host = self._about.hosts[self._rank]
-        behind = self._about.ranks + self._rank if self._about.options["overlap"] else None
-        return spans(self._recorded(), self._rank, host, self._group, alignment, behind)
+        Returns:
+            Whether rank 0 has written it.
+        """
+        self.missing = [0]
+        alignment, error = yield from self._align()
+        part = b""
+        with contextlib.suppress(MemoryError):
+            part = lines(self._spans(alignment))
+        left_out, total = np.array([self._recorded().left_out]), np.zeros(1, np.int64)
+        yield self._comm.Ireduce(left_out, total).Test
+        good = np.ones(1, np.int64)
+        if self._rank:
+            size, data = np.array([len(part)], np.int64), np.frombuffer(part, np.uint8)
+            yield self._comm.Isend(size, 0).Test
+            for begin in range(0, len(data), BLOCK):
+                yield self._comm.Isend(data[begin : begin + BLOCK], 0).Test
+        else:
+            good[0] = yield from self._write_all(part, error, int(total[0]))
+        # A rank that is through may end its program, which would look like a death to the others: so all
+        # wait.
+        yield self._comm.Ibcast(good).Test
+        yield self._comm.Ibarrier().Test
+        return bool(good[0])
 
-    def _align(self) -> tuple[Alignment, float | None]:
+    def _align(self) -> Generator[Test, None, tuple[Alignment, float | None]]:
         """Return how this host's clock stands to that of host 0, and the error at all hosts, if known."""
         hosts = self._about.hosts
         if max(hosts) == 0:
             return SAME, 0.0
-        count = np.array([len(self._synchronizations)])
-        common = np.zeros_like(count)
-        self._complete(self._comm.Iallreduce(count, common, MPI.MIN))
-        if not common[0]:
+        own = np.full((ALIGNED, 3), -1.0)
+        if self._synchronizations:
+            own[: len(self._synchronizations)] = self._synchronizations
+        found = np.zeros((self._comm.size if self._rank == 0 else 0, *own.shape))
+        yield self._comm.Igather(own, found).Test
+        told = b""
+        if self._rank == 0:
+            told = json.dumps([each.as_lists() for each in aligned_hosts(hosts, found)]).encode()
+        size = np.array([len(told)], np.int64)
+        yield self._comm.Ibcast(size).Test
+        text = np.frombuffer(told, np.uint8).copy() if self._rank == 0 else np.empty(int(size[0]), np.uint8)
+        yield self._comm.Ibcast(text).Test
+        of_hosts = [Alignment.of_lists(*each) for each in json.loads(text.tobytes())]
+        if not of_hosts:
             return SAME, None
-        own = np.array(self._synchronizations[-int(common[0]) :]).T.copy()
-        found = np.zeros((self._comm.size, *own.shape))
-        self._complete(self._comm.Iallgather(own, found))
-        of_hosts = alignments(hosts, found[:, 0], found[:, 1])
         return of_hosts[hosts[self._rank]], max(each.error for each in of_hosts)
+
+    def _write_all(self, own: bytes, error: float | None, left_out: int) -> Generator[Test, None, bool]:
+        """Write the own part, then that of each other rank as it is received; receive them in any case.
+
+        Returns:
+            Whether the file is written.
+        """
+        failure: Exception | None = None
+        with contextlib.ExitStack() as stack:
+            try:
+                writer = stack.enter_context(Writer(self._path))
+                writer.write(lines(heads(self._about, range(self._about.ranks))))
+                writer.write(own)
+            except Exception as found:
+                failure = found
+            size = np.zeros(1, np.int64)
+            for rank in range(1, self._about.ranks):
+                self.missing = [rank]
+                yield self._comm.Irecv(size, rank).Test
+                left = int(size[0])
+                while left:
+                    part = np.empty(min(left, BLOCK), np.uint8)
+                    yield self._comm.Irecv(part, rank).Test
+                    left -= len(part)
+                    try:
+                        if failure is None:
+                            writer.write(part.tobytes())
+                    except Exception as found:
+                        failure = found
+            try:
+                if failure is None:
+                    writer.end(self._described(error, left_out))
+            except Exception as found:
+                failure = found
+        if failure is not None:
+            logger.error("close: the trace %s can't be written: %r", self._path, failure)
+        return failure is None
+
+    def _recorded(self) -> Recorded:
+        return recorded(self._events, self._about.options["group_size"])
+
+    def _spans(self, alignment: Alignment) -> Iterator[dict[str, Any]]:
+        host = self._about.hosts[self._rank]
+        behind = self._about.ranks + self._rank if self._about.options["overlap"] else None
+        return spans(self._recorded(), self._rank, host, self._group, alignment, behind)
 
     def _described(self, error: float | None, left_out: int) -> dict[str, Any]:
         clock_error = None if error is None else error * 1e6
         return {"wagma_rma": self._about._asdict() | {"left_out": left_out, "clock_error_us": clock_error}}
-
-    def _write_all(self, own: bytes, error: float | None, left_out: int) -> None:
-        """Write the own part, then that of each other rank as it is received; receive them in any case."""
-        failure: OSError | None = None
-        writer: Writer | None = None
-        try:
-            writer = Writer(self._path)
-            writer.write(lines(heads(self._about, range(self._about.ranks))))
-            writer.write(own)
-        except OSError as found:
-            failure = found
-        for rank in range(1, self._about.ranks):
-            for part in self._received(rank):
-                if failure is None and writer is not None:
-                    try:
-                        writer.write(part)
-                    except OSError as found:
-                        failure = found
-        if failure is None and writer is not None:
-            writer.close(self._described(error, left_out))
-        if failure is not None:
-            raise failure
-
-    def _received(self, rank: int) -> Any:
-        size = np.zeros(1, np.int64)
-        self._complete(self._comm.Irecv(size, rank))
-        left = int(size[0])
-        while left:
-            part = np.empty(min(left, BLOCK), np.uint8)
-            self._complete(self._comm.Irecv(part, rank))
-            left -= len(part)
-            yield part.tobytes()
-
-    def _send(self, part: bytes) -> None:
-        self._complete(self._comm.Isend(np.array([len(part)], np.int64), 0))
-        data = np.frombuffer(part, np.uint8)
-        for begin in range(0, len(data), BLOCK):
-            self._complete(self._comm.Isend(data[begin : begin + BLOCK], 0))
-
-    def _complete(self, request: MPI.Request) -> None:
-        self._wait(request.Test)

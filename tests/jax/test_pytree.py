@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tests.support import launch, pool
+from wagma_rma.seeing.trace import read_trace
 
 
 @pytest.mark.parametrize(("ranks", "group_period"), [(2, 1), (4, 1), (2, 3)])
@@ -25,6 +26,16 @@ def test_ranks_with_different_numbers_of_steps_join():
     for step, values, in_jit in pool.run(2, "jax.pytree:uneven", limit=60):
         assert (step, values) == (6, [3.0])
         assert in_jit.startswith("TypeError: join: called inside a function that is being compiled")
+
+
+@pytest.mark.parametrize("backend", ["ffi", "callback"])
+def test_compiled_steps_are_seen_measured_and_traced(tmp_path, backend):
+    how = {"folder": str(tmp_path), "backend": backend, "limit": 60}
+    for rank, (told, own, measured) in enumerate(pool.run(2, "jax.pytree:seen", **how)):
+        assert told == [[10, "computing", 9]] * 2
+        assert own == rank and measured
+    calls = read_trace(tmp_path / "run.json").calls
+    assert [[call.step for call in calls[rank]] for rank in range(2)] == [list(range(1, 11))] * 2
 
 
 def test_steps_keep_the_order_of_the_program():

@@ -1171,13 +1171,15 @@ DEPARTING = [
     ),
     mutation(
         "who leaves by an exception says nothing",
-        replace("GroupAverager.__exit__", "self._steps.leave(error)", "pass"),
+        replace("GroupAverager.__exit__", "self._steps.leaving.leave(error)", "pass"),
         tests=ERRORS,
     ),
-    mutation("who ends says nothing", replace("_tell_all", "if not steps.ended:", "if False:"), tests=EARLY),
+    mutation(
+        "who ends says nothing", replace("_tell_all", "if not steps.leaving.ended:", "if False:"), tests=EARLY
+    ),
     mutation(
         "who can't go on says nothing",
-        replace("Steps._tell_break", 'self._tell(BROKEN, cause or "an error")', "pass"),
+        replace("Leaving._tell_break", 'self._tell(BROKEN, cause or "an error")', "pass"),
         tests=ANYWHERE,
     ),
     mutation(

@@ -16,6 +16,7 @@ OPTIONS = {
     "group_period": 1,
     "quorum": 1,
     "sync_quorum": 4,
+    "patience": None,
     "overlap": False,
 }
 

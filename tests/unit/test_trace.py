@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -12,7 +13,7 @@ from wagma_rma.protocol.events import Events
 from wagma_rma.seeing import timeline
 from wagma_rma.seeing.clocks import Alignment
 from wagma_rma.seeing.trace import About, Writer, heads, lines, path_of_rank, read_trace, recorded, spans
-from wagma_rma.tracing import chosen_path
+from wagma_rma.tracing import chosen_path, steps_kept
 
 ABOUT = About(2, (0, 0), ("a",), {"group_size": 2, "overlap": False})
 SYNCHRONIZED = 3
@@ -63,16 +64,32 @@ def test_without_a_trace_nothing_is_recorded():
 
 def written(path, ranks=2, aligned=None):
     """Write a trace of synchronisations, 0.5 s each second, of ranks whose clocks agree."""
-    writer = Writer(path)
-    writer.write(lines(heads(ABOUT, range(ranks))))
-    for rank in range(ranks):
-        events = Events(2, 100)
-        for step in range(1, 31):
-            synchronization(events, step)
-        options = {} if aligned is None else {"alignment": aligned}
-        writer.write(lines(spans(recorded(events, 2), rank, 0, lambda step: (0, 1), **options)))
-    writer.close({"wagma_rma": ABOUT._asdict() | {"left_out": 0, "clock_error_us": 0.0}})
+    with Writer(path) as writer:
+        writer.write(lines(heads(ABOUT, range(ranks))))
+        for rank in range(ranks):
+            events = Events(2, 100)
+            for step in range(1, 31):
+                synchronization(events, step)
+            options = {} if aligned is None else {"alignment": aligned}
+            writer.write(lines(spans(recorded(events, 2), rank, 0, lambda step: (0, 1), **options)))
+        writer.end({"wagma_rma": ABOUT._asdict() | {"left_out": 0, "clock_error_us": 0.0}})
     return path
+
+
+def test_what_does_not_come_to_its_end_leaves_no_file(tmp_path):
+    with pytest.raises(OSError, match="full"), Writer(tmp_path / "run.json") as writer:
+        writer.write(b"{},")
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_are_written_in_the_order_in_which_they_began():
+    events = Events(1, 10)
+    for step, began in ((4, 3.0), (3, 1.0), (5, 5.0)):
+        synchronization(events, step, began)
+    found = list(spans(recorded(events, 1), 0, 0, lambda step: (0,)))
+    assert [event["args"]["step"] for event in found if event["name"] == "synchronize"] == [3, 4, 5]
+    assert [event["dur"] for event in found if event["name"] == "compute"] == [1.5e6, 1.5e6]
 
 
 @pytest.mark.parametrize("name", ["run.json", "run.json.gz"])
@@ -115,12 +132,25 @@ def test_each_rank_has_a_file_of_its_own_beside_the_run(tmp_path):
 
 def test_the_option_comes_before_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("WAGMA_RMA_TRACE", raising=False)
-    assert chosen_path(None) is None
+    assert chosen_path("test", None) is None
     monkeypatch.setenv("WAGMA_RMA_TRACE", str(tmp_path / "named.json"))
-    assert chosen_path("run.json").name == "run.json"
-    assert chosen_path(None).name.startswith("named")
+    assert chosen_path("test", "run.json") == Path("run.json").absolute()
+    assert chosen_path("test", None).name.startswith("named")
     monkeypatch.setenv("WAGMA_RMA_TRACE", "")
-    assert chosen_path(None) is None
+    assert chosen_path("test", None) is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "no/run.json"])
+def test_what_can_be_no_file_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match="rank 0 can't write such a file; pass a name in a folder that is there"
+    ):
+        chosen_path("test", name)
+
+
+def test_many_ranks_keep_fewer_steps_each():
+    assert [steps_kept(ranks) for ranks in (1, 25, 100, 4096)] == [20_000, 20_000, 5_000, 500]
 
 
 # Pictures.

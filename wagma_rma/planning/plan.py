@@ -110,12 +110,20 @@ def costs_of(trace: Trace) -> Costs:
     return Costs(0.0, whole / of[1]) if of[1] else Costs(whole / of[0], 0.0)
 
 
-def predict(choice: Choice, times: Times, costs: Costs, steps: int) -> Prediction:
-    """Predict what a choice gives; the steps are rounded up to whole periods."""
-    steps = math.ceil(steps / choice.sync_period) * choice.sync_period
-    world = World(times, steps, costs, NoModels(len(times)), every=choice.sync_period)
-    wagma(world, **choice._asdict())
+def predict(choice: Choice, times: Times, costs: Costs, steps: int, **others: Any) -> Prediction:
+    """Predict what a choice gives; the steps are rounded up to whole periods.
+
+    Args:
+        others: further options: group_period, patience.
+    """
+    world = _world(times, costs, steps, choice.sync_period)
+    wagma(world, **choice._asdict(), **others)
     return _prediction(world)
+
+
+def _world(times: Times, costs: Costs, steps: int, period: int) -> World:
+    steps = math.ceil(steps / period) * period
+    return World(times, steps, costs, NoModels(len(times)), every=period)
 
 
 def _prediction(world: World) -> Prediction:
@@ -137,7 +145,7 @@ def compare(times: Times, costs: Costs, steps: int, period: int) -> dict[str, Pr
         ("allreduce", allreduce, {}),
         (f"local SGD, every {period}", local, {"period": period}),
     ):
-        world = World(times, steps, costs, NoModels(len(times)), every=period)
+        world = _world(times, costs, steps, period)
         method(world, **options)
         found[name] = _prediction(world)
     return found
@@ -288,6 +296,8 @@ def plan(
     asked: dict[str, Any] = trace.about["options"]
     if ranks is not None and ranks < 2:
         raise ValueError(f"--ranks {ranks} is out of range; pass 2 or more")
+    if min(periods) < 1:
+        raise ValueError(f"--sync-period {min(periods)} is out of range; pass 1 or more")
     if ranks is not None and ranks != len(times):
         times = drawn(times, ranks)
     ranks = len(times)
@@ -302,6 +312,11 @@ def plan(
         asked["sync_quorum"] if asked["sync_quorum"] < trace.ranks else None,
         asked["overlap"],
     )
-    every = [*choices(ranks, sizes, periods, (None, 1)), recorded]
-    predicted = {choice: predict(choice, times, costs, steps) for choice in dict.fromkeys(every)}
+    kept = {"group_period": asked["group_period"], "patience": asked["patience"]}
+    every = dict.fromkeys([*choices(ranks, sizes, periods, (None, 1)), recorded])
+    predicted = {
+        choice: predict(choice, times, costs, steps, **kept)
+        for choice in every
+        if choice.sync_period >= kept["group_period"]
+    }
     return report(predicted, compare(times, costs, steps, recorded.sync_period), recorded, costs, ranks)

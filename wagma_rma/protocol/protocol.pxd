@@ -58,6 +58,7 @@ cdef struct Moments:
     double opened
     double exchanged
     double ended
+    double waited  # in the call
 
 @cython.final
 cdef class Protocol:

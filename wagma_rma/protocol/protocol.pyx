@@ -131,6 +131,7 @@ cdef class Protocol:
             # Another rank does not answer. The step can't be completed, but the output gets the model as it came.
             if self.gathered and not self.overlaps:
                 self.snapshots.restore(pointers)
+            self.abandon_call()
             raise
         if not self.performed:
             return False
@@ -204,11 +205,19 @@ cdef class Protocol:
         """During a wait for the group: tell how many of its members will not come, since they have joined."""
         self.record.joined = joined
 
-    def begin_synchronization(self):
-        """Note that a synchronisation begins, or is continued; return the time."""
+    def begin_synchronization(self, bint joined=False):
+        """Note that a synchronisation begins, or is continued; return the time.
+
+        Args:
+            joined: in join(), where a rank computes nothing between two calls.
+        """
         cdef double now = self.waiter.now()
-        self.row.begin(SYNCHRONIZING, now)
+        self.row.begin(SYNCHRONIZING, now, joined)
         return now
+
+    def abandon_call(self):
+        """Note that a call has raised an exception, without having done a step."""
+        self.row.end(self.last_step, self.waiter.now())
 
     def synchronized(self, uint64_t step):
         """Count a synchronisation as done, which ends now; return the time. It has made the move that was pending."""
@@ -284,12 +293,13 @@ cdef class Protocol:
         cdef Event* event = self.events.add(self.contributions, 0 if is_local else self.group.size)
         event.step, event.source_step, event.outcome = self.last.step, self.last.source_step, self.last.outcome
         event.bytes_read, event.bytes_over_network = self.last.bytes_read, self.last.bytes_over_network
-        event.waited, event.initiated = self.last.seconds_waited, self.last.initiated
+        event.initiated = self.last.initiated
         if is_local:
             event.began, event.ended = self.ended - self.last.seconds, self.ended
             return
         event.began, event.published = self.moments.began, self.moments.published
         event.opened, event.exchanged, event.ended = self.moments.opened, self.moments.exchanged, self.moments.ended
+        event.waited = self.moments.waited
 
     cdef double now_patience(self) noexcept nogil:
         """Return the seconds to wait at the next step, while the caller waits too."""
@@ -330,10 +340,10 @@ cdef class Protocol:
         if pointers.copies is not None:
             pointers.copies.complete_down()  # what the device computes before is this rank's own time
         started = self.waiter.now()
-        memset(&self.moments, 0, sizeof(Moments))
-        self.moments.began = started
         self.pace.begin_step(started)
         self.row.begin(AVERAGING, started)
+        memset(&self.moments, 0, sizeof(Moments))
+        self.moments.began = self.row.began  # earlier, if this call has waited for the rest of another step
         patience = self.now_patience()
         memset(now, 0, sizeof(Step))
         now.step = now.source_step = step
@@ -413,6 +423,7 @@ cdef class Protocol:
         """End a group step for the caller: note how long it took."""
         self.ended = self.moments.ended = self.waiter.now()
         self.now.seconds = self.ended - started
+        self.moments.waited = started - self.moments.began + self.now.seconds_waited
         self.pace.end_step(self.ended)
 
     cdef int choose_source(self) except -1 nogil:

@@ -42,7 +42,7 @@ cdef class Row:
     cdef uint64_t synchronized   # the last synchronised step
     cdef readonly list synchronizations  # (step, time) of the last two
 
-    cdef void begin(self, Activity activity, double now) noexcept nogil
+    cdef void begin(self, Activity activity, double now, bint joined=*) noexcept nogil
     cdef void end(self, uint64_t step, double now) noexcept nogil
     cdef void count(self, double seconds, double waited) noexcept nogil
     cdef void count_exchange(self, bint late) noexcept nogil

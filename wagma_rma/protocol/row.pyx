@@ -132,13 +132,17 @@ cdef class Row:
         self.activity = activity
         self.tell()
 
-    cdef void begin(self, Activity activity, double now) noexcept nogil:
-        """Note that a call begins, or that one goes on as something else."""
+    cdef void begin(self, Activity activity, double now, bint joined=False) noexcept nogil:
+        """Note that a call begins, or that one goes on as something else.
+
+        Args:
+            joined: the time since the last call is none of a step.
+        """
         cdef uint64_t* word
         cdef int shift
         if self.activity == COMPUTING:
             self.began = now
-            if self.has_returned:  # what comes before the first call is no step
+            if self.has_returned and not joined:  # what comes before the first call is no step
                 word = &self.words[TIMES_AT + self.times % TIMES // 4]
                 shift = 16 * (self.times % 4)
                 word[0] = word[0] & ~(mask(16) << shift) | (short_bits(now - self.ended) + 0x8000) >> 16 << shift

@@ -2,14 +2,16 @@
 
 import argparse
 import curses
+import dataclasses
+import itertools
 import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from wagma_rma.seeing.pages import Page, find_pages
-from wagma_rma.seeing.ranks import GONE, RankTable, Seen, table
+from wagma_rma.seeing.pages import Page, find_pages, pages_of
+from wagma_rma.seeing.ranks import CLOSED, GONE, RankTable, Seen, table
 from wagma_rma.waiting.processes import has_ended, process_id
 
 if TYPE_CHECKING:
@@ -86,10 +88,18 @@ class Watched:
 
     def look(self) -> bool:
         """Look at all ranks again; return whether one of them is still in the run."""
-        for page in find_pages():
-            if page.identity == self.run.identity:
-                self.run.pages[page.rank] = page
-        rows = [page.row for page in self.run.pages.values()]
+        pages = self.run.pages
+        # All processes only where ranks of this host may have begun since.
+        processes = {process_id(page.row.process) for page in pages.values()}
+        everybody = len(pages) == next(iter(pages.values())).ranks
+        found = itertools.chain.from_iterable(map(pages_of, processes)) if everybody else find_pages()
+        seen = {page.rank: page for page in found if page.identity == self.run.identity}
+        for rank, page in pages.items():
+            if rank not in seen and page.row.activity not in GONE and not has_ended(page.row.process):
+                # Its page is gone, and the process is not: it has closed its averager, or left it.
+                seen[rank] = page._replace(row=dataclasses.replace(page.row, activity=CLOSED))
+        pages.update(seen)
+        rows = [page.row for page in pages.values()]
         return any(row.activity not in GONE and not has_ended(row.process) for row in rows)
 
     def table(self) -> RankTable:
@@ -134,10 +144,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _looks(watched: Watched, options: argparse.Namespace) -> Iterator[None]:
     """Yield once, or again and again until the run ends."""
+    goes_on = watched.look()
     yield
-    while not options.once and watched.look():
+    while goes_on and not options.once:
         time.sleep(options.every)
-        watched.look()
+        goes_on = watched.look()
         yield
 
 

@@ -13,6 +13,7 @@ from wagma_rma.windows.shared import SharedWindow
 
 TRIES = 5  # to read a row that its rank is writing
 WAIT = 1.0  # seconds, for ranks of other hosts
+COMPARED = 32  # ranks, about, with which one that others wait for is compared
 
 
 class Looker:
@@ -31,7 +32,7 @@ class Looker:
         self._near = [host == hosts[window.rank] for host in hosts]
         self._own = own
         self._last: list[Row | None] = [None] * len(hosts)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may look, too
         self._sees_far = True
 
     def look(self, seconds: float = WAIT) -> RankTable:
@@ -45,15 +46,7 @@ class Looker:
         """
         with self._lock:
             self._check_open("ranks")
-            everybody = range(len(self._near))
-            answers = self._read([rank for rank in everybody if self._near[rank] or self._sees_far], seconds)
-            now = self._window.waiter.time()
-            return table(
-                [
-                    Seen(rank, self._last[rank], self._now_at(rank, now), rank in answers, near)
-                    for rank, near in enumerate(self._near)
-                ]
-            )
+            return self._table(range(len(self._near)), seconds)
 
     def look_at_itself(self) -> RankStatus:
         """Return what this rank tells, compared with no other one. Local.
@@ -68,10 +61,17 @@ class Looker:
             return table([Seen(rank, self._last[rank], self._window.waiter.time())])[0]
 
     def describe(self, ranks: list[int]) -> list[str]:
-        """Return what there is to say of some ranks that others wait for."""
-        if self._window.freed:
+        """Return what there is to say of some ranks that others wait for; "" where that can't be told."""
+        # All ranks may wait for the same one: each looks at some others, for comparison.
+        count = len(self._near)
+        others = range(0, count, max(1, count // COMPARED))
+        chosen = sorted({*ranks, *others})
+        try:
+            with self._lock:
+                self._check_open("ranks")
+                seen = {status.rank: status for status in self._table(chosen, WAIT)}
+        except Exception:  # a warning must not become an error
             return [""] * len(ranks)
-        seen = self.look()
         return [str(seen[rank]) for rank in ranks]
 
     def end_looks(self) -> None:
@@ -84,6 +84,17 @@ class Looker:
         with self._lock:
             self._own.forget_window()
             self._window.free()
+
+    def _table(self, ranks: Sequence[int], seconds: float) -> RankTable:
+        """Look at some ranks."""
+        answers = self._read([rank for rank in ranks if self._near[rank] or self._sees_far], seconds)
+        now = self._window.waiter.time()
+        return table(
+            [
+                Seen(rank, self._last[rank], self._now_at(rank, now), rank in answers, self._near[rank])
+                for rank in ranks
+            ]
+        )
 
     def _check_open(self, operation: str) -> None:
         if self._window.freed:

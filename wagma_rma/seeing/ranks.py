@@ -18,7 +18,8 @@ NOW_AND_THEN = 0.05
 CHRONIC = 1.25
 FEWEST = 5  # compute times from which on a rank is judged
 
-GONE = ("closed", "broken", "left")  # activities of ranks that take no further part
+CLOSED = "closed"
+GONE = (CLOSED, "broken", "left")  # activities of ranks that take no further part
 NO_ANSWER = "no answer"
 DEAD = "dead"
 
@@ -134,8 +135,8 @@ class RankTable(Sequence[RankStatus]):
     def slowest(self, k: int = 1) -> list[RankStatus]:
         """Return k ranks: first those that do not answer or have died, then by how long they compute.
 
-        That is a rank's usual time. A rank that computes now for longer than it ever does, and longer than the
-        others, comes before ranks whose usual time is not as many times that of the median rank.
+        That is a rank's usual time. A rank that computes now for longer than it ever does, and longer than
+        the others, comes before ranks whose usual time is not as many times that of the median rank.
         """
         return sorted(self._ranks, key=self._slowness)[:k]
 

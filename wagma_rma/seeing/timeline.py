@@ -202,7 +202,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     try:
         steps = steps_of(options.trace)
-        ranks = options.ranks or range(min(len(steps), MOST_RANKS))
+        ranks = options.ranks or [rank for rank, of_rank in enumerate(steps) if of_rank][:MOST_RANKS]
         if unknown := [rank for rank in ranks if not (0 <= rank < len(steps) and steps[rank])]:
             raise ValueError(f"{options.trace} has no steps of rank {unknown[0]}")
         picture = options.output or options.trace.with_suffix(".png")

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ import numpy.typing as npt
 from wagma_rma.protocol.events import FIELDS, Events
 from wagma_rma.seeing.clocks import SAME, Alignment
 
-STEPS = 20_000  # that a rank keeps, the newest
 # By the numbers of report.Outcome.
 OUTCOMES = FRESH, LATE, MISSED, SYNCHRONIZED, LOCAL = ("FRESH", "LATE", "MISSED", "SYNCHRONIZED", "LOCAL")
 # Slices that are calls of the averager.
@@ -93,7 +92,9 @@ def spans(
     """
     times = {name: alignment.on_first(steps.events[name]) * 1e6 for name in _FLOATS if name != "waited"}
     computed_since: float | None = None
-    for place, event in enumerate(steps.events):
+    # With overlap a LOCAL step ends before the group step is over that has begun before it.
+    for place in np.argsort(steps.events["began"], kind="stable"):
+        event = steps.events[place]
         began, published, opened, exchanged, ended = (
             float(times[name][place]) for name in ("began", "published", "opened", "exchanged", "ended")
         )
@@ -167,7 +168,10 @@ def lines(events: Iterable[dict[str, Any]]) -> bytes:
 
 
 class Writer:
-    """Writes one trace file, part by part; .gz at the end of its name has it compressed."""
+    """Writes one trace file, part by part; .gz at the end of its name has it compressed.
+
+    A context manager: what end() has not ended is removed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -180,7 +184,15 @@ class Writer:
         """Write a part that lines() has made."""
         self._file.write(part)
 
-    def close(self, about: dict[str, Any]) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Remove what has not come to its end."""
+        self._file.close()
+        self._unfinished.unlink(missing_ok=True)
+
+    def end(self, about: dict[str, Any]) -> None:
         """End the file.
 
         Args:

@@ -7,8 +7,10 @@ from wagma_rma.windows.remote_words cimport RemoteWords
 
 cdef enum Progress:
     UNASKED = 0
-    ASKED = 1     # a look is in flight
-    ANSWERED = 2  # since the call that has asked
+    ASKED = 1     # a look of this call is in flight
+    EARLIER = 2   # one of an earlier call is
+    ANSWERED = 3
+    FAILED = 4    # MPI has reported an error
 
 cdef class Looks:
     cdef RemoteWords words
@@ -23,11 +25,12 @@ cdef class Looks:
     cdef int* asked                # the ranks of this call
     cdef int count
     cdef double until              # when this call gives up
-    cdef int failed                # MPI's error code, and of which rank
-    cdef int failed_rank
+    cdef bint is_over              # all have answered, or the time is over
+    cdef bint is_wanted            # another call waits for the thread
 
     cdef int prepare(self, int nbytes) except -1
     cdef object answer(self, int rank)
     cdef int perform(self) except -1 nogil
+    cdef void ask(self, int rank) noexcept nogil
     cdef void test(self) noexcept nogil
     cdef void release(self) noexcept

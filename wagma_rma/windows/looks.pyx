@@ -1,8 +1,8 @@
 """Looks at bulk memory of ranks on other hosts, by any thread, at any time, in a step or not.
 
 A look is one MPI_Rget. A thread of its own makes the calls of MPI, since any of them may wait for a rank that does not
-answer: whoever looks waits for the thread no longer than it has said. What is unanswered then stays in flight, and a later
-look at that rank waits for it.
+answer: whoever looks waits for the thread no longer than it has said. What is unanswered then stays in flight, and the thread
+goes on to poll for it; a later look at that rank is made when the earlier one has been answered.
 
 Nobody rings a bell for a look (``bells``): a progress thread that sleeps answers within two milliseconds.
 """
@@ -20,7 +20,7 @@ from mpi4py import MPI
 cdef double POLL_EVERY = 50e-6
 cdef double POLL_SILENT_EVERY = 2e-3
 cdef double YOUNG = 5e-3
-cdef double MARGIN = 0.1  # seconds that the thread has to come back, if no call of MPI keeps it
+cdef double MARGIN = 0.1  # seconds that the thread has to say that the time is over, if no call of MPI keeps it
 
 
 cdef class Looks:
@@ -58,31 +58,28 @@ cdef class Looks:
         """
         cdef bint done
         cdef int i
+        cdef double began = wagma_now()
         if not ranks:
             return []
         with self.one_at_a_time:
             self.prepare(nbytes)
             if self.worker is None:
                 self.worker = Worker()
+            self.is_wanted = True
             with nogil:
-                done = self.worker.is_done(seconds)  # of a call before, whose thread MPI keeps
+                done = self.worker.is_done(seconds)  # a call of MPI may keep the thread
+            self.is_wanted = False
             if not done:
                 return [None] * len(ranks)
             self.count = len(ranks)
             for i in range(self.count):
                 self.asked[i] = ranks[i]
-            self.offset, self.until = offset, wagma_now() + seconds
+            self.offset, self.until, self.is_over = offset, began + seconds, False
             with nogil:
                 self.worker.begin(perform_looks, <void*> self)
-                done = self.worker.is_done(seconds + MARGIN)
-            if not done:
-                return [None] * len(ranks)
-            if self.failed:
-                error, self.failed = self.failed, 0
-                failure = MPI.Exception(error)
-                failure.add_note(f"RemoteWindow: a look by rank {self.words.rank} at rank {self.failed_rank}")
-                raise failure
-            return [self.answer(rank) for rank in ranks]
+                while not self.is_over and wagma_now() < self.until + MARGIN:
+                    wagma_sleep(POLL_EVERY if wagma_now() - began < YOUNG else POLL_SILENT_EVERY)
+            return [self.answer(rank) if self.is_over else None for rank in ranks]
 
     cdef object answer(self, int rank):
         """Return what a look has found at a rank; None if that has not answered."""
@@ -91,42 +88,50 @@ cdef class Looks:
         return PyBytes_FromStringAndSize(self.scratch + rank * <int64_t> self.nbytes, self.nbytes)
 
     cdef int perform(self) except -1 nogil:
-        """Look at all that were asked, until they have answered or the time is over."""
+        """Look at all that were asked, and poll until they have answered, or somebody looks again."""
         cdef double began = wagma_now(), now
-        cdef int i, rank, error
+        cdef int rank, i
+        for rank in range(self.words.ranks):
+            self.progress[rank] = EARLIER if self.progress[rank] in (ASKED, EARLIER) else UNASKED
         for i in range(self.count):
-            rank = self.asked[i]
-            if self.progress[rank] == ASKED:
-                continue
-            error = RMA.get(self.scratch + rank * <int64_t> self.nbytes, self.nbytes, self.byte_type, rank, self.offset,
-                            self.window, &self.requests[rank])
-            if error:
-                self.failed, self.failed_rank = error, rank
-                return 0
-            self.progress[rank] = ASKED
-            self.words.looks_in_flight += 1
+            if self.progress[self.asked[i]] == UNASKED:
+                self.ask(self.asked[i])
         while True:
             self.test()
             now = wagma_now()
-            for i in range(self.count):
-                if self.progress[self.asked[i]] == ASKED:
-                    break
-            else:
-                return 0
-            if now > self.until or self.failed:
+            if not self.is_over:
+                for i in range(self.count):
+                    rank = self.asked[i]
+                    if self.progress[rank] == UNASKED and now < self.until:
+                        self.ask(rank)  # it has answered an earlier look
+                    if self.progress[rank] != ANSWERED and self.progress[rank] != FAILED:
+                        break
+                else:
+                    self.is_over = True
+                if now > self.until:
+                    self.is_over = True
+            if self.is_over and (self.words.looks_in_flight == 0 or self.is_wanted):
                 return 0
             wagma_sleep(POLL_EVERY if now - began < YOUNG else POLL_SILENT_EVERY)
 
+    cdef void ask(self, int rank) noexcept nogil:
+        """Begin to look at a rank."""
+        cdef int error
+        self.words.looks_in_flight += 1  # before: a call of MPI might wait for it
+        error = RMA.get(self.scratch + rank * <int64_t> self.nbytes, self.nbytes, self.byte_type, rank, self.offset,
+                        self.window, &self.requests[rank])
+        self.progress[rank] = FAILED if error else ASKED
+        if error:
+            self.words.looks_in_flight -= 1
+
     cdef void test(self) noexcept nogil:
         """Find which looks have been answered."""
-        cdef int rank, done, error
+        cdef int rank, done = 0, error
         for rank in range(self.words.ranks):
-            if self.progress[rank] == ASKED:
+            if self.progress[rank] == ASKED or self.progress[rank] == EARLIER:
                 error = RMA.test(&self.requests[rank], &done)
-                if error:
-                    self.failed, self.failed_rank = error, rank
-                if done or error:
-                    self.progress[rank] = ANSWERED
+                if error or done:
+                    self.progress[rank] = FAILED if error else ANSWERED if self.progress[rank] == ASKED else UNASKED
                     self.words.looks_in_flight -= 1
 
     cdef void release(self) noexcept:
@@ -139,13 +144,12 @@ cdef class Looks:
 
     def end(self):
         """End the thread, and wait for looks in flight. All ranks must be there to answer."""
-        cdef bint done = False
         if self.worker is None:
             return
         with self.one_at_a_time:
+            self.until = 0
             with nogil:
-                self.until = 0
-                while not self.worker.is_done(1):
+                while not self.worker.is_done(1):  # it polls until all have answered
                     pass
                 while self.words.looks_in_flight:
                     self.test()

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import wagma_rma
 from jax_bindings import PytreeAverager
 from tests.support import models
 from tests.support.messages import message
+from wagma_rma import metrics
 from wagma_rma.groups.choice import choose
 
 
@@ -246,3 +248,19 @@ def unclosed(comm):
     averager = PytreeAverager(comm, jnp.zeros(1000), sync_period=1)
     jax.jit(averager)(averager.params)
     return "returned"
+
+
+def seen(comm, folder, backend):
+    """Return what ranks(), status, metrics and a trace tell of compiled steps."""
+    params = {"w": jnp.ones(1000)}
+    averager = PytreeAverager(comm, params, backend=backend, trace=Path(folder, "run.json"), sync_period=5)
+    step = jax.jit(lambda params: averager(jax.tree.map(lambda leaf: leaf + 1, params)))
+    for _ in range(10):
+        params = step(params)
+    text = metrics.text(averager)
+    comm.Barrier()
+    told = [[rank.step, rank.state, rank.times] for rank in averager.ranks()]
+    own = averager.status.rank
+    comm.Barrier()
+    averager.close()
+    return told, own, f'wagma_rma_step{{rank="{comm.rank}"}} 10' in text.splitlines()

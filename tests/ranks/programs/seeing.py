@@ -181,6 +181,67 @@ def trace_of_a_run_that_breaks(comm, folder):
     return told
 
 
+def trace_cut_short(comm, folder, interrupted):
+    """One rank is interrupted at each wait of the gathering; return how often."""
+    path = Path(folder, "run.json")
+    averager = GroupAverager(comm, np.zeros(10), timeout=PATIENT, trace=path, sync_period=4)
+    for _ in range(8):
+        averager.average(np.zeros(10))
+    tracer = averager._steps.parts.tracer
+    wait, times = tracer._wait, 0
+    waits = set()
+
+    def interrupts(test):
+        nonlocal times
+        if comm.rank == interrupted and id(test.__self__) not in waits:
+            waits.add(id(test.__self__))
+            times += 1
+            raise KeyboardInterrupt
+        wait(test)
+
+    tracer._wait = interrupts
+    while True:
+        try:
+            averager.close()
+            return times
+        except KeyboardInterrupt:
+            pass
+
+
+def trace_not_written(comm, folder):
+    """The file becomes a folder before close(); return what is logged."""
+    path = Path(folder, "run.json")
+    logged = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            logged.append(record.getMessage())
+
+    keep, logger = Keep(), logging.getLogger("wagma_rma")
+    logger.addHandler(keep)
+    with GroupAverager(comm, np.zeros(10), timeout=PATIENT, trace=path) as averager:
+        averager.average(np.zeros(10))
+        if comm.rank == 0:
+            path.mkdir()
+    logger.removeHandler(keep)
+    return " ".join(logged)
+
+
+def trace_of_a_broken_averager(comm, folder):
+    """Ranks wait for each other at different steps, then all close; return what close() raises."""
+    path = Path(folder, "run.json")
+    averager = GroupAverager(comm, np.zeros(10), timeout=PATIENT, trace=path, sync_period=100, group_size=1)
+    for _ in range(3 + comm.rank):
+        averager.average(np.zeros(10))
+    told = []
+    for call in (lambda: averager.synchronize(np.zeros(10)), averager.close):
+        try:
+            call()
+        except Exception as error:
+            told.append(type(error).__name__)
+    return told[1:]
+
+
 def trace_by_environment(comm, folder):
     """Two averagers of a program, traced by the variable."""
     os.environ["WAGMA_RMA_TRACE"] = str(Path(folder, "named.json.gz"))
