@@ -489,7 +489,7 @@ def test_after_a_refused_synchronize_ranks_may_not_part():
 @pytest.mark.parametrize("comes_with", ["right", "wrong"])
 def test_a_synchronisation_under_way_is_taken_up_with_a_right_model_only(comes_with):
     ran = pool.run(3, "ranks.errors:back_in_the_middle", comes_with=comes_with)
-    for told, missing in zip(ran[0]["told"], ["rank 2 (at step 0)", "rank 1 (at step 1)"], strict=False):
+    for told, missing in zip(ran[0]["told"], ["rank 2 (at step 0;", "rank 1 (at step 1;"], strict=False):
         assert_told(told, "SynchronizationTimeout", missing)
     if comes_with == "wrong":
         assert_told(ran[0]["told"][-1], "ValueError", "model['w'] is float32[3, 2]")
@@ -648,7 +648,7 @@ def test_a_timeout_names_the_missing_rank_and_the_step_it_has_reached(absent):
     for number, rank in enumerate(absent[:3]):
         assert len(rank["told"]) == 2
         for told in rank["early"] + rank["told"]:
-            assert_told(told, "TimeoutError", f"synchronize: rank {number} at step 4", "rank 3 (at step 3)")
+            assert_told(told, "TimeoutError", f"synchronize: rank {number} at step 4", "rank 3 (at step 3;")
             assert_told(told, "SynchronizationTimeout", "timeout is 0.5 s", "call again")
         for told in rank["told"]:
             for present in EVERYWHERE[:3]:
@@ -674,7 +674,7 @@ def test_close_times_out_too_and_can_be_called_again():
         assert bool(timeouts) == (number != 2)
         for told in timeouts:
             assert_told(
-                told, "SynchronizationTimeout", f"close: rank {number}", "rank 2 (at step 1)", "0.3 s"
+                told, "SynchronizationTimeout", f"close: rank {number}", "rank 2 (at step 1;", "0.3 s"
             )
         assert_told(rank["afterwards"], "RuntimeError", "closed")
 
@@ -686,7 +686,7 @@ def absent_from_a_group():
 
 def test_waiting_for_a_quorum_times_out_and_counts_as_missed(absent_from_a_group):
     waiting = absent_from_a_group[0]
-    assert_told(waiting["told"], "SynchronizationTimeout", "average: rank 0 at step 2", "rank 1 (at step 1)")
+    assert_told(waiting["told"], "SynchronizationTimeout", "average: rank 0 at step 2", "rank 1 (at step 1;")
     assert waiting["report"] == ["MISSED", 2]
     assert waiting["step"] == 2
     assert waiting["model"] == [3.0], "in place, the model stays as it came"
@@ -721,7 +721,7 @@ def test_whoever_waits_is_warned_of_the_missing_again_and_again():
             for level, message, elapsed in records:
                 assert level == "WARNING"
                 assert message.startswith(f"{during}: rank {number}")
-                assert f"for rank {missing} (at step {1 if during == 'synchronize' else 2})" in message
+                assert f"for rank {missing} (at step {1 if during == 'synchronize' else 2};" in message
                 waited = float(re.search(r"waited (\d+\.\d) s", message)[1])
                 # Said with one digit, of a wait that began after the clock of `elapsed`.
                 assert earlier + 0.05 < waited <= elapsed + 0.06

@@ -1,6 +1,8 @@
 """Averagers on hosts of their own, whose network may be slow or down: nothing is lost, and they go on."""
 
+import json
 import os
+import re
 import signal
 import time
 
@@ -10,6 +12,7 @@ import pytest
 from tests.ranks.test_stragglers import check, follow
 from tests.support import launch
 from tests.support.hosts import NETMODS, Hosts
+from wagma_rma.planning.plan import Choice, costs_of, predict, times_of
 from wagma_rma.seeing.trace import read_trace
 
 pytestmark = [pytest.mark.usefixtures("possible"), pytest.mark.slow]
@@ -241,6 +244,32 @@ def test_a_rank_that_does_not_answer_is_seen_so_within_a_bounded_time(two):
         assert max(each[4] for each in (before, meanwhile, again, after)) < 2
     finally:
         job.kill()
+
+
+def test_warnings_programs_of_a_host_and_metrics_tell_of_ranks_of_several_hosts(two, tmp_path):
+    warnings, error, pids = two.run(2, "ranks.seeing:warned")[0]
+    about_it = rf"for rank 1 \(at step 20; host \S+, pid {pids[1]}; has computed for .*; slow in \d+ of the"
+    assert re.search(about_it, warnings[0]) and re.search(about_it, error)
+    # Process ids and their files are those of one machine here, so the ranks of both hosts are found.
+    (code, text, _), (_, as_json, _), _ = two.run(2, "ranks.seeing:watched")[0]
+    assert code == 0 and "4 of 4 ranks, host 0 of 2" in text and len(text.splitlines()) == 6
+    assert [rank["step"] for rank in json.loads(as_json)["ranks"]] == [30] * 4
+    for rank, told in enumerate(two.run(2, "ranks.seeing:measured", folder=str(tmp_path))):
+        assert f'wagma_rma_step{{rank="{rank}"}} 25' in told["text"].splitlines()
+        [over_network] = re.findall(r"^wagma_rma_network_bytes_total.* (\d+)$", told["text"], re.MULTILINE)
+        assert int(over_network) == told["statistics"]["bytes_over_network"] > 0
+
+
+def test_a_plan_predicts_the_step_rate_of_ranks_on_several_hosts(two, tmp_path):
+    options = {"steps": 60, "usual": 0.04}
+    recorded = {"group_size": 2, "sync_period": 10}
+    two.run(2, "ranks.seeing:rate", folder=str(tmp_path), **options, **recorded)
+    trace = read_trace(tmp_path / "run.json")
+    times, costs = times_of(trace), costs_of(trace)
+    for choice in (Choice(2, 10, 1, None, False), Choice(2, 20, 1, 1, True)):
+        how = {name: value for name, value in choice._asdict().items() if value is not None}
+        measured = two.run(2, "ranks.seeing:rate", **options, **how)[0]
+        assert predict(choice, times, costs, 60).steps == pytest.approx(measured, rel=0.1), choice
 
 
 def test_ranks_of_several_hosts_are_seen_and_traced_on_one_clock(two, tmp_path):

@@ -65,7 +65,7 @@ def test_a_timeout_counts_while_a_call_waits_and_the_step_before_is_missed():
     first, second = pool.run(2, "ranks.overlap:timed_out")
     kinds, text = first["said"]
     assert "SynchronizationTimeout" in kinds
-    assert text.startswith("average: rank 0 at step 1: waited 0.5 s for rank 1 (at step 0)")
+    assert text.startswith("average: rank 0 at step 1: waited 0.5 s for rank 1 (at step 0;")
     assert 0.4 < first["waited"] < 5
     assert first["report"] == [1, 1, "MISSED"]
     assert first["second"] == [10.0] * 3, "a missed step brings nothing"

@@ -249,6 +249,7 @@ PLANNED = {
     "as recorded": {"group_size": 2, "sync_period": 10},
     "all at once": {"group_size": 4, "sync_period": 5, "quorum": 4},
     "elastic": {"group_size": 2, "sync_period": 20, "sync_quorum": 1},
+    "overlap": {"group_size": 2, "sync_period": 10, "overlap": True},
 }
 
 
@@ -264,7 +265,11 @@ def test_a_plan_predicts_the_step_rates_of_runs(tmp_path):
     times, costs = times_of(trace), costs_of(trace)
     for name, how in PLANNED.items():
         choice = Choice(
-            how["group_size"], how["sync_period"], how.get("quorum", 1), how.get("sync_quorum"), False
+            how["group_size"],
+            how["sync_period"],
+            how.get("quorum", 1),
+            how.get("sync_quorum"),
+            how.get("overlap", False),
         )
         predicted = predict(choice, times, costs, steps).steps
         measured = pool.run(RANKS, "ranks.seeing:rate", **options, **how)[0]

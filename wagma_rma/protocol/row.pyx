@@ -20,6 +20,7 @@ be newer. Means are of all calls, and from 100 calls on the older ones count les
 
 cimport cython
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memcpy
 from wagma_rma.kernels.atomics cimport wagma_release_fence, wagma_store_relaxed, wagma_store_release
 from wagma_rma.protocol.layout cimport Layout
@@ -86,12 +87,14 @@ cdef class Row:
         """Write the row to another place too.
 
         Args:
-            page: memory that may be written.
+            page: memory that may be written, and stays where it is.
             offset: the place in it, a multiple of 8 bytes.
         """
-        cdef unsigned char[::1] memory = page
-        self.page = memory
-        self.places[1] = <char*> &memory[offset]
+        cdef Py_buffer memory
+        PyObject_GetBuffer(page, &memory, PyBUF_WRITABLE)
+        self.places[1] = <char*> memory.buf + offset
+        self.page = page
+        PyBuffer_Release(&memory)
 
     def open(self, uint64_t process, host, uint64_t step, double now):
         """Begin the row, at a synchronisation that ends now.
