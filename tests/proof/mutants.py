@@ -35,6 +35,8 @@ MOVED = f"{PROTOCOL}::test_with_overlap_a_model_gets_what_the_group_step_before_
 MOVED_BY = "tests/unit/test_overlap.py"
 RESTS = "tests/ranks/test_overlap.py"
 ON_CUDA = "tests/unit/test_cuda.py"
+ROWS = "tests/unit/test_rows.py"
+SEEN = "tests/ranks/test_seeing.py"
 DIRECT = (
     ARRIVING,
     ROUNDS,
@@ -44,6 +46,8 @@ DIRECT = (
     MOVED_BY,
     RESTS,
     ON_CUDA,
+    ROWS,
+    SEEN,
 )  # of these any failed assertion catches a mutation
 
 
@@ -926,7 +930,7 @@ BARRIER = [
     ),
     mutation(
         "the wait for a call that was due is not counted",
-        replace("Steps._synchronize", "before + waited", "waited"),
+        replace("Steps._synchronize", "before + seconds, before + waited", "before + seconds, waited"),
         tests=ELASTIC,
     ),
     mutation(
@@ -1286,6 +1290,48 @@ DEPARTING = [
     ),
 ]
 
+SEEING = [
+    mutation(
+        "a row's first version is written before what it stands for",
+        insert(
+            "Row.tell",
+            "wagma_store_relaxed(row, words[0])",
+            before="wagma_store_relaxed(row + 8 * (HEAD_WORDS - 1)",
+        ),
+        tests=ROWS,
+    ),
+    mutation(
+        "a row's last version is written after what it stands for",
+        delete("Row.tell", "wagma_store_relaxed(row + 8 * (HEAD_WORDS - 1), words[HEAD_WORDS - 1])"),
+        insert(
+            "Row.tell",
+            "wagma_store_relaxed(row + 8 * (HEAD_WORDS - 1), words[HEAD_WORDS - 1])",
+            before="wagma_store_release(row",
+        ),
+        tests=ROWS,
+    ),
+    mutation(
+        "the time before the first call counts as a step's",
+        replace("Row.begin", "if self.has_returned and not joined:", "if not joined:"),
+        tests=ROWS,
+    ),
+    mutation(
+        "a trace that was cut short is not gathered any more",
+        insert("Tracer.gather", "self._written = True", before="self._test = next(self._under_way)"),
+        tests=SEEN,
+    ),
+    mutation(
+        "traces are gathered though a rank has departed",
+        replace("Leaving.gather_trace", "if departures.have_departed(everybody):", "if False:"),
+        tests=SEEN,
+    ),
+    mutation(
+        "a trace leaves out the wait for the rest of the step before",
+        replace("Protocol.group_step", "self.moments.began = self.row.began", "self.moments.began = started"),
+        tests=SEEN,
+    ),
+]
+
 MUTATIONS = [
     *PUBLISHING,
     *OPENING,
@@ -1301,4 +1347,5 @@ MUTATIONS = [
     *DEPARTING,
     *CONFORMANCE,
     *REMOTE,
+    *SEEING,
 ]

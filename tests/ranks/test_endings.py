@@ -266,8 +266,8 @@ def test_the_users_traffic_never_meets_the_averagers():
 @pytest.mark.skipif(bool(launch.TEST_HOSTS), reason="MPICH loses memory itself there: see proof/leaks.py")
 def test_closed_averagers_leave_nothing_behind():
     seen, (memory, shared, names, files) = leaks.grown(2, 900)
-    # A rank's memory: less than 1 kB a cycle, though the heap grows by some 150 kB at a time. The window would
-    # be 200 kB and a file a cycle.
+    # A rank's memory: less than 1 kB a cycle, though the heap grows by some 150 kB at a time. The window
+    # would be 200 kB and a file a cycle.
     assert memory < 1000, seen
     assert shared < leaks.MOST[1], seen
     assert names < leaks.MOST[2], seen

@@ -7,7 +7,17 @@ import pytest
 
 from wagma_rma.planning import plan as plans
 from wagma_rma.planning.costs import Costs
-from wagma_rma.planning.plan import Choice, best, choices, compare, costs_of, drawn, plan, predict, times_of
+from wagma_rma.planning.plan import (
+    Choice,
+    best,
+    choices,
+    compare,
+    costs_of,
+    drawn,
+    plan_of,
+    predict,
+    times_of,
+)
 from wagma_rma.seeing.trace import Call, Trace
 
 OPTIONS = {
@@ -110,7 +120,7 @@ def test_the_best_trade_is_the_newest_of_the_fast():
 
 def test_a_plan_is_a_table_with_what_was_recorded(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plans, "read_trace", lambda path: trace())
-    lines = plan(tmp_path, sizes=[2], periods=[10]).splitlines()
+    lines = plan_of(tmp_path, sizes=[2], periods=[10]).splitlines()
     assert lines[0] == "4 ranks; a word takes 1000 us, a model 2.00 ms"
     heading = next(line for line in lines if line.lstrip().startswith("group_size"))
     assert heading.split()[-1] == "age"
@@ -118,10 +128,10 @@ def test_a_plan_is_a_table_with_what_was_recorded(tmp_path, monkeypatch, capsys)
     assert sum("<- best trade" in line for line in lines) == 1
     assert any(line.startswith("allreduce ") for line in lines)
     assert any("LEARNING.md" in line for line in lines)
-    assert plan(tmp_path, ranks=16, sizes=[2], periods=[10], steps=20).startswith("16 ranks; ")
+    assert plan_of(tmp_path, ranks=16, sizes=[2], periods=[10], steps=20).startswith("16 ranks; ")
     for wrong in ({"ranks": 1}, {"sizes": [5]}):
         with pytest.raises(ValueError):
-            plan(tmp_path, **wrong)
+            plan_of(tmp_path, **wrong)
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

@@ -272,14 +272,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     try:
-        print(plan(options.trace, options.ranks, options.group_size, options.sync_period, options.steps))
+        print(plan_of(options.trace, options.ranks, options.group_size, options.sync_period, options.steps))
     except (OSError, ValueError) as error:
         print(f"plan: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def plan(
+def plan_of(
     path: Path,
     ranks: int | None = None,
     sizes: Sequence[int] | None = None,
