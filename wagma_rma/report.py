@@ -97,18 +97,6 @@ class Statistics:
         them.
     """
 
-    def as_dict(self) -> dict[str, int | float]:
-        """Return it as numbers by name, for a logger of metrics, or for a row of a table.
-
-        Besides the fields there are `late_share`, of the group steps, and `waited_share`, of the seconds.
-        """
-        in_groups = self.fresh + self.late + self.missed
-        return {
-            **dataclasses.asdict(self),
-            "late_share": self.late / in_groups if in_groups else 0.0,
-            "waited_share": self.seconds_waited / self.seconds if self.seconds else 0.0,
-        }
-
     steps: int
     fresh: int
     late: int
@@ -123,6 +111,18 @@ class Statistics:
     seconds_waited: float
     seconds: float
     skipped: int
+
+    def as_dict(self) -> dict[str, int | float]:
+        """Return it as numbers by name, for a logger of metrics, or for a row of a table.
+
+        Besides the fields there are `late_share`, of the group steps, and `waited_share`, of the seconds.
+        """
+        in_groups = self.fresh + self.late + self.missed
+        return {
+            **dataclasses.asdict(self),
+            "late_share": self.late / in_groups if in_groups else 0.0,
+            "waited_share": self.seconds_waited / self.seconds if self.seconds else 0.0,
+        }
 
 
 def of_group_step(fields: dict[str, Any]) -> Report:

@@ -51,9 +51,8 @@ def chosen_path(operation: str, trace: str | os.PathLike[str] | None) -> Path | 
 
     Args:
         trace: the option; None: what the environment variable WAGMA_RMA_TRACE says. A program that makes
-        several
-            averagers then gets run.json, run-2.json and so on for its value run.json, and run-from3.json
-            where its rank 0 is rank 3 of the world.
+            several averagers then gets run.json, run-2.json and so on for its value run.json, and
+            run-from3.json where its rank 0 is rank 3 of the world.
 
     Raises:
         ValueError: no file can be made there.

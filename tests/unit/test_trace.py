@@ -10,9 +10,20 @@ import pytest
 
 from tests.support.worlds import make_ranks
 from wagma_rma.protocol.events import Events
+from wagma_rma.report import Outcome
 from wagma_rma.seeing import timeline
 from wagma_rma.seeing.clocks import Alignment
-from wagma_rma.seeing.trace import About, Writer, heads, lines, path_of_rank, read_trace, recorded, spans
+from wagma_rma.seeing.trace import (
+    OUTCOMES,
+    About,
+    Writer,
+    heads,
+    lines,
+    path_of_rank,
+    read_trace,
+    recorded,
+    spans,
+)
 from wagma_rma.tracing import chosen_path, steps_kept
 
 ABOUT = About(2, (0, 0), ("a",), {"group_size": 2, "overlap": False})
@@ -54,6 +65,10 @@ def test_steps_of_a_protocol_are_recorded_with_their_moments_in_order():
             assert moments == sorted(moments) and moments[0] > 0
             assert event["waited"] <= event["ended"] - event["began"]
     assert recorded(second.protocol.events, 2).events["outcome"].tolist() == [1, 1]
+
+
+def test_outcomes_have_the_names_of_reports():
+    assert [outcome.name for outcome in sorted(Outcome, key=lambda outcome: outcome.value)] == list(OUTCOMES)
 
 
 def test_without_a_trace_nothing_is_recorded():

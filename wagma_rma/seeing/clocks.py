@@ -51,8 +51,7 @@ def align(first_came: Floats, first_left: Floats, came: Floats, left: Floats) ->
 
     Args:
         first_came, came: when the last rank of host 0, and of the other host, has come to each
-        synchronisation;
-            on their own clocks.
+            synchronisation; on their own clocks.
         first_left, left: when the first rank of either has left it.
     """
     least, most = first_came - left, first_left - came
@@ -68,8 +67,7 @@ def aligned_hosts(hosts: tuple[int, ...], found: Floats) -> list[Alignment]:
     Args:
         hosts: the number of each rank's host.
         found: (step, when the rank has come, and left) of synchronisations: an array [ranks, some, 3], in
-        which a
-            step of -1 is none.
+            which a step of -1 is none.
     """
     common = set(found[0, :, 0])
     for of_rank in found[1:]:
