@@ -43,3 +43,4 @@ def _tell_all() -> None:
     for steps in list(_opened):
         if not steps.leaving.ended:
             steps.leaving.leave(error or "its program has ended without close()")
+        steps.leaving.write_trace()

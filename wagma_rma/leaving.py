@@ -73,20 +73,24 @@ class Leaving:
             with contextlib.suppress(BaseException):
                 self._protocol.await_rest(nothing, nothing)
 
-    def gather_trace(self) -> None:
+    def gather_trace(self) -> bool:
         """Write the trace of the run, if there is one. Collective: all ranks have come to close().
+
+        Returns:
+            Whether the window may be freed: not if a rank has left after all, which others may see later.
 
         Raises:
             RankLeft: a rank has left meanwhile.
             BaseException: what ends the wait for the others; the next call goes on with it.
         """
         tracer, departures = self._parts.tracer, self._parts.departures
-        if tracer is None:
-            return
+        if tracer is None or tracer.is_written:
+            return True
         everybody = range(self._parts.window.ranks)
-        if departures.have_departed(everybody):  # before it has closed, so that all see it
+        # What has departed before it closed all see here.
+        if departures.for_good or departures.have_departed(everybody):
             tracer.write_own()
-            return
+            return False
         self._parts.watch.expect(
             Expectation(
                 lambda: f"close: rank {self._parts.window.rank} gathers the trace",
@@ -96,6 +100,7 @@ class Leaving:
             )
         )
         tracer.gather()
+        return True
 
     def end(self, end: str) -> None:
         """Tell how this rank's part has ended, and end what served it. Local.
@@ -106,11 +111,15 @@ class Leaving:
         self._protocol.row.set_activity(ENDS[end])
         self._protocol.row.hide()
         self._parts.looker.end_looks()
-        if self._parts.tracer is not None:
-            self._parts.tracer.write_own()  # where the run ends without close()
+        self.write_trace()
         if self._parts.worker is not None and self._before_finalize is not None:
             self._parts.worker.stop()
             self._before_finalize.forget()
+
+    def write_trace(self) -> None:
+        """Write this rank's part of the trace, where the run has ended without close(). Local."""
+        if self._parts.tracer is not None and not self.is_forked:
+            self._parts.tracer.write_own()
 
     def drop(self) -> None:
         """Have the memory given back when that is possible; nobody can use this averager any more. Local."""

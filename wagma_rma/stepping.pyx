@@ -189,6 +189,7 @@ cdef class Stepper:
         try:
             self.protocol.await_rest(self.look, self.end, begins_step)
         except BaseException as error:
+            self.protocol.abandon_call()
             if self.lifecycle.state is READY_STATE and (
                     self.protocol.rest_failed or isinstance(error, (StepMismatch, RankLeft))):
                 self.lifecycle.happens(Event.BREAK, error)

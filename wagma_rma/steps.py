@@ -97,6 +97,9 @@ class Steps:
             held = self._memory.hold("average", model, out, local=self.stepper.is_local_next())
         except SecondThread:
             self._refuse_second_thread("average")
+        except BaseException:
+            self._protocol.abandon_call()
+            raise
         if not self.stepper.step(held.sources, held.targets, held.outputs):
             return self._average_all(model, out)
         return held.result
@@ -215,8 +218,7 @@ class Steps:
                 # Arrays that anyone still has must not lose their memory.
                 if not self.parts.window.freed:
                     keeps_window = self._synchronizer.close(self._buffers.in_use())
-                    self.leaving.gather_trace()
-                    if not keeps_window:
+                    if self.leaving.gather_trace() and not keeps_window:
                         self.parts.looker.free()
             except RankLeft:
                 self._lifecycle.happens(Event.ENDED)
@@ -287,7 +289,7 @@ class Steps:
                     name, step, found, joined, calls=name != "synchronize"
                 )
             except BaseException as error:
-                self._protocol.abandon_call()
+                self._protocol.abandon_call(self._synchronizer.cut_short)
                 self._note_failure(error)
                 raise
             finally:

@@ -34,8 +34,8 @@ logger = logging.getLogger("wagma_rma")
 VARIABLE = "WAGMA_RMA_TRACE"
 STEPS, FEWEST_STEPS = 20_000, 500  # that a rank keeps, the newest: if the ranks are few, and if they are many
 STEPS_OF_ALL = 500_000
-ALIGNED = 500  # synchronisations by which clocks are aligned, the newest
-BLOCK = 1 << 28  # bytes that one message moves at most
+ALIGNED = 250  # synchronisations by which clocks are aligned, at least, if there are so many
+BLOCK = 1 << 24  # bytes that one message moves at most
 
 _from_environment = itertools.count(1)  # averagers of this process that the variable has traced
 _abandoned: list[object] = []  # what MPI may still write into
@@ -98,6 +98,7 @@ class Tracer:
         self._events, self._group, self._wait = events, group, wait
         self._rank = comm.rank
         self._synchronizations: list[tuple[int, float, float]] = []  # (step, came, left)
+        self._count, self._stride = 0, 1  # of synchronisations; of how many one is kept
         self._written = False
         self._under_way: Generator[Test, None, bool] | None = None
         self._test: Test | None = None  # what the gathering under way waits for
@@ -123,8 +124,18 @@ class Tracer:
         """
         number = OUTCOMES.index(SYNCHRONIZED)
         self._events.add_synchronization(step, began, ended, waited, skipped, *moved, number)
-        self._synchronizations.append((step, came, left))
-        del self._synchronizations[:-ALIGNED]
+        if self._count % self._stride == 0:
+            self._synchronizations.append((step, came, left))
+        self._count += 1
+        if len(self._synchronizations) == 2 * ALIGNED:
+            # All ranks leave the same ones out.
+            self._stride *= 2
+            del self._synchronizations[1::2]
+
+    @property
+    def is_written(self) -> bool:
+        """Whether this rank has nothing more to do."""
+        return self._written
 
     def gather(self) -> None:
         """Write the file of the run, at rank 0. Collective: all have come to close(), and none has departed.
@@ -173,8 +184,10 @@ class Tracer:
         self.missing = [0]
         alignment, error = yield from self._align()
         part = b""
-        with contextlib.suppress(MemoryError):
+        try:
             part = lines(self._spans(alignment))
+        except Exception as failure:  # the others wait for this rank's part
+            logger.error("close: the trace of rank %d can't be made: %r", self._rank, failure)
         left_out, total = np.array([self._recorded().left_out]), np.zeros(1, np.int64)
         yield self._comm.Ireduce(left_out, total).Test
         good = np.ones(1, np.int64)
@@ -196,14 +209,18 @@ class Tracer:
         hosts = self._about.hosts
         if max(hosts) == 0:
             return SAME, 0.0
-        own = np.full((ALIGNED, 3), -1.0)
+        own = np.full((2 * ALIGNED, 3), -1.0)
         if self._synchronizations:
             own[: len(self._synchronizations)] = self._synchronizations
         found = np.zeros((self._comm.size if self._rank == 0 else 0, *own.shape))
         yield self._comm.Igather(own, found).Test
         told = b""
         if self._rank == 0:
-            told = json.dumps([each.as_lists() for each in aligned_hosts(hosts, found)]).encode()
+            try:
+                told = json.dumps([each.as_lists() for each in aligned_hosts(hosts, found)]).encode()
+            except Exception as failure:
+                told = b"[]"
+                logger.error("close: the clocks of a trace can't be aligned: %r", failure)
         size = np.array([len(told)], np.int64)
         yield self._comm.Ibcast(size).Test
         text = np.frombuffer(told, np.uint8).copy() if self._rank == 0 else np.empty(int(size[0]), np.uint8)
@@ -241,6 +258,7 @@ class Tracer:
                             writer.write(part.tobytes())
                     except Exception as found:
                         failure = found
+            self.missing = []
             try:
                 if failure is None:
                     writer.end(self._described(error, left_out))

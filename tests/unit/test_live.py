@@ -24,13 +24,13 @@ from wagma_rma.waiting.processes import own_process
 LAYOUT = layout_of([np.zeros(3, np.float32)])
 
 
-def opened(identity="run", rank=0, ranks=2, process=None, host=0, hosts=1):
+def opened(identity="run", rank=0, ranks=2, host=0, hosts=1):
     """Return a row that other programs see, and its page."""
     row = Row(ThreadWindow(ThreadMemory(1, LAYOUT.nbytes), 0), LAYOUT)
     page = open_page(identity, rank, ranks, host, hosts)
     row.show(page, ROW_AT)
     now = time.monotonic()
-    row.open(own_process() if process is None else process, "a", 0, now - 1.3)
+    row.open(own_process(), "a", 0, now - 1.3)
     # Its calls take no time, and the last one is just over.
     each = 0.1 * (1 + rank)
     write_calls(row, now - 5 * each, [each] * 6, seconds=0.0, waited=0.0, late=[False] * 6)
@@ -81,10 +81,11 @@ def test_the_only_run_is_watched_and_others_are_named(two):
 
 
 def test_several_programs_are_told_apart_and_of_one_program_the_last_averager_is_watched(two):
-    other, other_page = opened("other", process=own_process() ^ (1 << 41))
+    other, other_page = opened("other")
     later, later_page = opened("later")
     try:
-        runs = live.grouped(own_pages())
+        pids = {"other": os.getpid() ^ 1}  # as if it were another process
+        runs = live.grouped(page._replace(pid=pids.get(page.identity, page.pid)) for page in own_pages())
         with pytest.raises(LookupError, match="several programs run here; pass a process of one: "):
             live.choose(runs, None)
         assert live.choose(runs, os.getpid()).identity == "later"

@@ -98,6 +98,15 @@ def test_what_does_not_come_to_its_end_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_stays_full_hides_no_error(tmp_path):
+    with pytest.raises(OSError, match="at once"), Writer(tmp_path / "run.json") as writer:
+        writer._file.close()
+        writer._file = open("/dev/full", "wb", buffering=1 << 20)  # noqa: SIM115
+        writer.write(b"{},")  # which is refused when the file is closed
+        raise OSError("at once")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_steps_are_written_in_the_order_in_which_they_began():
     events = Events(1, 10)
     for step, began in ((4, 3.0), (3, 1.0), (5, 5.0)):

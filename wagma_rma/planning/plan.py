@@ -296,6 +296,8 @@ def plan_of(
     asked: dict[str, Any] = trace.about["options"]
     if ranks is not None and ranks < 2:
         raise ValueError(f"--ranks {ranks} is out of range; pass 2 or more")
+    if steps is not None and steps < 1:
+        raise ValueError(f"--steps {steps} is out of range; pass 1 or more")
     if min(periods) < 1:
         raise ValueError(f"--sync-period {min(periods)} is out of range; pass 1 or more")
     if ranks is not None and ranks != len(times):

@@ -215,9 +215,13 @@ cdef class Protocol:
         self.row.begin(SYNCHRONIZING, now, joined)
         return now
 
-    def abandon_call(self):
-        """Note that a call has raised an exception, without having done a step."""
-        self.row.end(self.last_step, self.waiter.now())
+    def abandon_call(self, bint goes_on=False):
+        """Note that the call under way, if there is one, raises an exception without having done a step.
+
+        Args:
+            goes_on: the next call continues it.
+        """
+        self.row.abandon(self.waiter.now(), goes_on)
 
     def synchronized(self, uint64_t step):
         """Count a synchronisation as done, which ends now; return the time. It has made the move that was pending."""

@@ -35,6 +35,7 @@ cdef class Row:
     cdef readonly double began   # the last call, seconds on the clock
     cdef double ended            # the last call that has ended
     cdef bint has_returned       # from a call
+    cdef bint goes_on            # the next call is a part of the last one, which has raised an exception
     cdef uint64_t times          # compute times so far
     cdef int64_t calls           # that were counted
     cdef int64_t exchanges       # of them those that averaged with a group
@@ -44,6 +45,7 @@ cdef class Row:
 
     cdef void begin(self, Activity activity, double now, bint joined=*) noexcept nogil
     cdef void end(self, uint64_t step, double now) noexcept nogil
+    cdef void abandon(self, double now, bint goes_on) noexcept nogil
     cdef void count(self, double seconds, double waited) noexcept nogil
     cdef void count_exchange(self, bint late) noexcept nogil
     cdef void tell(self) noexcept nogil

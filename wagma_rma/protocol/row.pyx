@@ -143,7 +143,9 @@ cdef class Row:
         """
         cdef uint64_t* word
         cdef int shift
-        if self.activity == COMPUTING:
+        if self.activity == COMPUTING and self.goes_on:
+            self.goes_on = False
+        elif self.activity == COMPUTING:
             self.began = now
             if self.has_returned and not joined:  # what comes before the first call is no step
                 word = &self.words[TIMES_AT + self.times % TIMES // 4]
@@ -161,6 +163,16 @@ cdef class Row:
         self.has_returned = True
         self.activity = COMPUTING
         self.tell()
+
+    cdef void abandon(self, double now, bint goes_on) noexcept nogil:
+        """Note that a call, if one is under way, ends without a step.
+
+        Args:
+            goes_on: the next call is a part of it.
+        """
+        if self.activity != COMPUTING:
+            self.end(self.step, now)
+            self.goes_on = goes_on
 
     cdef void count(self, double seconds, double waited) noexcept nogil:
         """Count a call."""

@@ -57,8 +57,10 @@ def align(first_came: Floats, first_left: Floats, came: Floats, left: Floats) ->
     least, most = first_came - left, first_left - came
     apart = DRIFT * np.abs(left[:, None] - left)
     low, high = (least - apart).max(axis=1), (most + apart).min(axis=1)
-    # Clocks that drift faster than that may have low exceed high.
-    return Alignment(left, (low + high) / 2, float(np.abs(high - low).max() / 2))
+    # Clocks that drift faster than that may have low exceed high. They drift between two synchronisations
+    # too, and beyond the last.
+    between = DRIFT * float(np.diff(left).max(initial=0.0))
+    return Alignment(left, (low + high) / 2, float(np.abs(high - low).max() / 2) + between)
 
 
 def aligned_hosts(hosts: tuple[int, ...], found: Floats) -> list[Alignment]:

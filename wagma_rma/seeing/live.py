@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wagma_rma.seeing.pages import Page, find_pages, pages_of
 from wagma_rma.seeing.ranks import CLOSED, GONE, RankTable, Seen, table
-from wagma_rma.waiting.processes import has_ended, process_id
+from wagma_rma.waiting.processes import has_ended
 
 if TYPE_CHECKING:
     from curses import window as Screen
@@ -38,7 +38,7 @@ class Run(NamedTuple):
     @property
     def pids(self) -> list[int]:
         """The processes of the ranks."""
-        return [process_id(page.row.process) for page in self.pages.values()]
+        return [page.pid for page in self.pages.values()]
 
     @property
     def newest(self) -> float:
@@ -85,19 +85,23 @@ class Watched:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._gone: set[int] = set()  # ranks whose pages were gone at the last look
 
     def look(self) -> bool:
         """Look at all ranks again; return whether one of them is still in the run."""
         pages = self.run.pages
         # All processes only where ranks of this host may have begun since.
-        processes = {process_id(page.row.process) for page in pages.values()}
+        processes = {page.pid for page in pages.values()}
         everybody = len(pages) == next(iter(pages.values())).ranks
         found = itertools.chain.from_iterable(map(pages_of, processes)) if everybody else find_pages()
         seen = {page.rank: page for page in found if page.identity == self.run.identity}
-        for rank, page in pages.items():
-            if rank not in seen and page.row.activity not in GONE and not has_ended(page.row.process):
+        gone = {rank for rank in pages if rank not in seen}
+        for rank in gone & self._gone:
+            page = pages[rank]
+            if page.row.activity not in GONE and not has_ended(page.row.process):
                 # Its page is gone, and the process is not: it has closed its averager, or left it.
-                seen[rank] = page._replace(row=dataclasses.replace(page.row, activity=CLOSED))
+                pages[rank] = page._replace(row=dataclasses.replace(page.row, activity=CLOSED))
+        self._gone = gone
         pages.update(seen)
         rows = [page.row for page in pages.values()]
         return any(row.activity not in GONE and not has_ended(row.process) for row in rows)

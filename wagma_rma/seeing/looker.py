@@ -78,6 +78,8 @@ class Looker:
         """Look at ranks of other hosts no more: MPI may end, and their windows."""
         with self._lock:
             self._sees_far = False
+            if isinstance(self._window, RemoteWindow) and not self._window.freed:
+                self._window.stop_looks()
 
     def free(self) -> None:
         """Free the window, at which nobody looks meanwhile. Collective."""

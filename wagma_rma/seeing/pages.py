@@ -57,6 +57,8 @@ class Page(NamedTuple):
     hosts: int
     program: str
     row: Row
+    pid: int
+    """As this process counts; the rank may count in another namespace."""
 
 
 def find_pages(proc: Path = _PROC) -> Iterator[Page]:
@@ -76,7 +78,7 @@ def pages_of(pid: int, proc: Path = _PROC) -> Iterator[Page]:
         try:
             if os.readlink(link) != _LINK:
                 continue
-            found = _read(link)
+            found = _read(link, pid)
         except OSError:
             continue  # it has been closed meanwhile
         # A process that was forked from a rank has the rank's pages too.
@@ -84,7 +86,7 @@ def pages_of(pid: int, proc: Path = _PROC) -> Iterator[Page]:
             yield found
 
 
-def _read(link: Path) -> Page | None:
+def _read(link: Path, pid: int) -> Page | None:
     for _ in range(TRIES):
         with link.open("rb") as file:
             page = file.read(_NBYTES)
@@ -96,5 +98,5 @@ def _read(link: Path) -> Page | None:
         row = read_row(page[ROW_AT : ROW_AT + BYTES])
         if row is not None:
             names = (text.rstrip(b"\0").decode(errors="replace") for text in (identity, program))
-            return Page(next(names), rank, ranks, host, hosts, next(names), row)
+            return Page(next(names), rank, ranks, host, hosts, next(names), row, pid)
     return None

@@ -4,9 +4,11 @@ Source of the format: Trace Event Format (Google), which ui.perfetto.dev and chr
 the file are microseconds; each rank is a thread of the process that stands for its host.
 """
 
+import contextlib
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -189,7 +191,8 @@ class Writer:
 
     def __exit__(self, *error: object) -> None:
         """Remove what has not come to its end."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk refuses what is left to be written
+            self._file.close()
         self._unfinished.unlink(missing_ok=True)
 
     def end(self, about: dict[str, Any]) -> None:
@@ -247,11 +250,11 @@ def read_trace(path: Path) -> Trace:
         OSError: it can't be read.
         ValueError: it is no trace of an averager.
     """
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    content = path.read_bytes()
     try:
-        read = json.loads(content)
+        read = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
         about, events = read["otherData"]["wagma_rma"], read["traceEvents"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, EOFError, gzip.BadGzipFile, zlib.error):
         raise ValueError(f"{path} is no trace of wagma_rma; pass a file that trace=... has written") from None
     ranks = int(about["ranks"])
     calls: dict[int, list[Call]] = {}

@@ -5,13 +5,6 @@ from wagma_rma.mpi.rma cimport wagma_handle
 from wagma_rma.waiting.worker cimport Worker
 from wagma_rma.windows.remote_words cimport RemoteWords
 
-cdef enum Progress:
-    UNASKED = 0
-    ASKED = 1     # a look of this call is in flight
-    EARLIER = 2   # one of an earlier call is
-    ANSWERED = 3
-    FAILED = 4    # MPI has reported an error
-
 cdef class Looks:
     cdef RemoteWords words
     cdef wagma_handle window, byte_type

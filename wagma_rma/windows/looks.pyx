@@ -12,6 +12,7 @@ import threading
 from libc.stdlib cimport calloc, free
 from wagma_rma.kernels.clock cimport wagma_now, wagma_sleep
 from wagma_rma.mpi.finalize_hook cimport RMA, handle_of
+from wagma_rma.windows.remote_words cimport ANSWERED, ASKED, EARLIER, FAILED, UNASKED
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from mpi4py import MPI
@@ -21,6 +22,9 @@ cdef double POLL_EVERY = 50e-6
 cdef double POLL_SILENT_EVERY = 2e-3
 cdef double YOUNG = 5e-3
 cdef double MARGIN = 0.1  # seconds that the thread has to say that the time is over, if no call of MPI keeps it
+
+# What the threads use; nobody else may have it any more.
+cdef set polling = set()
 
 
 cdef class Looks:
@@ -47,6 +51,7 @@ cdef class Looks:
         if self.scratch is NULL or self.requests is NULL or self.progress is NULL or self.asked is NULL:
             self.release()
             raise MemoryError(f"RemoteWindow: no memory to look at {self.words.ranks} ranks")
+        self.words.looks = self.progress
         return 0
 
     def look(self, list ranks, int64_t offset, int nbytes, double seconds):
@@ -71,6 +76,7 @@ cdef class Looks:
             self.is_wanted = False
             if not done:
                 return [None] * len(ranks)
+            polling.add(self)
             self.count = len(ranks)
             for i in range(self.count):
                 self.asked[i] = ranks[i]
@@ -90,7 +96,7 @@ cdef class Looks:
     cdef int perform(self) except -1 nogil:
         """Look at all that were asked, and poll until they have answered, or somebody looks again."""
         cdef double began = wagma_now(), now
-        cdef int rank, i
+        cdef int rank, i, left
         for rank in range(self.words.ranks):
             self.progress[rank] = EARLIER if self.progress[rank] in (ASKED, EARLIER) else UNASKED
         for i in range(self.count):
@@ -100,16 +106,13 @@ cdef class Looks:
             self.test()
             now = wagma_now()
             if not self.is_over:
+                left = 0
                 for i in range(self.count):
                     rank = self.asked[i]
                     if self.progress[rank] == UNASKED and now < self.until:
                         self.ask(rank)  # it has answered an earlier look
-                    if self.progress[rank] != ANSWERED and self.progress[rank] != FAILED:
-                        break
-                else:
-                    self.is_over = True
-                if now > self.until:
-                    self.is_over = True
+                    left += self.progress[rank] != ANSWERED and self.progress[rank] != FAILED
+                self.is_over = left == 0 or now > self.until
             if self.is_over and (self.words.looks_in_flight == 0 or self.is_wanted):
                 return 0
             wagma_sleep(POLL_EVERY if now - began < YOUNG else POLL_SILENT_EVERY)
@@ -141,13 +144,14 @@ cdef class Looks:
         free(self.progress)
         free(self.asked)
         self.scratch, self.requests, self.progress, self.asked = NULL, NULL, NULL, NULL
+        self.words.looks = NULL
 
     def end(self):
         """End the thread, and wait for looks in flight. All ranks must be there to answer."""
         if self.worker is None:
             return
         with self.one_at_a_time:
-            self.until = 0
+            self.is_wanted, self.until = False, 0
             with nogil:
                 while not self.worker.is_done(1):  # it polls until all have answered
                     pass
@@ -157,6 +161,19 @@ cdef class Looks:
             self.worker.stop()
             self.worker = None
             self.release()
+        polling.discard(self)
+
+    def stop(self):
+        """Poll no more for looks in flight: MPI may end. Local."""
+        cdef bint done = True
+        if self.worker is None:
+            return
+        with self.one_at_a_time:
+            self.is_wanted, self.until = True, 0
+            with nogil:
+                done = self.worker.is_done(MARGIN)
+        if done:  # or a call of MPI keeps the thread
+            polling.discard(self)
 
 
 cdef int perform_looks(void* owner) except -1 nogil:

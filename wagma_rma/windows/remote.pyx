@@ -248,6 +248,10 @@ cdef class RemoteWindow(Window):
         return [answers[rank] if self.base[rank] is NULL
                 else looked_at(self.base[rank] + offset - self.words_bytes, nbytes) for rank in ranks]
 
+    def stop_looks(self):
+        """Wait for no look at a rank of another host any more. Local."""
+        self.looks.stop()
+
     # Fences.
 
     cdef int write_fence(self) except -1 nogil:

@@ -5,6 +5,14 @@ from wagma_rma.mpi.rma cimport wagma_batch, wagma_handle, wagma_operation, wagma
 from wagma_rma.waiting.waiter cimport Waiter
 from wagma_rma.windows.bells cimport Bells
 
+# How a look at a rank stands (looks).
+cdef enum Look:
+    UNASKED = 0
+    ASKED = 1     # it is in flight
+    EARLIER = 2   # one of an earlier call is
+    ANSWERED = 3
+    FAILED = 4    # MPI has reported an error
+
 cdef class RemoteWords:
     cdef int rank, ranks
     cdef Waiter waiter
@@ -19,6 +27,7 @@ cdef class RemoteWords:
     cdef int* reads                # per rank: bulk reads of its memory in flight, counted by RemoteReads
     cdef int reads_in_flight       # their sum
     cdef int looks_in_flight       # changed by their thread (looks)
+    cdef const char* looks         # per rank: how a look at it stands; or NULL
 
     cdef void open(self, wagma_handle window, int64_t bell) noexcept nogil
     cdef bint start_thread(self, tuple hosts, wagma_handle comm, uint64_t* bell) except -1

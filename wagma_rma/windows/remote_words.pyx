@@ -183,7 +183,7 @@ cdef class RemoteWords:
         if rank >= 0:
             return rank
         for rank in range(self.ranks):
-            if self.reads[rank]:
+            if self.reads[rank] or (self.looks is not NULL and self.looks[rank] in (ASKED, EARLIER)):
                 return rank
         return self.threaded.waits_for
 
