@@ -1322,7 +1322,11 @@ SEEING = [
     ),
     mutation(
         "traces are gathered though a rank has departed",
-        replace("Leaving.gather_trace", "if departures.have_departed(everybody):", "if False:"),
+        replace(
+            "Leaving.gather_trace",
+            "if departures.for_good or departures.have_departed(everybody):",
+            "if False:",
+        ),
         tests=SEEN,
     ),
     mutation(
