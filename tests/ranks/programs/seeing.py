@@ -18,7 +18,7 @@ from tests.support.signals import PATIENT, until
 from wagma_rma import GroupAverager, RankLeft, metrics
 from wagma_rma.waiting import watch
 
-USUAL = 0.01  # seconds of a step
+USUAL = 0.02  # seconds of a step
 SLOW, NOW_AND_THEN = 1, 2  # ranks
 
 
