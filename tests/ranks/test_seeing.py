@@ -67,7 +67,8 @@ def test_warnings_and_timeouts_say_what_is_known_of_the_missing():
         rf"for rank 1 \(at step 20; host \S+, pid {pids[1]}; has computed for [\d.]+ m?s; its steps usually "
         r"take [\d.]+ ms; slow in \d+ of the last 19\)"
     )
-    assert warnings and re.search(about_it, warnings[0]), warnings
+    # A busy machine may have given reason for others before.
+    assert any(re.search(about_it, warning) for warning in warnings), warnings
     assert re.search(about_it, error), error
     assert error.startswith("synchronize: rank 0 at step 21: waited 0.")
 
