@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wagma_rma.planning.plan import alike
+
 STEP = 0.1  # seconds of a step, the median if it is log-normal
 LATE = 0.32  # seconds by which a straggler is late
 SIGMA = 0.5  # of the logarithm of a step's time
@@ -83,9 +85,3 @@ def recorded(path, ranks):
     if len(rows) != ranks:
         raise ValueError(f"{path} has the step times of {len(rows)} ranks; run as many, not {ranks}")
     return alike(rows)
-
-
-def alike(rows):
-    """Return an array [ranks, calls] of the times of each rank; one with fewer calls begins again."""
-    calls = max(map(len, rows))
-    return np.stack([np.resize(row, calls) for row in rows])

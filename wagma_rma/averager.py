@@ -95,8 +95,8 @@ class GroupAverager:
         trace: a file to which rank 0 writes, in close(), what all ranks did and when: the newest 20,000 steps
             of each (of more than 25 ranks fewer), as trace events that ui.perfetto.dev shows; compressed if
             the name ends in .gz. Where a run ends without close(), each rank writes a file of its own:
-            run.rank3.json for run.json. None: what the environment variable WAGMA_RMA_TRACE says, or no
-            trace. What rank 0 passes counts. See wagma_rma/SEEING.md.
+            run.rank3.json for run.json. None: what the environment variable WAGMA_RMA_TRACE of rank 0 says,
+            or no trace. See wagma_rma/SEEING.md.
 
     Each rank allocates window_bytes(model, ranks) bytes of shared memory: its snapshots (three, or one more
     than the groupings in a full turn) and three results (in float32 for 16-bit models); for leaves that are

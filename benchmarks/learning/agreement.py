@@ -14,10 +14,10 @@ import numpy as np
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from benchmarks import step_times
 from benchmarks.learning import curves, tables
 from benchmarks.learning.virtual.training import learner_of, train
 from wagma_rma.planning.costs import HOST
+from wagma_rma.planning.plan import alike
 
 COLUMNS = (
     "slow",
@@ -38,7 +38,7 @@ def repeated(run):
     """Return a run of real ranks as it is in virtual time."""
     learner = learner_of(run["task"], run["optimizer"], tuple(run["rates"]))
     asked = {name: run[name] for name in ("seed", "batch_size", "dirichlet")}
-    times = step_times.alike(run["step_times"])
+    times = alike(run["step_times"])
     return train(learner, run["method"], times, run["steps"], HOST, **asked)
 
 

@@ -77,8 +77,13 @@ def times_of(trace: Trace) -> Times:
         calls = trace.calls[rank]
         copies = [call.published for call in calls if call.outcome != SYNCHRONIZED]
         rows.append(np.array(computed) + (statistics.median(copies) if copies else 0.0))
-    calls_made = max(map(len, rows))
-    return np.stack([np.resize(row, calls_made) for row in rows])
+    return alike(rows)
+
+
+def alike(rows: Sequence[Any]) -> Times:
+    """Return an array [ranks, calls] of the times of each rank; one with fewer calls begins again."""
+    calls = max(map(len, rows))
+    return np.stack([np.resize(row, calls) for row in rows])
 
 
 def drawn(times: Times, ranks: int, seed: int = 0) -> Times:
